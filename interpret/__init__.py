@@ -1,0 +1,65 @@
+"""Evidence about a fine-tuned transformer: what it looks at, what it knows, what tuning changed, how far to trust it.
+
+    import interpret, reports
+
+    lm = interpret.load("path-or-hub-id")
+    lm.attribute(["A film to see twice."])
+    reports.render(interpret.audit(lm, "reviews.csv"), "report.html")
+
+Importing this package loads neither torch nor numpy; names are resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interpret.capture import Capture
+    from interpret.errors import InterpretError
+    from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
+    from interpret.results.audits import Audit
+    from interpret.results.explanations import Attribution
+
+__version__ = "0.1.0"
+
+#: Marks this `interpret` as ours: InterpretML installs a package of the same name over it.
+__distribution__ = "interpret-lm"
+
+_HOME = {
+    "AttachedModel": "interpret.facade",
+    "Attribution": "interpret.results.explanations",
+    "Audit": "interpret.results.audits",
+    "Capture": "interpret.capture",
+    "InterpretError": "interpret.errors",
+    "attach": "interpret.facade",
+    "audit": "interpret.facade",
+    "faithfulness": "interpret.facade",
+    "load": "interpret.facade",
+    "methods": "interpret.facade",
+    "probe": "interpret.facade",
+}
+
+__all__ = [
+    "AttachedModel",
+    "Attribution",
+    "Audit",
+    "Capture",
+    "InterpretError",
+    "attach",
+    "audit",
+    "faithfulness",
+    "load",
+    "methods",
+    "probe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'interpret' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,194 @@
+"""Attribution methods, as data: one plain function and one entry each.
+
+attribution = attribute(handle, encode(handle, texts), method="integrated_gradients")
+attribution[0].words()
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
+from interpret.analyzers.attribution.job import Job, Scores
+from interpret.analyzers.attribution.removal import leave_one_out
+from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
+from interpret.analyzers.attribution.shapley import shap_values
+from interpret.analyzers.scheduler import Scheduler, features
+from interpret.analyzers.target import Target, TargetRequest, resolve_targets
+from interpret.errors import UsageError
+from interpret.models.handle import Handle
+from interpret.models.inputs import Encoded
+from interpret.models.state import untouched
+from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord, Unit
+from interpret.results.record import Scalar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Method(NamedTuple):
+    """One attribution method: what it runs on, what it costs (F forward, B backward, n words), who described it."""
+
+    function: Callable[..., Scores]
+    tasks: tuple[str, ...]
+    cost: str
+    needs_gradient: bool
+    signed: bool
+    baseline: str | None
+    reference: str
+
+
+_TASKS: Final = ("text-classification", "causal-lm", "masked-lm")
+_REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
+
+METHODS: Final[dict[str, Method]] = {
+    "integrated_gradients": Method(
+        integrated_gradients, _TASKS, "32 to 224 (F + B)", True, True, _REMOVED,
+        "Sundararajan et al. 2017, arXiv 1703.01365",
+    ),
+    "gradient_x_input": Method(
+        gradient_x_input, _TASKS, "F + B", True, True, None, "Shrikumar et al. 2016, arXiv 1605.01713"
+    ),
+    "shap": Method(
+        shap_values, _TASKS, "at most 256 F", False, True, _REMOVED, "Lundberg and Lee 2017, arXiv 1705.07874"
+    ),
+    "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
+    "attention_rollout": Method(
+        attention_rollout, (*_TASKS, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
+    ),
+}  # fmt: skip
+
+
+def methods_frame() -> pd.DataFrame:
+    """Columns: method, tasks, cost, needs_gradient, reference; also signed and baseline."""
+    import pandas as pd
+
+    rows = [
+        [name, ", ".join(m.tasks), m.cost, m.needs_gradient, m.reference, m.signed, m.baseline]
+        for name, m in METHODS.items()
+    ]
+    return pd.DataFrame(rows, columns="method tasks cost needs_gradient reference signed baseline".split())
+
+
+def attribute(
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    *,
+    target: TargetRequest | Sequence[Target] = None,
+    gold: Sequence[int | str] | None = None,
+    method: str = "auto",
+    unit: Unit = "word",
+    seed: int = 0,
+    scheduler: Scheduler | None = None,
+    **options: Any,
+) -> Attribution:
+    """Signed scores of each token for one logit of the model; quality is not measured here.
+
+    An attribution says what moved this model's output on this text. It does not say that the model is right,
+    nor what would happen in the world.
+
+    Args:
+        handle: the attached model; it is left as it was, random streams included, also after an exception.
+        encoded: the texts.
+        target: what is explained, see `resolve_targets`; targets that are already resolved are taken as they
+            are.
+        gold: gold labels, for target "gold".
+        method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
+            leave-one-out.
+        unit: what is removed and scored as a whole, "word" or "token"; words are those of `encoded`.
+        seed: recorded; the methods here are deterministic.
+        scheduler: rows that were run are shared with other analyses through it.
+        **options: the method's own keyword arguments.
+
+    Raises:
+        UsageError: unknown method or option, a task the method does not serve, or a label the model does not
+            have.
+    """
+    known = ", ".join(METHODS)
+    picked = "integrated_gradients" if gradients_available(handle) else "leave_one_out"
+    name = picked if method == "auto" else method
+    if name not in METHODS:
+        raise UsageError(f"no attribution method {method!r}; there are auto, {known}")
+    chosen = METHODS[name]
+    if handle.task not in chosen.tasks:
+        raise UsageError(f"{name} explains {', '.join(chosen.tasks)}, and {handle.name} is loaded for {handle.task!r}")
+    _check_options(name, chosen, options)
+    scheduler = scheduler or Scheduler(handle)
+    with untouched(handle.model, handle.tokenizer):
+        if handle.task == "none":
+            targets: list[Target] = []
+        elif isinstance(target, list | tuple) and target and all(isinstance(t, Target) for t in target):
+            targets = list(target)
+        else:
+            targets = resolve_targets(handle, encoded, target, gold)  # type: ignore[arg-type]
+        for parameter in handle.model.parameters():
+            # Only the gradient with respect to the embedding's output is needed.
+            parameter.requires_grad_(False)
+        groups = [features(e, unit, targets[i].position if targets else None) for i, e in enumerate(encoded)]
+        job = Job(handle, encoded, targets, groups, scheduler, seed)
+        found = chosen.function(job, **options)
+    recorded: dict[str, Scalar] = {**found.options, "seed": seed}
+    if method == "auto":
+        recorded["auto"] = name
+    return Attribution(
+        examples=tuple(_example(job, found, i, name, unit) for i in range(len(encoded))),
+        method=name,
+        unit=unit,
+        options=recorded,
+    )
+
+
+def gradients_available(handle: Handle) -> bool:
+    """Whether the weights are floating point: quantised ones carry no gradient that could be trusted."""
+    if getattr(handle.core, "is_quantized", False):
+        return False
+    return all(parameter.is_floating_point() for parameter in handle.model.parameters())
+
+
+def _check_options(name: str, method: Method, options: dict[str, Any]) -> None:
+    signature = inspect.signature(method.function)
+    takes = [p.name for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in takes:
+            offers = f"takes {', '.join(takes)}" if takes else "takes no options"
+            raise UsageError(f"{name} has no option {option!r}; it {offers}")
+
+
+def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> ExampleAttribution:
+    e = job.encoded[i]
+    n = len(e.ids)
+    special = np.asarray(e.special, dtype=bool)
+    words = np.asarray(e.word_index, dtype=np.int64)
+    if unit == "token":
+        words = np.where(special, -1, np.cumsum(~special) - 1).astype(np.int64)
+    return ExampleAttribution(
+        text=e.text,
+        tokens=e.tokens,
+        token_ids=np.asarray(e.ids, dtype=np.int64),
+        scores=found.scores[i],
+        word_index=words,
+        char_spans=np.asarray(e.char_spans, dtype=np.int64).reshape(n, 2),
+        special=special,
+        target=job.targets[i].record(job.handle) if job.targets else TargetRecord(kind="external"),
+        method=method,
+        unit=unit,
+        value=found.values[i],
+        baseline_value=found.baseline_values[i],
+        convergence_delta=found.deltas[i],
+        n_truncated=e.n_truncated,
+    )
+
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "attribute",
+    "attribute_capture",
+    "gradients_available",
+    "methods_frame",
+    "rollout",
+]

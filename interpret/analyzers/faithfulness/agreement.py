@@ -1,0 +1,89 @@
+"""How an explanation stands to its own completeness and to other explanations of the same texts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from interpret.analyzers.faithfulness.stats import MIN_BOOTSTRAP, bootstrap, resamples, spearman
+from interpret.errors import UsageError
+from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
+from interpret.results.record import Estimate, Message
+
+
+class Completeness(NamedTuple):
+    """Relative completeness errors over examples; None where the method promises no sum."""
+
+    median: float | None
+    max: float | None
+    n: int
+
+
+def completeness(attribution: Attribution) -> Completeness:
+    """Median and largest |sum - (F(x) - F(b))| / |F(x) - F(b)|: an error of the sum, not of any one word."""
+    deltas = [d for d in attribution.convergence_delta if d is not None]
+    if not deltas:
+        return Completeness(None, None, 0)
+    return Completeness(float(np.median(deltas)), float(np.max(deltas)), len(deltas))
+
+
+def agreement(
+    a: Attribution, b: Attribution, seed: int = 0, *, absolute: bool = False, n_bootstrap: int = 1000
+) -> Estimate:
+    """Mean Spearman correlation between two explanations' word scores, text by text, -1 to 1.
+
+    Two explanations may agree and both be wrong. Where tokens differ, the scores of `b` are laid onto the
+    words of `a` by characters. Texts with fewer than two words, or on which one side is constant, do not
+    count.
+
+    Args:
+        a: explanation of some texts.
+        b: another explanation of the same texts, in the same order.
+        seed: of the bootstrap over texts; from 5 texts on there is an interval.
+        absolute: correlate sizes instead of signed scores.
+        n_bootstrap: resamples.
+
+    Raises:
+        UsageError: the texts differ.
+    """
+    if [e.text for e in a] != [e.text for e in b]:
+        raise UsageError("the two attributions explain different texts; explain the same texts in the same order")
+    found = []
+    for left, right in zip(a, b, strict=True):
+        ours, theirs = _paired(left, right)
+        found.append(spearman(np.abs(ours), np.abs(theirs)) if absolute else spearman(ours, theirs))
+    name = "spearman_absolute" if absolute else "spearman_signed"
+    return estimate(name, [f for f in found if f is not None], seed, n_bootstrap)
+
+
+def estimate(name: str, values: list[float], seed: int, n_bootstrap: int = 1000) -> Estimate:
+    """Mean over examples with its bootstrap interval, where there are enough of them."""
+    n = len(values)
+    if not n:
+        return Estimate(name=name, value=None, n=0, why=Message(code="no_comparable_example"))
+    if n < MIN_BOOTSTRAP:
+        why = Message(code="too_few_examples", params={"n": n, "needed": MIN_BOOTSTRAP})
+        return Estimate(name=name, value=float(np.mean(values)), n=n, why=why)
+    interval = bootstrap(np.asarray(values), resamples(n, n_bootstrap, seed))
+    return Estimate(
+        name=name,
+        value=interval.mean,
+        ci_low=max(-1.0, interval.low),
+        ci_high=min(1.0, interval.high),
+        n=n,
+        interval="bootstrap",
+    )
+
+
+def _paired(a: ExampleAttribution, b: ExampleAttribution) -> tuple[FloatArray, FloatArray]:
+    """Word scores of both, on the words of `a`."""
+    words = a.words()
+    ours = np.array([w.score for w in words])
+    if a.tokens == b.tokens and np.array_equal(a.word_index, b.word_index):
+        return ours, np.array([w.score for w in b.words()])
+    per_character = np.zeros(len(b.text))
+    for (start, end), score in zip(b.char_spans.tolist(), b.scores.tolist(), strict=True):
+        if end > start:
+            per_character[start:end] += score / (end - start)
+    return ours, np.array([float(per_character[w.char_start : w.char_end].sum()) for w in words])

@@ -1,0 +1,101 @@
+"""An attribution laid onto the model's own words, whoever made it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from interpret.analyzers.scheduler import features
+from interpret.analyzers.target import Target, restore_targets
+from interpret.errors import UsageError
+from interpret.models.handle import Handle
+from interpret.models.inputs import Encoded, encode
+from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One text as the model reads it, with a signed score [feature] for each of its words `groups`."""
+
+    encoded: Encoded
+    target: Target
+    groups: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+    scores: FloatArray
+
+
+def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
+    """The texts encoded anew, and each score on the word its characters belong to.
+
+    Texts without words, and those that are not known, yield None. An explanation with the model's own tokens
+    keeps its scores as they are. Of any other, a token's score is shared among the words it covers by
+    characters; scores of tokens without characters go to no word.
+    """
+    unit: Literal["token", "word"] = "token" if attribution.unit == "token" else "word"
+    # Of a forward that the user ran, only the tokens are known and nothing can be removed.
+    present = [i for i, example in enumerate(attribution) if example.text.strip()]
+    examples = [attribution[i] for i in present]
+    encoded = encode(handle, [example.text for example in examples], unit=unit)
+    for e, example in zip(encoded, examples, strict=True):
+        covered = np.any(example.char_spans[:, 1] > example.char_spans[:, 0])
+        if not covered and not all(e.special):
+            raise UsageError(
+                f"the explanation of {example.text[:40]!r} names no characters of its text, so its scores cannot "
+                "be laid onto words; make it with Attribution.from_scores"
+            )
+    targets = restore_targets(handle, encoded, [example.target for example in examples])
+    out: list[Ranked | None] = [None] * len(attribution)
+    for i, e, target, example in zip(present, encoded, targets, examples, strict=True):
+        own = tuple(example.token_ids.tolist()) == e.ids
+        groups = features(e, unit, target.position)
+        if own and len(example.word_index) == len(e.word_index) and unit == "word":
+            # The explanation's own words, which may have been given by the caller.
+            groups = _groups_of(example, target.position)
+        per_token = example.scores if own else _by_characters(e, example)
+        scores = np.array([per_token[list(group)].sum() for group in groups], dtype=np.float64)
+        names = tuple(_text_of(e, group) for group in groups)
+        out[i] = Ranked(e, target, groups, names, scores) if groups else None
+    return out
+
+
+def trivial_scores(batch: Sequence[Ranked], *, last_first: bool) -> dict[str, list[FloatArray]]:
+    """Rankings that know nothing of the model: long words, the side of the text that is read first, rare words.
+
+    `last_first`: decoders read their prediction off the end, so there the last words come first.
+    """
+    counts = Counter(name.casefold() for ranked in batch for name in ranked.names)
+    out: dict[str, list[FloatArray]] = {"word_length": [], "position": [], "inverse_frequency": []}
+    for ranked in batch:
+        n = len(ranked.names)
+        order = np.arange(n, dtype=np.float64)
+        out["word_length"].append(np.array([float(len(name)) for name in ranked.names]))
+        out["position"].append(order if last_first else -order)
+        out["inverse_frequency"].append(np.array([1.0 / counts[name.casefold()] for name in ranked.names]))
+    return out
+
+
+def _groups_of(example: ExampleAttribution, protected: int | None) -> tuple[tuple[int, ...], ...]:
+    grouped: dict[int, list[int]] = {}
+    for p, word in enumerate(example.word_index.tolist()):
+        if word >= 0 and not example.special[p] and p != protected:
+            grouped.setdefault(word, []).append(p)
+    return tuple(tuple(positions) for _, positions in sorted(grouped.items()))
+
+
+def _by_characters(encoded: Encoded, example: ExampleAttribution) -> FloatArray:
+    """Scores of foreign tokens as scores [token] of the model's own, by the characters they share."""
+    per_character = np.zeros(len(example.text))
+    for (start, end), score in zip(example.char_spans.tolist(), example.scores.tolist(), strict=True):
+        if end > start:
+            per_character[start:end] += score / (end - start)
+    return np.array([float(per_character[start:end].sum()) for start, end in encoded.char_spans])
+
+
+def _text_of(encoded: Encoded, group: Sequence[int]) -> str:
+    start = min(encoded.char_spans[p][0] for p in group)
+    end = max(encoded.char_spans[p][1] for p in group)
+    return encoded.text[start:end]

@@ -1,0 +1,360 @@
+"""One probing run: split, features, probes, baselines, controls, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.analyzers.probing.baselines import (
+    control_labels,
+    majority,
+    most_frequent_of_type,
+    permuted_labels,
+    random_weights,
+)
+from interpret.analyzers.probing.features import FeatureStore, Items, Key, fill, make_items, probe_keys
+from interpret.analyzers.probing.logistic import fit_logistic_path
+from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
+from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
+from interpret.errors import InconclusiveError, InterpretError, UsageError
+from interpret.models.handle import Handle
+from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared, split_sentences
+from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult, ProbeRow
+from interpret.results.record import Message
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+Probe = Literal["ridge", "logistic"]
+
+#: Fewer items than this, in training or in test, decide nothing; nor do fewer test sentences than the second number.
+MIN_ITEMS: Final = 50
+MIN_SENTENCES: Final = 10
+#: Up to so many sentences the random-weights baseline is run unless told otherwise: it costs a second pass.
+RANDOM_WEIGHTS_LIMIT: Final = 3000
+#: Shares of train and validation where the caller brings the test data.
+_WITH_TEST: Final = (0.8, 0.2, 0.0)
+_WITHOUT_TEST: Final = (0.6, 0.2, 0.2)
+#: `site` of rows that look at no activation.
+NO_SITE: Final = "none"
+
+
+def probe(
+    handle: Handle,
+    train: ProbeData,
+    test: ProbeData | None = None,
+    *,
+    sites: Sequence[str] | str = ("embed", "resid_post"),
+    seed: int = 0,
+    n_control: int = 5,
+    probes: Sequence[Probe] = ("ridge", "logistic"),
+    n_bootstrap: int = 1000,
+    random_weights: bool | None = None,
+    progress: bool = True,
+) -> ProbeResult:
+    """How well a linear probe reads a label from each site and layer, beside what it must beat.
+
+    A word is represented by the mean over its tokens, a text by the mean over its tokens that are not special;
+    features are standardised on the training part. The penalty is chosen on the validation part, the probe is then
+    fitted to both, and the test part is predicted once. High accuracy shows that the label can be read linearly, not
+    that the model uses it.
+
+    Without `test`, sentences are split 60/20/20, with it `train` is split 80/20 into training and validation;
+    identical sentences never stand in two of these parts (those shared with a given `test` are counted).
+
+    Rows of `to_frame()`, by `probe`:
+        `ridge`: accuracy, balanced accuracy, macro-F1, and selectivity, which is accuracy minus the mean accuracy on
+        `n_control` control tasks. Its interval includes the spread between controls (`over_draws`).
+        `logistic`: accuracy, balanced accuracy, macro-F1, V-information in bits.
+        `control`: ridge accuracy on the controls. At word level every word form has one random label (Hewitt and
+        Liang 2019, arXiv:1909.03368); at sentence level labels are permuted, which measures capacity only.
+        `majority`, and at word level `type` (most frequent label of the form), look at no activation: site `none`.
+        `embedding`: the ridge rows of site `embed` again. `random_weights`: ridge on a model of the same config that
+        was never trained (None: at word level up to 3,000 sentences).
+
+    Raises:
+        UsageError: a site without a vector per token, or data of two levels.
+        InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
+    """
+    _check(train, test, probes, n_control)
+    keys = probe_keys(handle, sites)
+    plan = _plan(handle, train, test, seed, n_control)
+    bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
+    rows = _Rows(handle.name, train.task, len(plan.labels[0]) - plan.n_fit)
+    _trivial(rows, plan, bootstrap)
+
+    n_not_converged = 0
+    with FeatureStore(len(plan.items), len(keys)) as store:
+        fill(store, handle, plan.items, sites, "probe: activations" if progress else None)
+        for key in keys:
+            X = store.standardise(key, plan.n_train)
+            path = _ridge_rows(rows, plan, bootstrap, key, X)
+            if "logistic" in probes:
+                n_not_converged += not _logistic_rows(rows, plan, bootstrap, key, X, path)
+            store.drop(key)
+
+    notes = _notes(plan, train, test)
+    if n_not_converged:
+        notes.append(Message(code="probe_not_converged", params={"n": n_not_converged}))
+    if random_weights is None:
+        random_weights = train.level == "word" and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
+    if random_weights:
+        failure = _random_rows(rows, plan, bootstrap, handle, keys, sites, seed, progress)
+        notes += [] if failure is None else [failure]
+    else:
+        notes.append(Message(code="probe_random_weights_not_run"))
+    return ProbeResult(
+        rows=tuple(rows.kept),
+        task=train.task,
+        level=train.level,
+        classes=plan.classes,
+        n_train=plan.n_train,
+        n_validation=plan.n_fit - plan.n_train,
+        n_test=len(plan.items) - plan.n_fit,
+        n_clusters_test=bootstrap.n_clusters,
+        n_truncated_words=plan.items.n_truncated_words,
+        n_duplicate_sentences=0 if test is None else n_shared(train, test),
+        control="type" if train.level == "word" else "permuted_labels",
+        n_control_seeds=n_control,
+        seed=seed,
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Items in the order train, validation, test. `labels` is [task, item]: the task itself, then the controls."""
+
+    items: Items
+    labels: IntArray
+    classes: tuple[str, ...]
+    cluster: IntArray
+    n_train: int
+    n_fit: int
+
+    @property
+    def test(self) -> slice:
+        return slice(self.n_fit, len(self.items))
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which test items have a label that was seen in training or validation."""
+        return np.isin(self.labels[0, self.test], np.unique(self.labels[0, : self.n_fit]))
+
+
+class _Rows:
+    """Collects the cells of the result."""
+
+    def __init__(self, model: str, task: str, n: int) -> None:
+        self.model, self.task, self.n = model, task, n
+        self.kept: list[ProbeRow] = []
+
+    def add(
+        self,
+        key: tuple[str, int | None],
+        probe: ProbeKind,
+        metric: str,
+        found: Interval,
+        n: int | None = None,
+    ) -> None:
+        """One cell."""
+        if metric not in get_args(ProbeMetric):
+            raise ValueError(f"unknown metric {metric}")
+        self.kept.append(
+            ProbeRow(
+                model=self.model,
+                site=key[0],
+                layer=key[1],
+                task=self.task,
+                probe=probe,
+                metric=metric,  # type: ignore[arg-type]
+                value=found.value,
+                ci_low=found.low,
+                ci_high=found.high,
+                n=self.n if n is None else n,
+            )
+        )
+
+    def add_all(self, key: tuple[str, int | None], probe: ProbeKind, scores: dict[str, Interval]) -> None:
+        """A cell for each score."""
+        for metric, found in scores.items():
+            self.add(key, probe, metric, found)
+
+
+def _check(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_control: int) -> None:
+    unknown = sorted(set(probes) - set(get_args(Probe)))
+    if unknown or not probes:
+        raise UsageError(f"cannot fit probes={list(probes)}; available are {', '.join(get_args(Probe))}")
+    if n_control < 1:
+        raise UsageError(f"n_control is {n_control}; selectivity needs at least one control task")
+    if test is not None and test.level != train.level:
+        raise UsageError(
+            f"{train.name} is labelled by {train.level} and {test.name} by {test.level}; bring data of one level"
+        )
+
+
+def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> _Plan:
+    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    held_out = train.take(split.test) if test is None else test
+    parts = (train.take(split.train), train.take(split.validation), held_out)
+    joined = _join(parts)
+    items = make_items(handle, joined)
+    ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
+    n_train, n_fit = int(ends[0]), int(ends[1])
+    sizes = {"training": n_train, "validation": n_fit - n_train, "test": len(items) - n_fit}
+    what = "words" if train.level == "word" else "texts"
+    for name, size in sizes.items():
+        floor = MIN_ITEMS if name != "validation" else MIN_ITEMS // 5
+        if size < floor:
+            raise InconclusiveError(
+                f"probing {train.task} on {train.name} leaves {size} labelled {what} for {name}; "
+                f"at least {floor} are needed to say anything, so bring more data"
+            )
+    classes, codes = np.unique(np.asarray(items.label, dtype=object), return_inverse=True)
+    codes = codes.reshape(-1).astype(np.int64)
+    for name, part in (("training", slice(0, n_train)), ("test", slice(n_fit, None))):
+        present = np.unique(codes[part])
+        if len(present) < 2:
+            raise InconclusiveError(
+                f"every labelled item for {name} in {train.name} has {train.task} = {classes[present[0]]!r}; "
+                "a probe needs at least two labels to tell apart"
+            )
+    numbers: dict[tuple[str, ...], int] = {}
+    group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
+    cluster = group[items.sentence]
+    n_clusters = len(np.unique(cluster[n_fit:]))
+    if n_clusters < MIN_SENTENCES:
+        raise InconclusiveError(
+            f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
+            f"{MIN_SENTENCES} are needed for an interval, so bring more data"
+        )
+    seeds = [(seed, i) for i in range(n_control)]
+    if train.level == "word":
+        controls = control_labels(items.form, codes, seeds)
+    else:
+        controls = permuted_labels(codes, seeds)
+    labels = np.concatenate([codes[None], controls])
+    return _Plan(items, labels, tuple(str(c) for c in classes), cluster, n_train, n_fit)
+
+
+def _join(parts: Sequence[ProbeData]) -> ProbeData:
+    first = parts[0]
+    return ProbeData(
+        level=first.level,
+        texts=tuple(text for part in parts for text in part.texts),
+        labels=tuple(row for part in parts for row in part.labels),
+        name=first.name,
+        task=first.task,
+        sentences=tuple(words for part in parts for words in part.sentences),
+    )
+
+
+def _trivial(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> None:
+    """Baselines without activations. They learn from train and validation, as the probes finally do."""
+    gold, n_classes = plan.labels[0], len(plan.classes)
+    predicted = majority(gold, plan.n_fit)[plan.test]
+    rows.add_all((NO_SITE, None), "majority", bootstrap.score(predicted, gold[plan.test], n_classes))
+    if any(plan.items.form):
+        predicted = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
+        rows.add_all((NO_SITE, None), "type", bootstrap.score(predicted, gold[plan.test], n_classes))
+
+
+def _ridge_predictions(plan: _Plan, X: Float32Array) -> tuple[RidgePath, list[IntArray]]:
+    """Test predictions of the task and of each control, lambda chosen for each on validation."""
+    n_classes = len(plan.classes)
+    fit, held = slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
+    sums = moments(X[fit], plan.labels[:, fit], n_classes)
+    lambdas = choose(ridge_path(sums).accuracies(X[held], plan.labels[:, held]))
+    path = ridge_path(sums + moments(X[held], plan.labels[:, held], n_classes))
+    return path, [path.predict(X[plan.test], lam, task) for task, lam in enumerate(lambdas)]
+
+
+def _ridge_cells(
+    plan: _Plan, bootstrap: ClusterBootstrap, X: Float32Array
+) -> tuple[RidgePath, dict[str, Interval], Interval]:
+    """Ridge path, scores with selectivity, and control accuracy."""
+    path, predicted = _ridge_predictions(plan, X)
+    right = np.stack([p == plan.labels[t, plan.test] for t, p in enumerate(predicted)]).astype(np.float64)
+    scores = bootstrap.score(predicted[0], plan.labels[0, plan.test], len(plan.classes))
+    draws = right[1:].mean(axis=1)
+    control = right[1:].mean(axis=0)
+    scores["selectivity"] = over_draws(bootstrap.mean(right[0] - control), draws, fresh=True)
+    return path, scores, over_draws(bootstrap.mean(control), draws, fresh=False)
+
+
+def _ridge_rows(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array) -> RidgePath:
+    path, scores, control = _ridge_cells(plan, bootstrap, X)
+    rows.add_all(key, "ridge", scores)
+    rows.add(key, "control", "accuracy", control)
+    if key[0] == "embed":
+        rows.add_all(key, "embedding", scores)
+    return path
+
+
+def _logistic_rows(
+    rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
+) -> bool:
+    """Refit by likelihood; returns whether the optimiser arrived."""
+    gold = plan.labels[0]
+    found, _ = fit_logistic_path(X[: plan.n_fit], gold[: plan.n_fit], plan.n_train, path)
+    log_p = found.log_probabilities(X[plan.test])
+    rows.add_all(key, "logistic", bootstrap.score(log_p.argmax(axis=1), gold[plan.test], len(plan.classes)))
+    # The null model knows the label's frequencies; an item whose label has none is infinitely surprising to both.
+    share = np.bincount(gold[: plan.n_fit], minlength=len(plan.classes)) / plan.n_fit
+    held, known = gold[plan.test], plan.known
+    gain = log_p[np.arange(len(held)), held] - np.log(np.where(share > 0, share, 1.0))[held]
+    bits = bootstrap.mean(gain / np.log(2), known)
+    rows.add(key, "logistic", "v_information_bits", bits, int(known.sum()))
+    return found.converged
+
+
+def _random_rows(
+    rows: _Rows,
+    plan: _Plan,
+    bootstrap: ClusterBootstrap,
+    handle: Handle,
+    keys: Sequence[Key],
+    sites: Sequence[str] | str,
+    seed: int,
+    progress: bool,
+) -> Message | None:
+    """Ridge and selectivity on an untrained model; a message where no such model can be made."""
+    try:
+        with random_weights(handle, seed) as untrained, FeatureStore(len(plan.items), len(keys)) as store:
+            fill(store, untrained, plan.items, sites, "probe: random weights" if progress else None)
+            for key in keys:
+                _, scores, _ = _ridge_cells(plan, bootstrap, store.standardise(key, plan.n_train))
+                rows.add_all(key, "random_weights", scores)
+                store.drop(key)
+    except (InterpretError, TypeError, ValueError, AttributeError) as err:
+        # A class that cannot be built from its config alone (remote code, quantised weights) has no such baseline.
+        return Message(code="probe_random_weights_failed", params={"error": type(err).__name__})
+    return None
+
+
+def _notes(plan: _Plan, train: ProbeData, test: ProbeData | None) -> list[Message]:
+    notes = []
+    items = plan.items
+    if test is not None and (shared := n_shared(train, test)):
+        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    if repeated := n_duplicates(train):
+        notes.append(Message(code="probe_duplicates_kept_together", params={"n": repeated}))
+    if items.n_without_tokens:
+        notes.append(Message(code="probe_items_without_tokens", params={"n": items.n_without_tokens}))
+    if items.n_truncated_texts:
+        notes.append(Message(code="probe_truncated_texts", params={"n": items.n_truncated_texts}))
+    unseen = int((~plan.known).sum())
+    if unseen:
+        notes.append(Message(code="probe_unseen_labels", params={"n": unseen}))
+    if train.level == "word":
+        seen = set(items.form[: plan.n_fit])
+        share = float(np.mean([form in seen for form in items.form[plan.n_fit :]]))
+        notes.append(Message(code="probe_type_overlap", params={"share": share}))
+    else:
+        notes.append(Message(code="probe_mean_pooling"))
+        notes.append(Message(code="probe_control_is_capacity"))
+    return notes

@@ -1,0 +1,80 @@
+"""What an audit measures, resolved into counts before anything runs, and the criteria it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from interpret.errors import UsageError
+from interpret.results.record import Scalar
+
+_USE = "intended_use."
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """Counts and criteria of one audit; `config=` takes any subset of these keys.
+
+    The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
+    the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
+    their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
+    is a declared criterion: None means none is declared.
+    """
+
+    method: str = "auto"
+    explained: int = 80
+    errors_shown: int = 30
+    random_shown: int = 30
+    random_rankings: int = 20
+    compared_methods: str = "gradient_x_input,leave_one_out,shap"
+    compared: int = 16
+    randomised: int = 12
+    attention: int = 64
+    probed: int = 1000
+    bootstraps: int = 1000
+    words_shown: int = 15
+    minimum_accuracy: float | None = None
+    criteria_by: str | None = None
+    criteria_on: str | None = None
+    intended_use: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = ("explained", "errors_shown", "random_shown", "compared", "randomised", "attention", "probed")
+        for name in (*counts, "bootstraps", "words_shown"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise UsageError(f"config {name} must be a whole number of at least 0, found {value!r}")
+        accuracy = self.minimum_accuracy
+        if accuracy is not None and not 0.0 <= accuracy <= 1.0:
+            raise UsageError(f"config minimum_accuracy must lie between 0 and 1, found {accuracy!r}")
+
+    @property
+    def compared_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.compared_methods.split(",") if name.strip())
+
+    def resolved(self) -> dict[str, Scalar]:
+        """The configuration as plain values, as it is stored with the audit."""
+        plain = asdict(self)
+        use = plain.pop("intended_use")
+        return plain | {_USE + key: value for key, value in sorted(use.items())}
+
+
+def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfig:
+    """Fill in the defaults.
+
+    Raises:
+        UsageError: a key that does not exist; the message lists those that do.
+    """
+    if isinstance(config, AuditConfig):
+        return config
+    given = dict(config or {})
+    # The resolved form, which is stored with every audit, writes the author's statements flat.
+    flat = {key.removeprefix(_USE): given.pop(key) for key in sorted(given) if key.startswith(_USE)}
+    if flat:
+        given["intended_use"] = {**flat, **given.get("intended_use", {})}
+    known = {f.name for f in fields(AuditConfig)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise UsageError(f"config has no key {unknown[0]!r}; the keys are {', '.join(sorted(known))}")
+    return AuditConfig(**given)

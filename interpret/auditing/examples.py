@@ -1,0 +1,156 @@
+"""The rows of a table as examples of an audit: which were used, under which labels, and what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.errors import UsageError
+from interpret.readers.labels import map_labels
+from interpret.readers.tables import Table, pick_columns
+from interpret.results.audits import DataSummary, LabelMapping
+from interpret.results.record import Message
+
+if TYPE_CHECKING:
+    from interpret.models.inputs import Encoded
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What is audited. `rows` are 0-based rows of the table; `gold` are class indices or None without labels."""
+
+    name: str
+    texts: tuple[str, ...]
+    raw_labels: tuple[str, ...] | None
+    gold: IntArray | None
+    slices: tuple[str | None, ...] | None
+    rows: tuple[int, ...]
+    n_rows: int
+    n_empty: int
+    text_column: str
+    label_column: str | None
+    mapping: LabelMapping
+    bad_rows: tuple[Message, ...]
+    sampling_seed: int | None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def select_examples(
+    table: Table,
+    *,
+    id2label: Mapping[int, str] | None,
+    text: str | None = None,
+    label: str | None = None,
+    label_map: str | Mapping[str, object] | None = None,
+    slices: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Examples:
+    """Choose columns, map labels, leave out empty texts (counted) and, over `limit`, draw a seeded sample.
+
+    Args:
+        table: what a reader returned.
+        id2label: the model's classes; None when the task has none, then labels are not read.
+        text: text column; None guesses by name.
+        label: label column; None guesses by name.
+        label_map: "0=negative,1=positive" where names and ids do not decide.
+        slices: slice column; None takes a column called `slice` if there is one.
+        limit: at most so many examples.
+        seed: of the sample.
+
+    Raises:
+        UsageError: a column that is not there, or no usable row.
+        LabelError: labels that cannot be matched without guessing.
+    """
+    text_column, label_column = pick_columns(table, text, label)
+    if id2label is None:
+        label_column = None
+    slice_column = slices if slices is not None else ("slice" if "slice" in table.columns else None)
+    if slice_column is not None and slice_column not in table.columns:
+        raise UsageError(
+            f"{table.name} has no column {slice_column!r} for slices; its columns are {', '.join(table.columns)}"
+        )
+    kept = [i for i, row in enumerate(table.rows) if row[text_column].strip()]
+    if not kept:
+        raise UsageError(f"{table.name} has no row with a text in column {text_column!r}: nothing to audit")
+    n_empty = len(table.rows) - len(kept)
+    sampling_seed = None
+    if limit is not None and limit < len(kept):
+        rng = np.random.default_rng([seed, 3])
+        kept = [kept[i] for i in sorted(rng.choice(len(kept), size=limit, replace=False).tolist())]
+        sampling_seed = seed
+    mapping = LabelMapping(rule="none", pairs={}, names={})
+    raw: tuple[str, ...] | None = None
+    gold: IntArray | None = None
+    if label_column is not None and id2label is not None:
+        # The mapping is settled on every label of the file, so that a sample cannot change what a label means.
+        everything = [row[label_column] for row in table.rows]
+        mapping = map_labels(everything, id2label, label_map, lines=table.lines)
+        raw = tuple(table.rows[i][label_column] for i in kept)
+        gold = np.array([mapping.pairs[name] for name in raw], dtype=np.int64)
+    return Examples(
+        name=table.name,
+        texts=tuple(table.rows[i][text_column] for i in kept),
+        raw_labels=raw,
+        gold=gold,
+        slices=None if slice_column is None else tuple(table.rows[i].get(slice_column) or None for i in kept),
+        rows=tuple(kept),
+        n_rows=len(table.rows),
+        n_empty=n_empty,
+        text_column=text_column,
+        label_column=label_column,
+        mapping=mapping,
+        bad_rows=tuple(
+            Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
+        ),
+        sampling_seed=sampling_seed,
+    )
+
+
+def _script(character: str) -> str:
+    """Coarse script of a letter, from the first word of its Unicode name (LATIN, CJK, CYRILLIC ...)."""
+    return unicodedata.name(character, "OTHER").split(" ")[0].split("-")[0].lower()
+
+
+def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
+    """The facts of the report's data section, computed from the rows that were used."""
+    digest = hashlib.sha256()
+    for i, text in enumerate(examples.texts):
+        label = examples.raw_labels[i] if examples.raw_labels is not None else ""
+        for part in (text, label):
+            raw = part.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+    lengths = np.array([len(e.ids) for e in encoded])
+    quantiles = np.percentile(lengths, [5, 50, 95, 100], method="nearest").astype(int).tolist()
+    letters = Counter(_script(c) for text in examples.texts for c in text if c.isalpha())
+    total = sum(letters.values()) or 1
+    return DataSummary(
+        name=examples.name,
+        sha256=digest.hexdigest(),
+        n_rows=examples.n_rows,
+        n_used=len(examples),
+        sampled=examples.sampling_seed is not None,
+        sampling_seed=examples.sampling_seed,
+        text_column=examples.text_column,
+        label_column=examples.label_column,
+        mapping=examples.mapping,
+        label_counts=dict(sorted(Counter(examples.raw_labels or ()).items())),
+        slice_counts=dict(sorted(Counter(s for s in examples.slices or () if s).items())),
+        n_truncated=sum(e.n_truncated > 0 for e in encoded),
+        n_empty=examples.n_empty,
+        n_duplicates=len(examples.texts) - len(set(examples.texts)),
+        bad_rows=examples.bad_rows,
+        length_quantiles=dict(zip(("p5", "p50", "p95", "max"), quantiles, strict=True)),
+        scripts={name: round(count / total, 4) for name, count in letters.most_common(5)},
+    )

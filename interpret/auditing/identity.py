@@ -1,0 +1,88 @@
+"""Which model was audited, with the evidence that observing it changed nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import torch
+
+from interpret.capture.capture import capturing
+from interpret.models.batching import Row, run_batches
+from interpret.models.load import config_sha256, tokenizer_sha256
+from interpret.results.audits import Identity
+
+if TYPE_CHECKING:
+    from interpret.models.handle import Handle
+    from interpret.models.inputs import Encoded
+
+#: Libraries whose version can change a number in the report.
+_VERSIONED = ("interpret-lm", "torch", "transformers", "tokenizers", "captum", "shap", "numpy", "scipy", "peft")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that compute; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def capture_logit_difference(handle: Handle, encoded: Sequence[Encoded]) -> float:
+    """Largest absolute difference of logits with every residual and attention pattern captured, and without."""
+    rows = [Row(e.ids, e.type_ids) for e in encoded]
+
+    def difference(batch: dict[str, torch.Tensor], _: list[int]) -> float:
+        with torch.no_grad():
+            plain = handle.model(**batch).logits
+            with capturing(handle, "resid_post", "attn_pattern"):
+                watched = handle.model(**batch).logits
+        return float((watched - plain).abs().max())
+
+    return max(found for _, found in run_batches(handle, rows, difference))
+
+
+def identify(
+    handle: Handle,
+    *,
+    before: str,
+    after: str,
+    difference: float | None,
+    base_name: str | None,
+    base_sha256: str | None,
+) -> Identity:
+    """The identity section from the handle and from what was measured around the run."""
+    quantisation = getattr(handle.config, "quantization_config", None)
+    return Identity(
+        name=handle.name,
+        revision=handle.revision,
+        adapter=handle.adapter,
+        family=handle.roles.family,
+        architecture=handle.architecture,
+        task=handle.task,
+        labels=handle.labels,
+        n_parameters=handle.n_parameters,
+        n_layers=handle.n_layers,
+        n_heads=handle.n_heads,
+        d_model=handle.d_model,
+        max_length=handle.max_length,
+        attn_implementation=handle.attn_implementation,
+        saved_dtype=handle.saved_dtype,
+        run_dtype=handle.run_dtype,
+        device=handle.device.type,
+        weights_sha256_before=before,
+        weights_sha256_after=after,
+        capture_logit_difference=difference,
+        config_sha256=config_sha256(handle),
+        tokenizer_sha256=tokenizer_sha256(handle),
+        remote_code=handle.remote_code,
+        quantisation=None if quantisation is None else type(quantisation).__name__,
+        base_name=base_name,
+        base_weights_sha256=base_sha256,
+        versions=versions(),
+    )

@@ -1,0 +1,58 @@
+"""The commands, assembled. Nothing heavy is imported before one of them runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from interpret.cli import auditing, models, probing
+
+EPILOG = """
+\b
+Examples:
+  interpret demo
+  interpret info distilbert-base-uncased-finetuned-sst-2-english
+  interpret attribute ./model --text "A film to see twice."
+  interpret audit ./model reviews.csv --base ./base --out audit/
+
+Exit codes: 0 fine, 1 a declared check failed, 2 wrong usage, 3 run-time error, 4 inconclusive,
+130 interrupted.
+"""
+
+app = typer.Typer(
+    name="interpret",
+    help="Audit a fine-tuned transformer: explanations with measured quality, in one offline report.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import interpret
+
+        typer.echo(f"interpret-lm {interpret.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Audit a fine-tuned transformer: explanations with measured quality, in one offline report."""
+
+
+app.command(epilog=auditing.DEMO_EPILOG, short_help="Audit the embedded model pair, offline.")(auditing.demo)
+app.command(epilog=models.INFO_EPILOG, short_help="Show sizes, labels and sites of a model.")(models.info)
+app.command(epilog=models.CAPTURE_EPILOG, short_help="Save activations and attention patterns.")(models.capture)
+app.command(epilog=models.ATTRIBUTE_EPILOG, short_help="Explain outputs, with measured quality.")(models.attribute)
+app.add_typer(probing.app, name="probe", short_help="Train probes on activations, layer by layer.")
+app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data set; write the report.")(auditing.audit)
+app.add_typer(auditing.report_app, name="report")

@@ -1,0 +1,284 @@
+"""`audit`, `demo` and `report`: a whole data set, and the report on it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interpret.cli import options as o
+from interpret.cli.models import load_model
+from interpret.cli.shell import command_line, guarded, out_folder, records, say, show, show_json
+from interpret.errors import DataError, MissingFileError
+
+if TYPE_CHECKING:
+    from interpret.results.audits import Audit
+    from interpret.results.record import Estimate
+
+REPORT = "report.html"
+
+DEMO_EPILOG = """
+\b
+Example:
+  interpret demo --out my-demo --locale zh
+"""
+
+AUDIT_EPILOG = """
+\b
+Examples:
+  interpret audit ./model reviews.csv
+  interpret audit ./model test.tsv --no-header --columns label,text --label-map 0=negative,1=positive
+  interpret audit ./model reviews.csv --base ./base --config audit.yaml --out audit/
+
+The report is written even when a declared check fails; the exit code is then 1, and 4 when a check could
+not be decided.
+"""
+
+RENDER_EPILOG = """
+\b
+Example:
+  interpret report render audit/ --locale zh --out report.zh.html
+"""
+
+report_app = typer.Typer(help="Work with saved audits.", no_args_is_help=True)
+
+
+@report_app.callback()
+def report() -> None:
+    """Work with saved audits."""
+
+
+@guarded
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-demo"),
+    locale: o.LocaleOption = o.Locale.EN,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Audit the embedded model pair on its reviews, end to end, offline."""
+    import interpret
+    from interpret.demo import paths
+
+    out_folder(out)
+    base, tuned, reviews = paths()
+    say("auditing the embedded models on the embedded reviews")
+    audit = interpret.audit(interpret.load(tuned), reviews, base=base, command=command_line("demo"))
+    finish(audit, out, locale, as_json)
+
+
+@guarded
+def audit(
+    model: o.Model,
+    data: o.Data,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="BASE", help="Folder or hub id of the model before fine-tuning, to compare with."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with counts and declared checks.")] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the report.")] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            "--slice-column",
+            metavar="NAME",
+            help="Column that names slices; default: slice, if there is one.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-audit"),
+    adapter: o.Adapter = None,
+    revision: o.Revision = None,
+    task: o.TaskOption = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.RemoteCode = False,
+    seed: o.Seed = 0,
+    limit: o.Limit = None,
+    text_column: o.TextColumn = None,
+    label_column: o.LabelColumn = None,
+    label_map: o.LabelMap = None,
+    no_header: o.NoHeader = False,
+    columns: o.Columns = None,
+    skip_bad_rows: o.SkipBadRows = False,
+    locale: o.LocaleOption = o.Locale.EN,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Examine a model on a data set and write the audit and its report."""
+    import interpret
+
+    settings = None if config is None else _read_config(config)
+    out_folder(out)
+    lm = load_model(
+        model,
+        adapter=adapter,
+        revision=revision,
+        task=task,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    say(f"auditing {data.name}")
+    result = interpret.audit(
+        lm,
+        data,
+        text=text_column,
+        label=label_column,
+        slices=slices,
+        base=base,
+        config=settings,
+        seed=seed,
+        limit=limit,
+        label_map=label_map,
+        header=not no_header,
+        columns=None if columns is None else columns.split(","),
+        skip_bad_rows=skip_bad_rows,
+        title=title,
+        command=command_line(
+            "audit",
+            model,
+            data,
+            base=base,
+            config=config,
+            title=title,
+            slice_column=slices,
+            adapter=adapter,
+            revision=revision,
+            task=task,
+            device=None if device == "auto" else device,
+            dtype=None if dtype == "auto" else dtype,
+            trust_remote_code=trust_remote_code,
+            seed=seed,
+            limit=limit,
+            text_column=text_column,
+            label_column=label_column,
+            label_map=label_map,
+            no_header=no_header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+        ),
+    )
+    finish(result, out, locale, as_json)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {path}, which --config names")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        mark = getattr(err, "problem_mark", None)
+        raise DataError("not YAML", path=path, line=None if mark is None else mark.line + 1) from err
+    if not isinstance(settings, dict):
+        raise DataError("expected `key: value` lines", path=path)
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        # A saved `audit.resolved.yaml` is flat; and what YAML takes for a date was meant as text.
+        group, dot, name = str(key).partition(".")
+        plain = value.isoformat() if isinstance(value, date) else value
+        if dot:
+            out.setdefault(group, {})[name] = plain
+        else:
+            out[group] = plain
+    return out
+
+
+def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
+    """Save, render and summarise an audit, and exit with its code."""
+    import reports
+    from interpret.results.audits import Audit
+
+    audit.save(out)
+    # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
+    path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
+    if as_json:
+        show_json({"path": str(path), "audit": str(out), "exit_code": audit.exit_code, **_facts(audit)})
+    else:
+        for line in summary(audit):
+            show(line)
+        show(str(path))
+    raise typer.Exit(audit.exit_code)
+
+
+def _accuracy(audit: Audit) -> Estimate | None:
+    metrics = audit.performance.metrics if audit.performance is not None else ()
+    return next((m for m in metrics if m.name == "accuracy"), None)
+
+
+def _facts(audit: Audit) -> dict[str, Any]:
+    from interpret.results.store import to_plain
+
+    accuracy, quality = _accuracy(audit), audit.explanation_quality
+    return {
+        "accuracy": None if accuracy is None else to_plain(accuracy),
+        "labels": to_plain(audit.data.mapping),
+        "faithfulness": {m.method: m.faithfulness.verdict for m in quality.methods} if quality else {},
+        "checks": records(audit.checks),
+    }
+
+
+def summary(audit: Audit) -> list[str]:
+    """Say in a few lines what was audited and what came out, numbers with their intervals."""
+    identity, data = audit.identity, audit.data
+    used = f"{data.n_used:,} of {data.n_rows:,} rows"
+    lines = [
+        f"model         {identity.name} ({identity.architecture}, {identity.n_parameters:,} parameters)",
+        f"data          {data.name}: {used}" + (f", {len(data.bad_rows)} bad rows left out" if data.bad_rows else ""),
+    ]
+    mapping = data.mapping
+    if mapping.rule != "none":
+        pairs = ", ".join(f"{label} = {mapping.names[label]} ({i})" for label, i in mapping.pairs.items())
+        lines.append(f"labels        {pairs}; matched by {'--label-map' if mapping.rule == 'given' else mapping.rule}")
+    accuracy = _accuracy(audit)
+    if accuracy is not None and audit.performance is not None:
+        value = _number(accuracy.value) + _interval(accuracy.ci_low, accuracy.ci_high)
+        lines.append(f"accuracy      {value}, n = {accuracy.n:,}; majority {audit.performance.majority_rate:.3f}")
+        if accuracy.value is not None and accuracy.value < audit.performance.majority_rate:
+            lines.append("              below the majority rate: are the labels mapped the right way round?")
+    for method in audit.explanation_quality.methods if audit.explanation_quality else ():
+        verdict = method.faithfulness.verdict.replace("_", " ")
+        lines.append(f"explanations  {method.method}: {verdict} (faithfulness, n = {method.n:,})")
+    lines.append("checks        " + ("" if audit.check_rows else "no criteria declared"))
+    for check in audit.check_rows:
+        line = f"  {check.verdict.replace('_', ' '):<13} {check.check.replace('_', ' ')}"
+        if check.value is not None:
+            line += f": {_number(check.value)}{_interval(check.ci_low, check.ci_high)}"
+        if check.threshold is not None:
+            line += f", threshold {_number(check.threshold)}"
+        lines.append(line)
+    return [line.rstrip() for line in lines]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+
+
+@report_app.command(epilog=RENDER_EPILOG)
+@guarded
+def render(
+    audit_dir: Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write; default: report.html in AUDIT_DIR.")
+    ] = None,
+    locale: o.LocaleOption = o.Locale.EN,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Render a saved audit again: same audit and language, same bytes."""
+    import reports
+    from interpret.results.audits import Audit
+
+    path = reports.render(Audit.load(audit_dir), out or audit_dir / REPORT, locale=locale.value)
+    if as_json:
+        show_json({"path": str(path)})
+    else:
+        show(str(path))

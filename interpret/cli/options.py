@@ -1,0 +1,81 @@
+"""Arguments and options, each worded once and used by every command that takes it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Task(StrEnum):
+    """What the model's head does."""
+
+    CLASSIFICATION = "text-classification"
+    CAUSAL = "causal-lm"
+    MASKED = "masked-lm"
+    NONE = "none"
+
+
+class Unit(StrEnum):
+    """What gets one score."""
+
+    WORD = "word"
+    TOKEN = "token"
+
+
+class Locale(StrEnum):
+    """Languages of the report."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or hub id of the model.")]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A .csv, .tsv, .jsonl or .parquet file, or a folder saved by datasets.",
+    ),
+]
+
+Adapter = Annotated[
+    str | None,
+    typer.Option(metavar="ADAPTER", help="Folder or hub id of a PEFT adapter to put on the model."),
+]
+Revision = Annotated[str | None, typer.Option(metavar="NAME", help="Branch, tag or commit on the hub.")]
+TaskOption = Annotated[
+    Task | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="text-classification, causal-lm, masked-lm or none; default: read off the model.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[
+    str,
+    typer.Option(metavar="DTYPE", help="auto, float32, bfloat16, float16; half precision is cast on the CPU."),
+]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything that is drawn at random.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Use at most this many rows.")]
+
+TextColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Column with the text; default: guessed by name.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column with the label; default: guessed by name.")
+]
+LabelMap = Annotated[
+    str | None,
+    typer.Option(metavar="MAP", help="Labels of the data to classes, as in 0=negative,1=positive."),
+]
+NoHeader = Annotated[bool, typer.Option("--no-header", help="The file has no header row.")]
+Columns = Annotated[str | None, typer.Option(metavar="A,B", help="Names for the columns of a file without header.")]
+SkipBadRows = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read, and count them.")
+]
+LocaleOption = Annotated[Locale, typer.Option("--locale", help="Language of the report.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnings of libraries.")]

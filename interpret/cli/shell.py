@@ -1,0 +1,113 @@
+"""What every command shares: errors in one sentence, output, and the command line to show again."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from interpret.errors import InterpretError, UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+USAGE, RUN_TIME, INTERRUPTED = 2, 3, 130
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what a command raises into one sentence on stderr and an exit code; `--debug` adds a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as err:
+            debug = bool(kwargs.get("debug"))
+            if debug:
+                traceback.print_exc(file=sys.stderr)
+            say(f"error: {_sentence(err, debug)}")
+            raise typer.Exit(err.exit_code if isinstance(err, InterpretError) else RUN_TIME) from None
+
+    # Typer reads the signature, whose hints can only be resolved where the command was written.
+    run.__signature__ = inspect.signature(command, eval_str=True)  # type: ignore[attr-defined]
+    run.__annotations__ = inspect.get_annotations(command, eval_str=True)
+    return run
+
+
+def _sentence(err: Exception, debug: bool) -> str:
+    if isinstance(err, InterpretError):
+        return " ".join(str(err).split())
+    first = next((line.strip() for line in str(err).splitlines() if line.strip()), "no message")
+    if isinstance(err, OSError) and err.strerror:
+        return f"{err.strerror}: {err.filename}" if err.filename else err.strerror
+    hint = "" if debug else "; run it again with --debug for the traceback"
+    return f"unexpected {type(err).__name__}: {first}{hint}"
+
+
+def say(message: str) -> None:
+    """Write a message to stderr."""
+    typer.echo(message, err=True)
+
+
+def show(text: str) -> None:
+    """Write a result to stdout."""
+    typer.echo(text)
+
+
+def show_json(value: Mapping[str, Any]) -> None:
+    """Write one JSON object to stdout, in ASCII so that every terminal and pipe takes it."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+def records(frame: Any) -> list[dict[str, Any]]:
+    """Turn a DataFrame into plain rows; missing values become null."""
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return rows
+
+
+def out_folder(path: Path) -> Path:
+    """Make the output folder before the work starts, so that a wrong one costs nothing.
+
+    Raises:
+        UsageError: the path, or a part of it, is a file.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as err:
+        raise UsageError(f"--out {path} must be a folder, but it, or a part of it, is a file") from err
+    return path
+
+
+def command_line(verb: str, *arguments: str | Path, **options: object) -> str:
+    """Write the command as it would be typed beside the data: no folders, no options left alone.
+
+    What is shown in a report must name no private place, and must not differ between two machines.
+    """
+    words = ["interpret", *verb.split(), *(_without_folder(a) for a in arguments)]
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words += [flag, _without_folder(value) if isinstance(value, str | Path) else str(value)]
+    return shlex.join(words)
+
+
+def _without_folder(value: str | Path) -> str:
+    text = str(value)
+    local = isinstance(value, Path) or text.startswith((".", "/", "~", "\\")) or ":\\" in text
+    return Path(text).expanduser().resolve().name if local or Path(text).exists() else text

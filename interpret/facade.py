@@ -1,0 +1,377 @@
+"""The verbs a user calls. Each takes the model as an attached one, a path, a hub id or a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from interpret.analyzers.attribution import attribute, attribute_capture, methods_frame
+from interpret.analyzers.faithfulness import measure, quality_auto, with_quality
+from interpret.analyzers.probing import probe as run_probe
+from interpret.auditing.config import AuditConfig, resolve_config
+from interpret.auditing.examples import select_examples
+from interpret.auditing.run import run_audit
+from interpret.capture.capture import Capture, capture_texts, sites_frame
+from interpret.capture.capture import capturing as capturing_sites
+from interpret.capture.proof import Proof, prove
+from interpret.errors import LoadError, UsageError
+from interpret.models.handle import Handle, Task
+from interpret.models.inputs import Encoded, Unit, encode
+from interpret.models.load import attach_handle, load_handle
+from interpret.readers.probe_data import read_probe_data
+from interpret.readers.tables import read_table
+from interpret.results.record import Message
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interpret.results.audits import Audit
+    from interpret.results.explanations import Attribution, Faithfulness
+    from interpret.results.probes import ProbeResult
+
+#: What may stand for a model in every verb.
+ModelLike = Any
+#: What may stand for data in every verb: a path, a DataFrame, a `datasets.Dataset`, a list of dicts.
+DataLike = Any
+
+
+class AttachedModel:
+    """A model somebody already holds, with its sites known and proven. It is never changed.
+
+    Attributes:
+        handle: the resolved model (internal, may change between versions).
+        proof: what was checked when the model was attached.
+    """
+
+    def __init__(self, handle: Handle, proof: Proof) -> None:
+        self.handle = handle
+        self.proof = proof
+
+    def __repr__(self) -> str:
+        h = self.handle
+        return (
+            f"AttachedModel({h.name!r}: {type(h.model).__name__}, {h.roles.family}, {h.task}, "
+            f"{h.n_layers} layers, {h.n_heads} heads, {h.n_parameters:,} parameters)"
+        )
+
+    def sites(self) -> pd.DataFrame:
+        """Columns: site, layer, axes, shape, available, reason."""
+        return sites_frame(self.handle)
+
+    def info(self) -> dict[str, Any]:
+        """Family, task, sizes, attention implementation, dtypes and labels as plain values."""
+        h = self.handle
+        return {
+            "name": h.name,
+            "family": h.roles.family,
+            "architecture": type(h.model).__name__,
+            "task": h.task,
+            "labels": list(h.labels),
+            "layers": h.n_layers,
+            "heads": h.n_heads,
+            "key_value_heads": h.n_kv_heads,
+            "d_model": h.d_model,
+            "d_head": h.d_head,
+            "parameters": h.n_parameters,
+            "max_length": h.max_length,
+            "attention": h.attn_implementation,
+            "saved_dtype": h.saved_dtype,
+            "run_dtype": h.run_dtype,
+            "adapter": h.adapter,
+        }
+
+    @contextmanager
+    def capturing(
+        self, *sites: str, mode: Literal["auto", "tee", "native", "eager"] = "auto", grad: bool = False
+    ) -> Iterator[Capture]:
+        """Capture from any forward run inside the block; two forwards append. Logits stay the same to the bit.
+
+        Args:
+            sites: for example `"attn_pattern.0-3"`, `"resid_post"`.
+            mode: how attention patterns are had; `"eager"` changes the numerics and is recorded.
+            grad: keep captured tensors in the graph.
+        """
+        with capturing_sites(self.handle, *sites, mode=mode, grad=grad) as capture:
+            yield capture
+
+    def capture(self, texts: str | Sequence[str], sites: Sequence[str] | str = ("resid_post",)) -> Capture:
+        """Run the texts in length-sorted batches and keep the sites asked for, in the order of the texts."""
+        wanted = [sites] if isinstance(sites, str) else list(sites)
+        return capture_texts(self.handle, self._encode(texts), wanted)
+
+    def attribute(
+        self,
+        texts: str | Sequence[str] | Capture,
+        target: Any = None,
+        method: str = "auto",
+        unit: Unit = "word",
+        quality: Literal["auto", False] = "auto",
+        *,
+        gold: Sequence[int | str] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Attribution:
+        """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
+
+        Args:
+            texts: one text, several, or a `Capture` that holds what the method needs.
+            target: None for the predicted class (or next token); a class name or index; a pair of classes
+                (this rather than that); or `"gold"` together with `gold`.
+            method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
+            unit: `"word"` or `"token"`.
+            quality: `"auto"` measures cheaply; False skips it and every view says so.
+            gold: class of each text, for `target="gold"`.
+            seed: of random rankings and of sampling methods.
+            options: passed to the method, for example `n_steps=64`.
+        """
+        if isinstance(texts, Capture):
+            result = attribute_capture(texts, method=method)
+        else:
+            result = attribute(
+                self.handle,
+                self._encode(texts, unit),
+                target=target,
+                gold=gold,
+                method=method,
+                unit=unit,
+                seed=seed,
+                **options,
+            )
+        if quality is False:
+            return result
+        return with_quality(result, quality_auto(self.handle, result, seed=seed))
+
+    def _encode(self, texts: str | Sequence[str], unit: Unit = "word") -> list[Encoded]:
+        listed = [texts] if isinstance(texts, str) else list(texts)
+        if not listed:
+            raise UsageError("asked to run on no texts: give at least one")
+        wrong = next((t for t in listed if not isinstance(t, str)), None)
+        if wrong is not None:
+            raise UsageError(f"texts must be strings, found {type(wrong).__name__}: {str(wrong)[:60]!r}")
+        return encode(self.handle, listed, unit=unit)
+
+
+def attach(model: Any, tokenizer: Any = None, *, name: str | None = None) -> AttachedModel:
+    """Attach to a model (or a transformers pipeline) you already hold, and prove its sites once.
+
+    Args:
+        model: a Hugging Face model, PEFT model or pipeline. It is not changed.
+        tokenizer: its tokenizer; None serves captures of your own forwards only.
+        name: shown in reports; by default the name the model was loaded under.
+
+    Raises:
+        LoadError: the architecture is not known and could not be resolved.
+        ProofError: a site did not behave as its definition says.
+    """
+    handle = attach_handle(model, tokenizer, name=name)
+    return AttachedModel(handle, prove(handle))
+
+
+def load(
+    source: str | Path,
+    adapter: str | Path | None = None,
+    revision: str | None = None,
+    task: Task | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    token: str | None = None,
+) -> AttachedModel:
+    """Load a model from a folder or a hub id and attach to it: safetensors only, no remote code unless asked.
+
+    Args:
+        source: folder or hub id.
+        adapter: folder or hub id of a PEFT adapter to put on it.
+        revision: branch, tag or commit on the hub.
+        task: `"text-classification"`, `"causal-lm"`, `"masked-lm"` or `"none"`; None reads it off the checkpoint.
+        device: `"auto"`, `"cpu"`, `"cuda:0"` ...
+        dtype: `"auto"` keeps the saved one, but computes half precision in fp32 on the CPU; both are recorded.
+        attn_implementation: passed to transformers.
+        trust_remote_code: run code that comes with the checkpoint.
+        token: for private repositories on the hub.
+
+    Raises:
+        LoadError: nothing there, pickled weights only, or a head that is missing in the checkpoint.
+    """
+    handle = load_handle(
+        source,
+        adapter=adapter,
+        revision=revision,
+        task=task,
+        device=device,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+        token=token,
+    )
+    return AttachedModel(handle, prove(handle))
+
+
+def as_model(model: ModelLike, **options: Any) -> AttachedModel:
+    """What was given, attached: paths and hub ids are loaded, models and pipelines attached."""
+    if isinstance(model, AttachedModel):
+        return model
+    return load(model, **options) if isinstance(model, str | Path) else attach(model)
+
+
+def methods() -> pd.DataFrame:
+    """The attribution methods. Columns: method, tasks, cost, needs_gradient, reference."""
+    return methods_frame()
+
+
+def faithfulness(model: ModelLike, attribution: Attribution, *, n_random: int = 200, seed: int = 0) -> Faithfulness:
+    """Measure an explanation, ours or one brought in, against random rankings and trivial baselines.
+
+    Args:
+        model: the model that was explained.
+        attribution: for example from `attribute` or `Attribution.from_shap`.
+        n_random: random rankings for each example.
+        seed: of the rankings and of the bootstrap.
+    """
+    return measure(as_model(model).handle, attribution, n_random=n_random, seed=seed)
+
+
+def probe(
+    model: ModelLike,
+    data: DataLike,
+    test: DataLike | None = None,
+    *,
+    label: str = "label",
+    text: str | None = None,
+    sites: Sequence[str] = ("embed", "resid_post"),
+    seed: int = 0,
+    limit: int | None = None,
+    header: bool = True,
+    columns: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+    **options: Any,
+) -> ProbeResult:
+    """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
+
+    Args:
+        model: attached model, path, hub id or pipeline.
+        data: `.conllu` (word level) or a labelled table (sentence level).
+        test: data to test on; None splits `data` by sentence.
+        label: `upos`, `xpos`, `deprel`, `feats.X`, or the label column of a table.
+        text: text column of a table; None guesses.
+        sites: sites to probe.
+        seed: of splits, control labels and bootstraps.
+        limit: read at most so many sentences.
+        header: whether a csv or tsv has a header line.
+        columns: names for the columns of a file without header.
+        skip_bad_rows: count bad rows instead of stopping at the first.
+        options: passed to the analyzer, for example `random_weights=True`.
+
+    Raises:
+        InconclusiveError: too little data, or one class only.
+    """
+    read = partial(
+        read_probe_data,
+        label=label,
+        text=text,
+        header=header,
+        columns=columns,
+        skip_bad_rows=skip_bad_rows,
+        limit=limit,
+    )
+    train = read(data)
+    held_out = None if test is None else read(test)
+    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, **options)
+
+
+def audit(
+    model: ModelLike,
+    dataset: DataLike,
+    text: str | None = None,
+    label: str | None = None,
+    slices: str | None = None,
+    base: ModelLike | None = None,
+    config: AuditConfig | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    *,
+    label_map: str | Mapping[str, object] | None = None,
+    header: bool = True,
+    columns: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+    title: str | None = None,
+    command: str | None = None,
+    progress: bool | None = None,
+) -> Audit:
+    """Examine a model on a data set and return everything a report shows.
+
+    Args:
+        model: attached model, path, hub id or pipeline.
+        dataset: path, DataFrame, `datasets.Dataset` or list of dicts.
+        text: text column; None guesses by name.
+        label: label column; None guesses by name.
+        slices: slice column; None takes a column called `slice`.
+        base: the model before fine-tuning, to compare outputs with.
+        config: counts and declared criteria (`AuditConfig`), or any subset of its keys.
+        seed: of every sample, ranking and bootstrap; the same seed gives the same audit.
+        limit: audit a random sample of at most so many rows.
+        label_map: `"0=negative,1=positive"` where names and ids do not decide.
+        header: whether a csv or tsv has a header line.
+        columns: names for the columns of a file without header.
+        skip_bad_rows: count and list bad rows instead of stopping at the first.
+        title: of the report.
+        command: shown in the report as the way to run it again; None describes this call.
+        progress: say on stderr which stage runs; None does so on a terminal.
+    """
+    settings = resolve_config(config)
+    table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
+    lm = as_model(model)
+    handle = lm.handle
+    if handle.task == "none":
+        raise UsageError(
+            f"{handle.name} has no head ({type(handle.model).__name__}), so there is no output to audit; "
+            "give a model with a classification or language-model head"
+        )
+    id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
+    examples = select_examples(
+        table,
+        id2label=id2label,
+        text=text,
+        label=label,
+        label_map=label_map,
+        slices=slices,
+        limit=limit,
+        seed=seed,
+    )
+    base_handle, missing = _base(base, handle)
+    return run_audit(
+        handle,
+        examples,
+        base=base_handle,
+        base_missing=missing,
+        config=settings,
+        seed=seed,
+        title=title,
+        command=command or f"interpret.audit({handle.name!r}, {table.name!r}, seed={seed})",
+        progress=_terminal() if progress is None else progress,
+    )
+
+
+def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message | None]:
+    """The base as a handle with the same outputs, or the reason why its outputs cannot be compared."""
+    if base is None:
+        return None, None
+    try:
+        handle = as_model(base, task=tuned.task).handle
+    except LoadError as err:
+        if "no classification head" in str(err):
+            return None, Message(code="section.base_without_head", params={"base": Path(str(base)).name})
+        raise
+    if handle.labels != tuned.labels:
+        return None, Message(code="section.base_other_labels", params={"base": handle.name})
+    return handle, None
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()

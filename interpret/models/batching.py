@@ -1,0 +1,184 @@
+"""The only loop over batches: rows of like length together, under a budget, halved when memory is out."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from interpret.errors import RunError, UsageError
+from interpret.models.handle import Handle
+from interpret.models.state import untouched
+
+T = TypeVar("T")
+
+#: Padded tokens in one batch; four thousand keep two CPU cores busy without filling their caches.
+CPU_TOKENS: Final = 4096
+GPU_TOKENS: Final = 32768
+#: Logits of one batch over a vocabulary: 256 MB in fp32.
+_VOCABULARY_LOGITS: Final = 2**26
+
+
+class Row(NamedTuple):
+    """What one forward pass reads for one example."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...] | None = None
+
+
+def collate(handle: Handle, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Pad rows on the right into one batch on the model's device.
+
+    `input_ids` and `attention_mask` are [example, position]; `token_type_ids` are there if the rows
+    have them. Decoders are padded on the right too: positions then need no correction, and causal attention
+    never reaches a pad.
+    """
+    if not rows or not all(row.ids for row in rows):
+        raise UsageError("a batch needs at least one row, and every row at least one token")
+    width = max(len(row.ids) for row in rows)
+    # Without a padding id any id will do, since the mask hides it.
+    ids = torch.full((len(rows), width), handle.pad_id or 0, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    types = torch.zeros((len(rows), width), dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        mask[index, : len(row.ids)] = 1
+        if row.type_ids is not None:
+            types[index, : len(row.ids)] = torch.tensor(row.type_ids)
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if rows[0].type_ids is not None:
+        batch["token_type_ids"] = types
+    return {name: tensor.to(handle.device) for name, tensor in batch.items()}
+
+
+def run_batches(
+    handle: Handle,
+    rows: Sequence[Row],
+    step: Callable[[dict[str, Tensor], list[int]], T],
+    *,
+    token_budget: int | None = None,
+    max_batch: int | None = None,
+    progress: str | None = None,
+) -> Iterator[tuple[list[int], T]]:
+    """Yield (row indices, what `step` returned) for batches of like length, the longest rows first.
+
+    Inside `step` the model is in evaluation mode, and afterwards as it was; between batches it is as the
+    caller left it. A batch that runs out of memory is halved, and so are all after it. Decoder classifiers
+    whose config has no padding id run one row at a time, because they could not tell the last token from
+    padding. `progress` names the bar shown on a terminal.
+
+    Raises:
+        RunError: one row alone runs out of memory.
+    """
+    if token_budget is None:
+        token_budget = CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
+    limit = max_batch or len(rows)
+    if handle.task == "text-classification" and handle.is_decoder and handle.config.pad_token_id is None:
+        limit = 1
+    order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].ids), index))
+    silent = progress is None or not sys.stderr.isatty()
+    with tqdm(total=len(rows), desc=progress, unit="row", disable=silent, file=sys.stderr) as bar:
+        done = 0
+        while done < len(order):
+            longest = max(1, len(rows[order[done]].ids))
+            size = max(1, min(limit, token_budget // longest))
+            indices = order[done : done + size]
+            batch = None
+            try:
+                with untouched(handle.model, handle.tokenizer):
+                    batch = collate(handle, [rows[index] for index in indices])
+                    result = step(batch, indices)
+            except RuntimeError as err:
+                if not _out_of_memory(err):
+                    raise
+                if len(indices) == 1:
+                    raise RunError(
+                        f"one row of {longest} tokens does not fit into the memory of {handle.device}; "
+                        "shorten the text or use another device"
+                    ) from err
+                failed = True
+            else:
+                failed = False
+            if failed:
+                # Outside the handler, so that the traceback no longer holds the batch's tensors.
+                limit = len(indices) // 2
+                token_budget = max(longest, token_budget // 2)
+                del batch
+                if handle.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            done += len(indices)
+            bar.update(len(indices))
+            yield indices, result
+
+
+def logits(
+    handle: Handle,
+    rows: Sequence[Row],
+    *,
+    positions: Sequence[int] | None = None,
+    token_budget: int | None = None,
+    progress: str | None = None,
+) -> npt.NDArray[np.float64]:
+    """Logits of every row, [row, label] for classifiers and [row, vocabulary] for language models.
+
+    Causal models: what follows token `positions[row]`, by default the last one. Masked models: at
+    `positions[row]`, by default the first mask token.
+
+    Raises:
+        UsageError: the model has no head, or a row has no mask token.
+    """
+    if handle.task == "none":
+        raise UsageError(f"{handle.name} ({handle.architecture}) has no head, so it has no logits")
+    at = None if handle.task == "text-classification" else _positions(handle, rows, positions)
+    if at is not None and token_budget is None:
+        budget = CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
+        token_budget = min(budget, max(1, _VOCABULARY_LOGITS // handle.vocab_size))
+    parameters = inspect.signature(handle.core.forward).parameters
+
+    def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
+        extra: dict[str, object] = {"use_cache": False} if "use_cache" in parameters else {}
+        columns = None if at is None else torch.tensor([at[index] for index in indices], device=handle.device)
+        if columns is not None and "logits_to_keep" in parameters:
+            # The head is the larger part of a small model; only the columns wanted go through it.
+            kept, columns = torch.unique(columns, return_inverse=True)
+            extra["logits_to_keep"] = kept
+        with torch.no_grad():
+            out: Tensor = handle.model(**batch, **extra).logits
+        if columns is not None:
+            out = out[torch.arange(len(indices), device=out.device), columns.to(out.device)]
+        found: npt.NDArray[np.float64] = out.detach().double().cpu().numpy()
+        return found
+
+    found: npt.NDArray[np.float64] | None = None
+    for indices, values in run_batches(handle, rows, step, token_budget=token_budget, progress=progress):
+        if found is None:
+            found = np.empty((len(rows), values.shape[1]), dtype=np.float64)
+        found[indices] = values
+    return np.empty((0, len(handle.labels) or handle.vocab_size)) if found is None else found
+
+
+def _positions(handle: Handle, rows: Sequence[Row], given: Sequence[int] | None) -> list[int]:
+    if given is not None:
+        for row, position in zip(rows, given, strict=True):
+            if not 0 <= position < len(row.ids):
+                raise UsageError(f"asked for position {position} of a row of {len(row.ids)} tokens")
+        return list(given)
+    if handle.task == "causal-lm":
+        return [len(row.ids) - 1 for row in rows]
+    mask = handle.mask_id
+    for number, row in enumerate(rows):
+        if mask is None or mask not in row.ids:
+            raise UsageError(f"row {number} has no mask token; write the mask token into the text or give positions=")
+    return [row.ids.index(mask) for row in rows if mask is not None]
+
+
+def _out_of_memory(err: RuntimeError) -> bool:
+    return isinstance(err, torch.OutOfMemoryError) or "out of memory" in str(err).lower()

@@ -1,0 +1,235 @@
+"""Texts to token ids, with the characters and the words that every token stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from interpret.errors import UsageError
+from interpret.models.handle import Handle
+from interpret.models.state import tokenizer_state
+from interpret.models.words import Span, word_spans
+
+Unit = Literal["word", "token"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text as the model reads it; ragged, without padding.
+
+    All tuples have one entry per token, special tokens included. `word_index` never falls, -1 stands at
+    special tokens; `char_spans` are [start, end) in `text`, without the spaces some tokenizers count in, and
+    empty at special tokens. `n_truncated` counts the tokens that did not fit the model's window and are not
+    here.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...] | None
+    tokens: tuple[str, ...]
+    word_index: tuple[int, ...]
+    char_spans: tuple[tuple[int, int], ...]
+    special: tuple[bool, ...]
+    n_truncated: int
+
+    @property
+    def n_words(self) -> int:
+        """Words with at least one token; `word_index` may skip some of the words that were given."""
+        return len(set(self.word_index) - {-1})
+
+
+class _Tokenized(NamedTuple):
+    ids: Sequence[int]
+    type_ids: Sequence[int] | None
+    spans: Sequence[Span]
+    special: Sequence[bool]
+
+
+def encode(handle: Handle, texts: Sequence[str], *, unit: Unit = "word") -> list[Encoded]:
+    """Tokenise texts as the model expects them, cut to its window, special tokens kept.
+
+    Words are found by characters, before and apart from the tokenizer: runs of letters and digits with inner
+    apostrophes and hyphens, single ideographs, single punctuation marks. A token belongs to the word of its
+    first character that is not a space; words are counted from 0 without gaps. With `unit="token"` every
+    token is a word.
+
+    Raises:
+        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all.
+    """
+    if unit not in ("word", "token"):
+        raise UsageError(f"unknown unit {unit!r}; the units are word and token")
+    encoded = []
+    for text, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
+        words = word_spans(text) if unit == "word" else None
+        encoded.append(_encoded(handle, text, tokenized, words, gaps=False))
+    return encoded
+
+
+def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Encoded]:
+    """Tokenise sentences whose words are given; `word_index` is the index of the given word.
+
+    The text is the words joined by single spaces. Words that did not fit, and words the tokenizer drops, have
+    no token, so that indices may be skipped.
+
+    Raises:
+        UsageError: as for `encode`; or a word is empty or only space.
+    """
+    texts, spans = [], []
+    for number, sentence in enumerate(sentences):
+        start = 0
+        placed: list[Span] = []
+        for word in sentence:
+            if not word.strip():
+                raise UsageError(f"word {len(placed)} of sentence {number} is empty; leave it out with its label")
+            placed.append((start, start + len(word)))
+            start += len(word) + 1
+        texts.append(" ".join(sentence))
+        spans.append(placed)
+    tokenized = _tokenize(handle, texts)
+    return [
+        _encoded(handle, text, one, words, gaps=True) for text, one, words in zip(texts, tokenized, spans, strict=True)
+    ]
+
+
+def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
+    """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
+    tokenizer: Any = handle.tokenizer
+    if tokenizer is None:
+        raise UsageError(f"{handle.name} was attached without a tokenizer; attach it with one to pass texts")
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            f"the tokenizer of {handle.name} ({type(tokenizer).__name__}) knows no character offsets; "
+            "a fast tokenizer (tokenizer.json) is needed to pass texts"
+        )
+    if isinstance(texts, str):
+        raise UsageError("give a list of texts, not one text")
+    if not texts:
+        return []
+    with tokenizer_state(tokenizer):
+        batch = tokenizer(
+            list(texts),
+            truncation=False,
+            padding=False,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_token_type_ids=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+    typed = _takes_type_ids(handle)
+    return [
+        _Tokenized(
+            ids=batch["input_ids"][index],
+            type_ids=batch["token_type_ids"][index] if typed else None,
+            spans=[(int(start), int(end)) for start, end in batch["offset_mapping"][index]],
+            special=[bool(flag) for flag in batch["special_tokens_mask"][index]],
+        )
+        for index in range(len(texts))
+    ]
+
+
+def _takes_type_ids(handle: Handle) -> bool:
+    """Whether the model expects segment ids: GPT-2 would embed them as words, DistilBERT has none."""
+    names = getattr(handle.tokenizer, "model_input_names", ())
+    n_types = getattr(handle.config, "type_vocab_size", 0) or 0
+    return handle.roles.kind == "encoder" and n_types > 0 and "token_type_ids" in names
+
+
+def _encoded(handle: Handle, text: str, tokenized: _Tokenized, words: Sequence[Span] | None, *, gaps: bool) -> Encoded:
+    kept = _fit(tokenized.special, handle.max_length, getattr(handle.tokenizer, "truncation_side", "right"))
+    if not kept:
+        raise UsageError(
+            f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
+        )
+    special = [tokenized.special[position] for position in kept]
+    spans = [(0, 0) if tokenized.special[position] else _trimmed(text, tokenized.spans[position]) for position in kept]
+    if words is None:
+        index = _running(special)
+    else:
+        index = _word_of_tokens(text, spans, special, words)
+        index = index if gaps else _renumbered(index)
+    tokenizer: Any = handle.tokenizer
+    ids = tuple(int(tokenized.ids[position]) for position in kept)
+    types = tokenized.type_ids
+    return Encoded(
+        text=text,
+        ids=ids,
+        type_ids=None if types is None else tuple(int(types[position]) for position in kept),
+        tokens=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))),
+        word_index=tuple(index),
+        char_spans=tuple(spans),
+        special=tuple(special),
+        n_truncated=len(tokenized.ids) - len(kept),
+    )
+
+
+def _fit(special: Sequence[bool], max_length: int, side: str) -> list[int]:
+    """Positions that fit the window; special tokens at both ends stay, text is cut at one end."""
+    n = len(special)
+    if n <= max_length:
+        return list(range(n))
+    lead = next((position for position in range(n) if not special[position]), n)
+    tail = next((position for position in range(n) if not special[n - 1 - position]), 0)
+    room = max_length - lead - tail
+    if room < 1:
+        raise UsageError(f"a window of {max_length} tokens has no room beside {lead + tail} special tokens")
+    content = list(range(lead, n - tail))
+    content = content[-room:] if side == "left" else content[:room]
+    return [*range(lead), *content, *range(n - tail, n)]
+
+
+def _trimmed(text: str, span: Span) -> Span:
+    """Without the spaces at either end, unless there is nothing else."""
+    start, end = span
+    inside = text[start:end]
+    if not inside.strip():
+        return span
+    return start + len(inside) - len(inside.lstrip()), end - (len(inside) - len(inside.rstrip()))
+
+
+def _word_of_tokens(text: str, spans: Sequence[Span], special: Sequence[bool], words: Sequence[Span]) -> list[int]:
+    """The word of each token's first character; space alone goes to the word after it, else before."""
+    at = [-1] * (len(text) + 1)
+    for number, (start, end) in enumerate(words):
+        at[start:end] = [number] * (end - start)
+    found: list[int | None] = []
+    highest = 0
+    for (start, end), added in zip(spans, special, strict=True):
+        number = at[start] if end > start and not added else -1
+        if number >= 0:
+            # A normaliser may report one character twice, out of order; a word never starts again.
+            highest = max(highest, number)
+            found.append(highest)
+        else:
+            found.append(None)
+    index = []
+    following = _next_known(found)
+    before = 0
+    for known, ahead, added in zip(found, following, special, strict=True):
+        if known is not None:
+            before = known
+        index.append(-1 if added else before if known is None and ahead is None else known or ahead or 0)
+    return index
+
+
+def _next_known(found: Sequence[int | None]) -> list[int | None]:
+    ahead: list[int | None] = [None] * len(found)
+    latest: int | None = None
+    for position in range(len(found) - 1, -1, -1):
+        latest = found[position] if found[position] is not None else latest
+        ahead[position] = latest
+    return ahead
+
+
+def _running(special: Sequence[bool]) -> list[int]:
+    index, count = [], 0
+    for added in special:
+        index.append(-1 if added else count)
+        count += not added
+    return index
+
+
+def _renumbered(index: Sequence[int]) -> list[int]:
+    order = {word: number for number, word in enumerate(sorted(set(index) - {-1}))}
+    return [order.get(word, -1) for word in index]

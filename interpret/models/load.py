@@ -1,0 +1,323 @@
+"""From a path, a hub id or an object to a handle: safetensors only, no code unless asked, no random heads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from torch import nn
+
+from interpret.errors import LoadError, MissingFileError, UsageError
+from interpret.models.adapters import adapted, adapter_labels, adapter_settings, is_mutated_by_peft
+from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
+from interpret.models.handle import TASKS, Handle, Task, unwrapped
+from interpret.models.resolve import prove, resolve
+from interpret.models.sources import (
+    Source,
+    first_line,
+    locate,
+    public_name,
+    quiet,
+    read_json,
+    refuse_pickle,
+    refuse_remote_code,
+    stored_dtype,
+)
+
+__all__ = [
+    "attach_handle",
+    "config_sha256",
+    "is_mutated_by_peft",
+    "load_handle",
+    "tokenizer_sha256",
+    "weights_sha256",
+]
+
+_CLASSES: Final[dict[Task, Any]] = {
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "causal-lm": transformers.AutoModelForCausalLM,
+    "masked-lm": transformers.AutoModelForMaskedLM,
+    "none": transformers.AutoModel,
+}
+_HEADS: Final[dict[Task, str]] = {
+    "text-classification": "classification head",
+    "causal-lm": "language model head",
+    "masked-lm": "masked language model head",
+    "none": "head",
+}
+_ADAPTER_TASKS: Final[dict[str, Task]] = {"SEQ_CLS": "text-classification", "CAUSAL_LM": "causal-lm"}
+_DTYPES: Final[dict[str, torch.dtype]] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+#: Window of a model that states none, neither in its config nor in its tokenizer.
+_DEFAULT_LENGTH: Final = 512
+
+
+def load_handle(
+    source: str | os.PathLike[str],
+    *,
+    adapter: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    task: Task | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    token: str | None = None,
+) -> Handle:
+    """Load a model and its tokenizer from a folder or the hub.
+
+    Only safetensors are read. Half-precision weights are computed in fp32 on the CPU, whatever `dtype` says;
+    the handle records both. `task` is read off the checkpoint's architecture (or the adapter) unless given; a
+    head that the checkpoint does not hold is refused, because it would be made up at random.
+
+    Raises:
+        MissingFileError: `source` or `adapter` looks like a path and does not exist.
+        UsageError: `task`, `device` or `dtype` is none of those that exist.
+        LoadError: anything else that keeps the model from being the one that was saved.
+    """
+    if task is not None and task not in TASKS:
+        raise UsageError(f"unknown task {task!r}; the tasks are {', '.join(TASKS)}")
+    where = _device(device)
+    found = locate(source, revision, token, "model", trust_remote_code=trust_remote_code)
+    raw = read_json(found.folder / "config.json")
+    if raw is None:
+        if (found.folder / "adapter_config.json").is_file():
+            raise LoadError(
+                f"{found.name} is an adapter, not a model: load its base model and give {found.name} as adapter="
+            )
+        raise LoadError(f"{found.name} has no config.json, so it is not a saved transformers model")
+    refuse_remote_code(raw, found.name, trust_remote_code)
+    refuse_pickle(found.folder, found.name, "model")
+    tuned = None if adapter is None else locate(adapter, None, token, "adapter")
+    settings = None if tuned is None else adapter_settings(tuned)
+    task = task or _task(raw, settings)
+
+    saved = stored_dtype(found.folder)
+    run = _run_dtype(dtype, saved, where)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    with quiet(), _explained(found.name, trust_remote_code):
+        n_labels = None if tuned is None else adapter_labels(tuned.folder)
+        resized = {} if n_labels is None or task != "text-classification" else {"num_labels": n_labels}
+        config = transformers.AutoConfig.from_pretrained(found.folder, **options, **resized)
+        model = _weights(found, config, task, settings, run, attn_implementation, options)
+        tokenizer = _tokenizer(found.folder, options)
+        if tuned is not None:
+            model = adapted(model, tuned)
+        model = model.to(where).eval()
+    return _handle(
+        model,
+        tokenizer,
+        task,
+        name=found.name,
+        revision=found.revision,
+        adapter=None if tuned is None else tuned.name,
+        remote_code=trust_remote_code and "auto_map" in raw,
+        saved_dtype=saved,
+        source=str(source),
+    )
+
+
+def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None) -> Handle:
+    """A handle on a model the caller already holds: from transformers, from PEFT, or in a pipeline.
+
+    The model is not changed. Without a tokenizer only the caller's own forwards can be captured.
+
+    Raises:
+        UsageError: `model` is neither a torch module nor a pipeline.
+        LoadError: its family is not known.
+        ProofError: its weights disagree with its config.
+    """
+    if isinstance(model, transformers.Pipeline):
+        tokenizer = tokenizer if tokenizer is not None else model.tokenizer
+        model = model.model
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"cannot attach to a {type(model).__name__}: give a transformers model, a PEFT model or a "
+            "pipeline; "
+            "a path or a hub id is loaded by load()"
+        )
+    core: Any = unwrapped(model)
+    config = getattr(core, "config", None)
+    saved = getattr(config, "dtype", None)
+    adapter = getattr(model, "active_adapter", None) if core is not model else None
+    return _handle(
+        model,
+        tokenizer,
+        _class_task(type(core).__name__),
+        name=name or public_name(str(getattr(config, "_name_or_path", "") or "")) or type(core).__name__,
+        revision=getattr(config, "_commit_hash", None),
+        adapter=adapter if isinstance(adapter, str) else None,
+        remote_code=type(core).__module__.startswith("transformers_modules"),
+        saved_dtype=None if saved is None else str(saved).removeprefix("torch."),
+        source=None,
+    )
+
+
+def _handle(
+    model: nn.Module,
+    tokenizer: Any,
+    task: Task,
+    *,
+    name: str,
+    revision: str | None,
+    adapter: str | None,
+    remote_code: bool,
+    saved_dtype: str | None,
+    source: str | None,
+) -> Handle:
+    roles = resolve(model)
+    run_dtype = str(roles.word_embeddings.weight.dtype).removeprefix("torch.")
+    handle = Handle(
+        model=model,
+        tokenizer=tokenizer,
+        task=task,
+        roles=roles,
+        name=name,
+        revision=revision,
+        adapter=adapter,
+        remote_code=remote_code,
+        saved_dtype=saved_dtype or run_dtype,
+        run_dtype=run_dtype,
+        max_length=_max_length(unwrapped(model), roles.positions_after_padding, tokenizer),
+        source=source,
+    )
+    prove(handle)
+    return handle
+
+
+def _max_length(core: Any, positions_after_padding: bool, tokenizer: Any) -> int:
+    """The shorter of what the positions and what the tokenizer allow; some tokenizers state 1e30."""
+    limits = []
+    positions = getattr(core.config, "max_position_embeddings", None)
+    if positions is not None and positions > 0:
+        offset = 0
+        if positions_after_padding:
+            offset = (core.config.pad_token_id if core.config.pad_token_id is not None else 1) + 1
+        limits.append(int(positions) - offset)
+    stated = getattr(tokenizer, "model_max_length", None)
+    if stated is not None and 0 < stated < 10**9:
+        limits.append(int(stated))
+    return min(limits, default=_DEFAULT_LENGTH)
+
+
+def _task(raw: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Task:
+    declared = str((adapter or {}).get("task_type") or "")
+    if declared in _ADAPTER_TASKS:
+        return _ADAPTER_TASKS[declared]
+    architectures = raw.get("architectures") or []
+    return _class_task(str(architectures[0])) if architectures else "none"
+
+
+def _class_task(architecture: str) -> Task:
+    if architecture.endswith("ForSequenceClassification"):
+        return "text-classification"
+    if architecture.endswith("ForMaskedLM"):
+        return "masked-lm"
+    if architecture.endswith(("LMHeadModel", "ForCausalLM")):
+        return "causal-lm"
+    return "none"
+
+
+# Loading
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as err:
+        raise UsageError(
+            f"the device {asked!r} cannot be used here: {first_line(err)}; device='auto' takes what there is"
+        ) from err
+    return device
+
+
+def _run_dtype(asked: str | torch.dtype, saved: str, device: torch.device) -> torch.dtype:
+    written = str(asked).removeprefix("torch.")
+    if written != "auto" and written not in _DTYPES:
+        raise UsageError(f"unknown dtype {written!r}; write auto, {', '.join(_DTYPES)}")
+    run = _DTYPES[saved if written == "auto" else written]
+    # Completeness errors are a thousand times larger in half precision, and the CPU gains nothing from it.
+    half = (torch.float16, torch.bfloat16)
+    return torch.float32 if device.type == "cpu" and run in half else run
+
+
+def _weights(
+    found: Source,
+    config: Any,
+    task: Task,
+    adapter: Mapping[str, Any] | None,
+    dtype: torch.dtype,
+    attn_implementation: str | None,
+    options: Mapping[str, Any],
+) -> nn.Module:
+    arguments: dict[str, Any] = {
+        **options,
+        "config": config,
+        "dtype": dtype,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
+    if attn_implementation is not None:
+        arguments["attn_implementation"] = attn_implementation
+    model, info = _CLASSES[task].from_pretrained(found.folder, **arguments)
+    missing = set(info.get("missing_keys") or ())
+    if task == "none" and missing and all(key.startswith("pooler.") for key in missing):
+        # No site is read after the pooler; a random one must not be there to be read by accident.
+        model, info = _CLASSES[task].from_pretrained(found.folder, add_pooling_layer=False, **arguments)
+        missing = set(info.get("missing_keys") or ())
+    trained = set((adapter or {}).get("modules_to_save") or ())
+    if (adapter or {}).get("task_type") == "SEQ_CLS":
+        # PEFT saves these two with every adapter of a classifier, listed or not.
+        trained |= {"classifier", "score"}
+    missing = {key for key in missing if not trained & set(key.split("."))}
+    if not missing:
+        loaded: nn.Module = model
+        return loaded
+    prefix = f"{model.base_model_prefix}."
+    example = min(missing)
+    if all(not key.startswith(prefix) for key in missing) and task != "none":
+        raise LoadError(
+            f"{found.name} was asked for as {task}, but this checkpoint has no {_HEADS[task]} ({example} "
+            "is missing "
+            "and would be random); choose another checkpoint or another task="
+        )
+    raise LoadError(
+        f"{len(missing)} weights of {type(model).__name__} are missing from {found.name} and would be "
+        "random, "
+        f"{example} among them; the checkpoint is incomplete or of another architecture"
+    )
+
+
+def _tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
+    """The tokenizer beside the model, or None where there is none."""
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model")
+    if not any((folder / name).is_file() for name in names):
+        return None
+    return transformers.AutoTokenizer.from_pretrained(folder, **options)
+
+
+@contextmanager
+def _explained(name: str, trust_remote_code: bool) -> Iterator[None]:
+    """Turn what transformers raises into one sentence; our own errors pass."""
+    try:
+        yield
+    except (LoadError, UsageError, MissingFileError):
+        raise
+    except Exception as err:  # transformers raises OSError, ValueError, ImportError, KeyError and its own
+        if "trust_remote_code" in str(err) and not trust_remote_code:
+            raise LoadError(
+                f"{name} brings its own Python code, which is not run unless you pass trust_remote_code=True"
+            ) from err
+        raise LoadError(f"{name} could not be loaded: {first_line(err)}") from err

@@ -1,0 +1,114 @@
+"""Leaving the user's model, tokenizer and random streams as they were, whatever happens in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def untouched(model: nn.Module, tokenizer: Any = None) -> Iterator[None]:
+    """Evaluation mode inside; outside nothing has changed, also after an exception.
+
+    Restored are the training flag of every module, `requires_grad` and `.grad` of every parameter, every
+    config in the model (the attention implementation is kept there), the random streams of Python, numpy,
+    torch and CUDA, and the tokenizer's padding and truncation. Inside, `.grad` is None, so that a backward
+    pass adds to nothing of the user's. May be nested.
+    """
+    with ExitStack() as stack:
+        # Every snapshot is taken before anything is changed.
+        restorers = [_random_streams(), _configs(model), _gradients(model), _training_flags(model)]
+        for restore in restorers:
+            stack.callback(restore)
+        if tokenizer is not None:
+            stack.enter_context(tokenizer_state(tokenizer))
+        for parameter in model.parameters():
+            parameter.grad = None
+        model.eval()
+        yield
+
+
+@contextmanager
+def tokenizer_state(tokenizer: Any) -> Iterator[None]:
+    """Put back padding, truncation, sides and limit of a tokenizer: a call changes the first two."""
+    names = ("padding_side", "truncation_side", "model_max_length")
+    attributes = {name: getattr(tokenizer, name) for name in names if hasattr(tokenizer, name)}
+    backend = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
+    truncation = None if backend is None else backend.truncation
+    padding = None if backend is None else backend.padding
+    try:
+        yield
+    finally:
+        for name, value in attributes.items():
+            setattr(tokenizer, name, value)
+        if backend is not None:
+            if truncation is None:
+                backend.no_truncation()
+            else:
+                backend.enable_truncation(**truncation)
+            if padding is None:
+                backend.no_padding()
+            else:
+                backend.enable_padding(**padding)
+
+
+def _training_flags(model: nn.Module) -> Any:
+    flags = [(module, module.training) for module in model.modules()]
+
+    def restore() -> None:
+        for module, training in flags:
+            module.training = training
+
+    return restore
+
+
+def _gradients(model: nn.Module) -> Any:
+    kept = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+
+    def restore() -> None:
+        for parameter, requires_grad, grad in kept:
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+
+    return restore
+
+
+def _configs(model: nn.Module) -> Any:
+    configs = {id(config): config for module in model.modules() if (config := _config_of(module)) is not None}
+    kept = [(config, dict(vars(config))) for config in configs.values()]
+
+    def restore() -> None:
+        for config, attributes in kept:
+            if vars(config) != attributes:
+                vars(config).clear()
+                vars(config).update(attributes)
+
+    return restore
+
+
+def _config_of(module: nn.Module) -> Any:
+    # Through __dict__: PEFT wrappers answer getattr with what stands deep inside them.
+    config = vars(module).get("config")
+    return config if hasattr(config, "model_type") and hasattr(config, "__dict__") else None
+
+
+def _random_streams() -> Any:
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    initialised: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if initialised else None
+
+    def restore() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+    return restore

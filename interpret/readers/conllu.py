@@ -1,0 +1,156 @@
+"""CoNLL-U treebanks as words with one label each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from interpret.errors import DataError, MissingFileError, UsageError
+
+#: Columns a label can be read from, with their 0-based place; `feats.Number` reads one feature.
+COLUMNS: Final = {"upos": 3, "xpos": 4, "deprel": 7}
+_FEATS: Final = 5
+_N_COLUMNS: Final = 10
+_ID = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)|\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence: its syntactic words, one label (or None: not annotated) each, and where it begins in the file.
+
+    `text` is the `# text` comment where there is one, else the words joined with spaces. `line` is 1-based.
+    """
+
+    words: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    line: int
+    text: str
+
+
+class _Block(NamedTuple):
+    text: str | None
+    rows: list[tuple[int, list[str]]]
+
+
+def read_conllu(path: str | Path, label: str = "upos") -> list[Sentence]:
+    """The sentences of a CoNLL-U file with `label`: `upos`, `xpos`, `deprel` or one feature, as in `feats.Number`.
+
+    Words are the numbered syntactic words: a range such as `1-2` (a contraction as written) and an empty node such
+    as `1.1` are not words and are left out. Word forms are kept as they stand, without Unicode normalisation. `_`
+    in the label's column, or a word without the feature, is None.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: a broken line (with file and line), or a label that no word of the file carries.
+        UsageError: the label is none of the above.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {path}")
+    feature = _feature(label)
+    sentences: list[Sentence] = []
+    features_seen: set[str] = set()
+    for block in _blocks(path):
+        words: list[str] = []
+        labels: list[str | None] = []
+        for line, cells in block.rows:
+            words.append(cells[1])
+            if feature is None:
+                value = cells[COLUMNS[label]]
+                labels.append(None if value == "_" else value)
+            else:
+                features = _features(cells[_FEATS], path, line)
+                features_seen.update(features)
+                labels.append(features.get(feature))
+        text = " ".join(words) if block.text is None else block.text
+        sentences.append(Sentence(tuple(words), tuple(labels), block.rows[0][0], text))
+    if not sentences:
+        raise DataError("the file holds no sentence", path=path)
+    if all(value is None for sentence in sentences for value in sentence.labels):
+        if feature is None:
+            raise DataError(f"no word carries {label} (the column is '_' everywhere)", path=path)
+        found = ", ".join(f"feats.{name}" for name in sorted(features_seen)) or "none"
+        raise DataError(f"no word carries {label}; the features in the file are: {found}", path=path)
+    return sentences
+
+
+def _feature(label: str) -> str | None:
+    """The feature's name in `feats.Name`, None for a plain column."""
+    if label in COLUMNS:
+        return None
+    head, dot, name = label.partition(".")
+    if head == "feats" and dot and name:
+        return name
+    raise UsageError(
+        f"cannot read the label {label!r} from CoNLL-U; available are {', '.join(COLUMNS)} and single features "
+        "written as feats.Number"
+    )
+
+
+def _features(cell: str, path: Path, line: int) -> dict[str, str]:
+    if cell == "_":
+        return {}
+    features = {}
+    for item in cell.split("|"):
+        name, equals, value = item.partition("=")
+        if not (name and equals and value):
+            raise DataError(f"the FEATS column holds {item!r}, which is not Name=Value", path=path, line=line)
+        features[name] = value
+    return features
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    """Sentences as checked rows. Bytes are split at newlines only: U+2028 or U+0085 inside a form end no line."""
+    text: str | None = None
+    rows: list[tuple[int, list[str]]] = []
+    for line, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        try:
+            written = raw.removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as err:
+            raise DataError(f"byte {err.start + 1} of the line is not UTF-8", path=path, line=line) from err
+        if not written.strip(" \t"):
+            if rows:
+                yield _Block(text, rows)
+            text, rows = None, []
+        elif written.startswith("#"):
+            name, equals, value = written[1:].partition("=")
+            if equals and name.strip() == "text":
+                text = value.strip()
+        else:
+            row = _row(written, len(rows) + 1, path, line)
+            if row is not None:
+                rows.append((line, row))
+    if rows:
+        yield _Block(text, rows)
+
+
+def _row(written: str, expected: int, path: Path, line: int) -> list[str] | None:
+    """The ten cells of a word line; None for a range or an empty node."""
+    cells = written.split("\t")
+    if len(cells) != _N_COLUMNS:
+        raise DataError(
+            f"a word line has {_N_COLUMNS} columns separated by tabs, this one has {len(cells)}",
+            path=path,
+            line=line,
+        )
+    match = _ID.fullmatch(cells[0])
+    if match is None:
+        raise DataError(f"{cells[0]!r} is not a word id (1, 1-2 or 1.1)", path=path, line=line)
+    if match["last"] is not None:
+        if not expected == int(match["first"]) < int(match["last"]):
+            raise DataError(f"the range {cells[0]} does not begin at the next word, {expected}", path=path, line=line)
+        return None
+    if "." in cells[0]:
+        return None
+    if int(cells[0]) != expected:
+        raise DataError(
+            f"the word id is {cells[0]} where {expected} was expected (is an empty line between sentences missing?)",
+            path=path,
+            line=line,
+        )
+    if not cells[1].strip():
+        raise DataError("the word form is empty", path=path, line=line)
+    return cells

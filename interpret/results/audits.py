@@ -1,0 +1,336 @@
+"""The audit: everything a report shows, as data, in the order of the report's sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from interpret.results.explanations import Attribution, ExampleAttribution, Faithfulness, IntArray
+from interpret.results.probes import ProbeResult
+from interpret.results.record import Estimate, Message, Record, Scalar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CheckVerdict = Literal["pass", "fail", "inconclusive", "not_run"]
+SectionStatus = Literal["done", "partial", "not_run"]
+
+#: Report sections by key, in order; the number of a section is its place here.
+SECTIONS: tuple[str, ...] = (
+    "verdict",
+    "identity",
+    "intended_use",
+    "data",
+    "performance",
+    "comparison",
+    "slices",
+    "global_attribution",
+    "explanation_quality",
+    "cases",
+    "attention",
+    "probes",
+    "robustness",
+    "limits",
+    "reproduce",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Record):
+    """Which model was audited, and the proof that the audit left it as it was.
+
+    `name` is the hub id or the last part of the path, never a private path. Digests are SHA-256 over names, shapes,
+    dtypes and bytes of all weights, in name order. `capture_logit_difference` is the largest absolute difference of
+    logits with and without capture hooks on the audit's own data (0.0 means equal to the last bit).
+    """
+
+    name: str
+    revision: str | None
+    adapter: str | None
+    family: str
+    architecture: str
+    task: str
+    labels: tuple[str, ...]
+    n_parameters: int
+    n_layers: int
+    n_heads: int
+    d_model: int
+    max_length: int
+    attn_implementation: str
+    saved_dtype: str
+    run_dtype: str
+    device: str
+    weights_sha256_before: str
+    weights_sha256_after: str
+    capture_logit_difference: float | None
+    config_sha256: str
+    tokenizer_sha256: str
+    remote_code: bool
+    quantisation: str | None
+    base_name: str | None
+    base_weights_sha256: str | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMapping:
+    """How labels in the data became class indices of the model; `rule` says on what ground."""
+
+    rule: Literal["name", "id", "given", "none"]
+    pairs: Mapping[str, int]
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary(Record):
+    """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file."""
+
+    name: str
+    sha256: str
+    n_rows: int
+    n_used: int
+    sampled: bool
+    sampling_seed: int | None
+    text_column: str
+    label_column: str | None
+    mapping: LabelMapping
+    label_counts: Mapping[str, int]
+    slice_counts: Mapping[str, int]
+    n_truncated: int
+    n_empty: int
+    n_duplicates: int
+    bad_rows: tuple[Message, ...]
+    length_quantiles: Mapping[str, int]
+    scripts: Mapping[str, float]
+    overlap_with_training: Literal["not_examined"] = "not_examined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRow:
+    """Accuracy on one slice and its gap to the rest of the data; `underpowered` when the interval is too wide to tell.
+
+    Gap intervals are Bonferroni-adjusted over the slices.
+    """
+
+    name: str
+    n: int
+    accuracy: Estimate
+    gap: Estimate
+    underpowered: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance(Record):
+    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` the expected calibration error."""
+
+    metrics: tuple[Estimate, ...]
+    calibration_error: Estimate
+    confusion: IntArray
+    labels: tuple[str, ...]
+    majority_rate: float
+    slices: tuple[SliceRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One paired quantity of base against tuned; layer, head and slice are None where they do not apply."""
+
+    part: Literal["weights", "activations", "attention", "outputs", "explanations", "probes"]
+    name: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    layer: int | None = None
+    head: int | None = None
+    slice: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Record):
+    """What fine-tuning changed, paired on the same examples. `p_value` is the exact McNemar test on correctness."""
+
+    base_name: str
+    tuned_name: str
+    rows: tuple[ComparisonRow, ...]
+    only_base_right: int | None
+    only_tuned_right: int | None
+    p_value: float | None
+    notes: tuple[Message, ...] = ()
+
+    def to_frame(self, part: str | None = None) -> pd.DataFrame:
+        """Columns: part, name, layer, head, slice, value, ci_low, ci_high, n; one part, or all."""
+        import pandas as pd
+
+        columns = "part name layer head slice value ci_low ci_high n".split()
+        rows = [row for row in self.rows if part is None or row.part == part]
+        return pd.DataFrame([[getattr(r, c) for c in columns] for r in rows], columns=columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordImportance:
+    """A word's mean attribution towards the explained class, over the examples that hold it."""
+
+    word: str
+    label: str
+    n: int
+    mean_score: float
+    ci_low: float | None
+    ci_high: float | None
+    mean_rank: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One example shown whole. `row` is the 0-based row in the data; `rule` says why it is shown."""
+
+    row: int
+    rule: Literal["error", "random", "pinned"]
+    label: str | None
+    prediction: str
+    confidence: float
+    slice: str | None
+    attribution: ExampleAttribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRow:
+    """Where one head's attention goes, averaged over real query positions and examples.
+
+    `entropy_nats` is over keys; `distance_tokens` is the mean |query - key|; `to_special` the mass on special tokens.
+    """
+
+    layer: int
+    head: int
+    entropy_nats: float
+    entropy_ci_low: float
+    entropy_ci_high: float
+    distance_tokens: float
+    to_special: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSummary(Record):
+    """Where attention goes (not why): attention is not an explanation."""
+
+    heads: tuple[HeadRow, ...]
+    n: int
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodQuality:
+    """One attribution method's evidence: faithfulness, completeness, agreement with the audit's main method."""
+
+    method: str
+    faithfulness: Faithfulness
+    completeness_median: float | None
+    completeness_max: float | None
+    agreement: Estimate | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomisationRow:
+    """Rank correlation of the explanation before and after re-initialising the top of the model down to `layer`."""
+
+    down_to: str
+    spearman_signed: Estimate
+    spearman_absolute: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplanationQuality(Record):
+    """How far the explanations can be trusted; the first method is the one that sections 7 and 9 show."""
+
+    methods: tuple[MethodQuality, ...]
+    randomisation: tuple[RandomisationRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One question with a verdict: pass or fail only if the whole 95% interval lies on one side.
+
+    `kind`: `criterion` was declared by the author, `integrity` is about the run itself (was the model left alone),
+    `finding` is what every audit looks at without anybody having set a bar. Only the first two decide the exit code.
+    """
+
+    check: str
+    verdict: CheckVerdict
+    value: float | None
+    threshold: float | None
+    ci_low: float | None
+    ci_high: float | None
+    why: Message
+    declared_by: str | None = None
+    declared_on: str | None = None
+    kind: Literal["criterion", "integrity", "finding"] = "criterion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Whether a section was examined, and if not or not wholly, why."""
+
+    section: str
+    status: SectionStatus
+    why: Message | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """Facts about the run that must stay outside the digest: time, duration, place."""
+
+    started: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    machine: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(Record):
+    """A whole audit; a section that was not run is None and `coverage` says why.
+
+    `checks` is a table; the records behind it are `check_rows`.
+    """
+
+    title: str
+    identity: Identity
+    data: DataSummary
+    performance: Performance | None
+    comparison: Comparison | None
+    global_attribution: tuple[WordImportance, ...]
+    explanation_quality: ExplanationQuality | None
+    cases: tuple[Case, ...]
+    attention: AttentionSummary | None
+    probes: ProbeResult | None
+    check_rows: tuple[Check, ...]
+    coverage: tuple[Coverage, ...]
+    config: Mapping[str, Scalar]
+    seed: int
+    command: str
+    intended_use: Mapping[str, str] = field(default_factory=dict)
+    run: RunInfo = field(default_factory=RunInfo)
+
+    @property
+    def checks(self) -> pd.DataFrame:
+        """Columns: check, verdict, value, threshold, ci_low, ci_high, why (a message code)."""
+        import pandas as pd
+
+        columns = "check verdict value threshold ci_low ci_high why".split()
+        rows = [[c.check, c.verdict, c.value, c.threshold, c.ci_low, c.ci_high, c.why.code] for c in self.check_rows]
+        return pd.DataFrame(rows, columns=columns)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.checks
+
+    @property
+    def exit_code(self) -> int:
+        """0 all declared criteria met or none declared, 1 one failed, 4 one could not be decided."""
+        if any(check.verdict == "fail" and check.kind != "finding" for check in self.check_rows):
+            return 1
+        declared = {check.verdict for check in self.check_rows if check.kind == "criterion"}
+        return 4 if declared & {"inconclusive", "not_run"} else 0
+
+
+__all__ = ["SECTIONS", "Attribution", "Audit", "Case", "Check", "Comparison", "Coverage", "Identity", "Performance"]

@@ -1,0 +1,319 @@
+"""Attributions and the evidence for or against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.results.record import Record, Scalar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
+Unit = Literal["token", "word", "character"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRecord:
+    """The scalar that was explained, always a logit or a difference of two logits.
+
+    `kind`: `class` (a class logit), `contrast` (class minus foil), `next_token` (vocabulary logit after the
+    last token), `mask_token` (vocabulary logit at the [MASK] position), `external` (made elsewhere, scalar
+    not known). `chosen`: who chose it: the model's prediction, the gold label, or the caller.
+    """
+
+    kind: Literal["class", "contrast", "next_token", "mask_token", "external"]
+    index: int | None = None
+    label: str | None = None
+    foil_index: int | None = None
+    foil_label: str | None = None
+    chosen: Literal["predicted", "gold", "given"] = "predicted"
+
+
+class Word(NamedTuple):
+    """One word (or character, or token, by the record's unit) with the sum of its tokens' scores."""
+
+    word: str
+    score: float
+    char_start: int
+    char_end: int
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleQuality(Record):
+    """How one explanation did against random rankings of the same words.
+
+    `percentile`: share (0 to 1) of at least 200 random rankings whose AOPC comprehensiveness is below this
+    one's (ties count half). `verdict` is `better_than_random` from the 95th percentile on; a single example
+    never yields `better_than_trivial`.
+    """
+
+    comprehensiveness: float
+    sufficiency: float
+    random_comprehensiveness: float
+    random_sufficiency: float
+    percentile: float
+    n_random: int
+    n_words: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleAttribution(Record):
+    """Signed scores of one text's tokens for one target.
+
+    Shapes: `scores`, `special`, `token_ids` and `word_index` are [token]; `char_spans` is [token, 2], offsets
+    into `text` with the end excluded, (0, 0) for special tokens. `word_index` is -1 for special tokens.
+    Scores are in units of the target (logits); special tokens are kept equal in input and baseline and so
+    score 0 in methods that have a baseline.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    token_ids: IntArray
+    scores: FloatArray
+    word_index: IntArray
+    char_spans: IntArray
+    special: BoolArray
+    target: TargetRecord
+    method: str
+    unit: Unit = "word"
+    value: float | None = None
+    baseline_value: float | None = None
+    convergence_delta: float | None = None
+    n_truncated: int = 0
+    quality: ExampleQuality | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        for name in ("token_ids", "scores", "word_index", "special"):
+            found = getattr(self, name).shape
+            if found != (n,):
+                raise ValueError(f"{name} has shape {found}, expected ({n},) for {n} tokens")
+        if self.char_spans.shape != (n, 2):
+            raise ValueError(f"char_spans has shape {self.char_spans.shape}, expected ({n}, 2)")
+        if not np.isfinite(self.scores).all():
+            raise ValueError("scores hold NaN or infinity")
+
+    def words(self) -> list[Word]:
+        """Scores summed (signed, not averaged) over the tokens of each word, in text order."""
+        grouped: dict[int, list[int]] = {}
+        for position, index in enumerate(self.word_index.tolist()):
+            if index >= 0:
+                grouped.setdefault(index, []).append(position)
+        out = []
+        for _, positions in sorted(grouped.items()):
+            start = int(min(self.char_spans[p, 0] for p in positions))
+            end = int(max(self.char_spans[p, 1] for p in positions))
+            word = self.text[start:end] or "".join(self.tokens[p] for p in positions)
+            out.append(Word(word, float(self.scores[positions].sum()), start, end, tuple(positions)))
+        return out
+
+    def to_frame(self) -> pd.DataFrame:
+        return Attribution(examples=(self,), method=self.method, unit=self.unit).to_frame()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessRow:
+    """One metric under one removal operator, against random rankings and the best trivial baseline.
+
+    `value` and `random_mean` are means over `n` examples in probability of the explained class (0 to 1, may
+    be negative); comprehensiveness: higher is better; sufficiency: lower is better. The `trivial_*` fields
+    name the strongest of word length, position and inverse frequency, and the paired difference to it in the
+    good direction.
+    """
+
+    metric: str
+    operator: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    random_mean: float | None
+    random_ci_low: float | None
+    random_ci_high: float | None
+    n: int
+    verdict: Verdict
+    difference: float | None = None
+    difference_ci_low: float | None = None
+    difference_ci_high: float | None = None
+    trivial_name: str | None = None
+    trivial_mean: float | None = None
+    trivial_difference: float | None = None
+    trivial_difference_ci_low: float | None = None
+    trivial_difference_ci_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faithfulness(Record):
+    """Whether removing what the explanation ranks first changes the output more than removing random words.
+
+    It does not show that the explanation is right for a human reader (plausibility), nor that another removal
+    operator would agree. `above_95_share`: share of single examples above the 95th percentile of random
+    rankings.
+    """
+
+    rows: tuple[FaithfulnessRow, ...]
+    per_example: tuple[ExampleQuality | None, ...]
+    method: str
+    variant: str
+    fractions: tuple[float, ...]
+    n_random: int
+    seed: int
+    above_95_share: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of AOPC comprehensiveness, the headline metric."""
+        for row in self.rows:
+            if row.metric == "aopc_comprehensiveness":
+                return row.verdict
+        return "inconclusive"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: metric, operator, value, ci_low, ci_high, random_mean, random_ci_low, random_ci_high, n, verdict."""
+        import pandas as pd
+
+        columns = "metric operator value ci_low ci_high random_mean random_ci_low random_ci_high n verdict".split()
+        return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution(Record):
+    """Signed attributions of a batch of texts; `record[i]` is one. Attribution is not causation in the world.
+
+    `quality` is None when it was not measured, and every view then says so.
+    """
+
+    examples: tuple[ExampleAttribution, ...]
+    method: str
+    unit: Unit = "word"
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    quality: Faithfulness | None = None
+
+    @classmethod
+    def from_scores(
+        cls,
+        texts: Sequence[str],
+        tokens: Sequence[Sequence[str]],
+        scores: Sequence[Any],
+        *,
+        target: str | Sequence[str] | None = None,
+        method: str = "external",
+    ) -> Attribution:
+        """An explanation made elsewhere, so that its quality can be measured like that of our own.
+
+        Args:
+            texts: the texts that were explained.
+            tokens: the tokens (or words) of each text, in text order; tokenizer markers and special tokens
+                may stay.
+            scores: one signed score per token; more means more towards the explained class.
+            target: the label that was explained, one or one per text; None for what the model predicts.
+            method: the name to show.
+
+        Raises:
+            UsageError: lengths differ, a score is not finite, or tokens do not lie on their text in order.
+        """
+        from interpret.results import external
+
+        return external.from_scores(texts, tokens, scores, target=target, method=method)
+
+    @classmethod
+    def from_shap(
+        cls,
+        explanation: Any,
+        *,
+        output: int | str | None = None,
+        texts: Sequence[str] | None = None,
+        method: str = "shap (external)",
+    ) -> Attribution:
+        """A `shap.Explanation` of one text or of several.
+
+        Args:
+            explanation: its `data` holds the tokens and its `values` are [token] or [token, output].
+            output: the output column by name or index; None takes the one the explanation says is highest.
+            texts: the texts; None joins the tokens, which is what shap's text maskers keep.
+            method: the name to show.
+
+        Raises:
+            UsageError: no such output, or tokens that do not lie on their text in order.
+        """
+        from interpret.results import external
+
+        return external.from_shap(explanation, output=output, texts=texts, method=method)
+
+    @classmethod
+    def from_captum(
+        cls,
+        attributions: Any,
+        tokens: Sequence[Any],
+        texts: Sequence[str] | str,
+        *,
+        target: str | Sequence[str] | None = None,
+        method: str = "captum (external)",
+    ) -> Attribution:
+        """A tensor that a captum method returned; the embedding's width is summed, sign kept.
+
+        Args:
+            attributions: [example, token] or [example, token, dim]; without the first axis for a single text.
+                What stands beyond a text's tokens is taken for padding.
+            tokens: the tokens of each text, special tokens included, as `convert_ids_to_tokens` gives them.
+            texts: the texts, or one.
+            target: the label that was explained, one or one per text; None for what the model predicts.
+            method: the name to show.
+
+        Raises:
+            UsageError: shapes differ, or tokens do not lie on their text in order.
+        """
+        from interpret.results import external
+
+        return external.from_captum(attributions, tokens, texts, target=target, method=method)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> ExampleAttribution:
+        return self.examples[index]
+
+    def __iter__(self) -> Iterator[ExampleAttribution]:
+        return iter(self.examples)
+
+    @property
+    def scores(self) -> list[FloatArray]:
+        """One array [token] per example, signed, in logits."""
+        return [example.scores for example in self.examples]
+
+    @property
+    def tokens(self) -> list[tuple[str, ...]]:
+        return [example.tokens for example in self.examples]
+
+    @property
+    def target(self) -> list[TargetRecord]:
+        return [example.target for example in self.examples]
+
+    @property
+    def convergence_delta(self) -> list[float | None]:
+        """Relative completeness error |sum - (F(x) - F(b))| / max(|F(x) - F(b)|, eps), one per example."""
+        return [example.convergence_delta for example in self.examples]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: example, position, token, word, char_start, char_end, score; one row per token."""
+        import pandas as pd
+
+        rows: list[tuple[object, ...]] = []
+        for i, example in enumerate(self.examples):
+            names = {p: w.word for w in example.words() for p in w.positions}
+            for p, token in enumerate(example.tokens):
+                start, end = example.char_spans[p].tolist()
+                rows.append((i, p, token, names.get(p), start, end, float(example.scores[p])))
+        columns = ["example", "position", "token", "word", "char_start", "char_end", "score"]
+        return pd.DataFrame(rows, columns=columns)

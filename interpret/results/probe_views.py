@@ -1,0 +1,136 @@
+"""Views of probes: the curve over layers, and never without the baselines."""
+
+from __future__ import annotations
+
+from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult
+from interpret.results.record import Message
+from interpret.results.tree import (
+    Column,
+    Fact,
+    Facts,
+    Figure,
+    Inline,
+    LayerPlot,
+    Node,
+    Note,
+    Number,
+    Paragraph,
+    Section,
+    Series,
+    Table,
+    say,
+)
+from interpret.results.views import view
+
+_PROBE_LINES: tuple[tuple[ProbeKind, ProbeMetric], ...] = (
+    ("logistic", "accuracy"),
+    ("ridge", "accuracy"),
+    ("control", "accuracy"),
+    ("ridge", "selectivity"),
+    ("type", "accuracy"),
+    ("embedding", "accuracy"),
+    ("random_weights", "accuracy"),
+    ("majority", "accuracy"),
+)
+
+
+def _layer_order(layer: int | None) -> int:
+    return -1 if layer is None else layer
+
+
+def probe_plot(record: ProbeResult) -> LayerPlot | None:
+    """Accuracy, control and selectivity of the site with the most layers, and baselines that run across."""
+    sites = {(r.model, r.site) for r in record.rows if r.site != "embed" and r.layer is not None}
+    if not sites:
+        return None
+    model, site = max(sorted(sites), key=lambda s: len({r.layer for r in record.rows if (r.model, r.site) == s}))
+    kept = [r for r in record.rows if r.model == model and r.site in (site, "embed")]
+    layers = sorted({_layer_order(r.layer) for r in kept if r.site == site and r.layer is not None})
+    has_embed = any(r.site == "embed" and r.probe in ("ridge", "logistic") for r in kept)
+    places = ([-1] if has_embed and -1 not in layers else []) + layers
+    series = []
+    for probe, metric in _PROBE_LINES:
+        rows = [r for r in record.rows if r.probe == probe and r.metric == metric and r.value is not None]
+        at = {_layer_order(r.layer): r for r in rows if r.model == model and r.site in (site, "embed")}
+        flat = probe in ("majority", "type", "embedding") or (len(at) <= 1 and probe == "random_weights")
+        picked = [rows[0]] * len(places) if flat and rows else [at.get(place) for place in places]
+        if not any(picked):
+            continue
+        values, low, high = (
+            tuple(None if r is None else getattr(r, name) for r in picked) for name in ("value", "ci_low", "ci_high")
+        )
+        name = say("probe.line", probe=probe, metric=metric)
+        series.append(Series(name, values) if flat else Series(name, values, low, high))
+    if not series:
+        return None
+    names = tuple("embed" if place == -1 else str(place) for place in places)
+    return LayerPlot(names, tuple(series), say("axis.share"), say("axis.layer_of", site=site), "percent")
+
+
+def probe_table(record: ProbeResult, limit: int = 60) -> Table:
+    """All rows, metrics as columns."""
+    metrics = list(dict.fromkeys(r.metric for r in record.rows))
+    keys = list(dict.fromkeys((r.model, r.site, r.layer, r.probe) for r in record.rows))
+    cells = {(r.model, r.site, r.layer, r.probe, r.metric): r for r in record.rows}
+    several = len({key[0] for key in keys}) > 1
+    columns = [
+        Column(say("column.site")),
+        Column(say("column.layer"), numeric=True),
+        Column(say("column.probe")),
+    ]
+    if several:
+        columns.insert(0, Column(say("column.model")))
+    columns += [Column(say("metric.named", name=metric), numeric=True) for metric in metrics]
+    rows = []
+    for model, site, layer, probe in keys[:limit]:
+        place = "embed" if layer == -1 else "–" if layer is None else str(layer)
+        row: list[Inline] = [site or "–", place, say("probe.named", name=probe)]
+        if several:
+            row.insert(0, model)
+        for metric in metrics:
+            r = cells.get((model, site, layer, probe, metric))
+            plain = metric in ("description_length_bits", "compression", "v_information_bits")
+            kind: tuple[float | None, ...] = (None, None, None) if r is None else (r.value, r.ci_low, r.ci_high)
+            measured = Number(kind[0], "decimal" if plain else "percent", kind[1], kind[2])
+            row.append("–" if r is None else measured)
+        rows.append(tuple(row))
+    return Table(tuple(columns), tuple(rows), say("probe.table"), len(keys))
+
+
+def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
+    """The best layers, the curve, the counts and the warnings."""
+    children: list[Node] = []
+    for metric, best in record.best.items():
+        if best is not None:
+            place = "embed" if best.layer in (None, -1) else f"{best.site}.{best.layer}"
+            children.append(Paragraph((say(f"probe.best_{metric}", place=place, value=best.value),)))
+    plot = probe_plot(record)
+    if plot is None:
+        children.append(probe_table(record))
+    else:
+        alt = say("probe.figure_alt", task=record.task, n=len(plot.layers))
+        children.append(Figure(plot, alt, probe_table(record), say("probe.figure")))
+    control: Message = say(f"probe.control.{record.control}", n=record.n_control_seeds)
+    counts = (
+        Fact(say("fact.task"), record.task, say(f"probe.level.{record.level}")),
+        Fact(say("fact.classes"), Number(len(record.classes), "count")),
+        Fact(say("fact.n_train"), Number(record.n_train, "count")),
+        Fact(say("fact.n_validation"), Number(record.n_validation, "count")),
+        Fact(
+            say("fact.n_test"),
+            Number(record.n_test, "count"),
+            say("probe.clusters", n=record.n_clusters_test),
+        ),
+        Fact(say("fact.control"), control),
+        Fact(say("fact.truncated_words"), Number(record.n_truncated_words, "count")),
+        Fact(say("fact.duplicate_sentences"), Number(record.n_duplicate_sentences, "count")),
+    )
+    children.append(Facts(counts))
+    children += [Note("warning", (note,)) for note in record.notes]
+    children.append(Paragraph((say("probe.encoded_not_used"),), "small"))
+    return tuple(children)
+
+
+@view.register
+def _(record: ProbeResult) -> Node:
+    return Section(say("view.probes", task=record.task), probe_nodes(record))

@@ -1,0 +1,100 @@
+"""What probes found, always beside the baselines that make it readable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from interpret.results.record import Message, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ProbeKind = Literal["ridge", "logistic", "majority", "type", "embedding", "random_weights", "control"]
+ProbeMetric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "selectivity",
+    "v_information_bits",
+    "description_length_bits",
+    "compression",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRow:
+    """One cell: what one probe (or baseline) reached at one site and layer. `layer` None: no layer is involved."""
+
+    model: str
+    site: str
+    layer: int | None
+    task: str
+    probe: ProbeKind
+    metric: ProbeMetric
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+
+class BestLayer(NamedTuple):
+    """Where a metric is highest; `layer` is None at a site without layers."""
+
+    site: str
+    layer: int | None
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult(Record):
+    """Probe accuracy, control accuracy and selectivity per layer. Encoded is not used: nothing here is causal.
+
+    Intervals are 95% bootstraps over clusters (sentences); that of selectivity also holds the spread between control
+    draws. Rows of site `none` look at no activation. `n_duplicate_sentences` are test sentences that stand in the
+    training data too. `n` of `v_information_bits` leaves out items whose label never occurs in training.
+    """
+
+    rows: tuple[ProbeRow, ...]
+    task: str
+    level: Literal["word", "sentence"]
+    classes: tuple[str, ...]
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_clusters_test: int
+    n_truncated_words: int
+    n_duplicate_sentences: int
+    control: Literal["type", "permuted_labels"]
+    n_control_seeds: int
+    seed: int
+    notes: tuple[Message, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""
+        import pandas as pd
+
+        columns = "model site layer task probe metric value ci_low ci_high n".split()
+        frame = pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+        frame["layer"] = frame["layer"].astype("Int64")
+        return frame
+
+    def best_by(self, metric: ProbeMetric, probe: ProbeKind = "logistic") -> BestLayer | None:
+        """The site and layer with the highest value of `metric`; None when it was not measured."""
+        rows = [r for r in self.rows if r.metric == metric and r.probe == probe and r.value is not None]
+        if not rows:
+            return None
+        top = max(rows, key=lambda r: r.value if r.value is not None else float("-inf"))
+        return BestLayer(top.site, top.layer, float(top.value or 0.0))
+
+    @property
+    def best(self) -> dict[str, BestLayer | None]:
+        """Best layer by accuracy and by selectivity: they often differ, so both are named."""
+        accuracy = self.best_by("accuracy") or self.best_by("accuracy", "ridge")
+        return {"accuracy": accuracy, "selectivity": self.best_by("selectivity", "ridge")}
+
+    def plot(self) -> Any:
+        """A matplotlib `Figure` of accuracy, control and selectivity over layers."""
+        from interpret.results.svg import probe_figure
+
+        return probe_figure(self)

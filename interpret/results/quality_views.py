@@ -1,0 +1,179 @@
+"""Views of explanations over a whole audit: words, evidence for and against the methods, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interpret.results.audit_views import estimate
+from interpret.results.audits import AttentionSummary, ExplanationQuality, WordImportance
+from interpret.results.tree import (
+    Badge,
+    Column,
+    Details,
+    Figure,
+    HeatPlot,
+    Inline,
+    IntervalPlot,
+    IntervalRow,
+    Node,
+    Note,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    say,
+)
+from interpret.results.views import (
+    difference_line,
+    faithfulness_figure,
+    faithfulness_table,
+    headline_row,
+    quality_note,
+    share_line,
+    view,
+)
+
+N_WORDS_PER_CLASS = 12
+N_HEADS = 160
+
+
+def importance_nodes(rows: Sequence[WordImportance]) -> tuple[Node, ...]:
+    """Per class, the words that move its logit most, with intervals over the examples that hold them."""
+    children: list[Node] = []
+    for label in dict.fromkeys(row.label for row in rows):
+        found = sorted((r for r in rows if r.label == label), key=lambda r: (-abs(r.mean_score), r.word))
+        top = sorted(found[:N_WORDS_PER_CLASS], key=lambda r: (-r.mean_score, r.word))
+        columns = (
+            Column(say("column.word")),
+            Column(say("column.mean_score"), numeric=True),
+            Column(say("column.mean_rank"), numeric=True),
+            Column(say("column.examples"), numeric=True),
+        )
+        cells = tuple(
+            (
+                r.word,
+                Number(r.mean_score, "signed", r.ci_low, r.ci_high),
+                Number(r.mean_rank, "tenth"),
+                Number(r.n, "count"),
+            )
+            for r in top
+        )
+        table = Table(columns, cells, say("importance.table", label=label), len(found))
+        plot = IntervalPlot(
+            tuple(IntervalRow(r.word, r.mean_score, r.ci_low, r.ci_high) for r in top),
+            say("axis.logits_towards", label=label),
+            bars=True,
+        )
+        alt = say("importance.figure_alt", label=label, n=len(top))
+        children.append(Figure(plot, alt, table, say("importance.figure", label=label)))
+    return tuple(children)
+
+
+def quality_nodes(record: ExplanationQuality) -> tuple[Node, ...]:
+    """Faithfulness against random, completeness, agreement and the randomisation test."""
+    children: list[Node] = []
+    main = record.methods[0] if record.methods else None
+    if main is not None:
+        row = headline_row(main.faithfulness)
+        line: tuple[Inline, ...] = () if row is None or row.difference is None else (difference_line(row),)
+        lead = Paragraph((Badge(main.faithfulness.verdict), say("quality.main", method=main.method), *line))
+        children += [lead, *quality_note(main.faithfulness.verdict), share_line(main.faithfulness)]
+    columns: tuple[Column, ...] = (
+        Column(say("column.method")),
+        Column(say("column.verdict")),
+        Column(say("column.above_95"), numeric=True),
+        Column(say("column.completeness_median"), numeric=True),
+        Column(say("column.completeness_max"), numeric=True),
+        Column(say("column.agreement"), numeric=True),
+        Column(say("column.n"), numeric=True),
+    )
+    rows = tuple(
+        (
+            say("method.named", name=m.method),
+            Badge(m.faithfulness.verdict),
+            Number(m.faithfulness.above_95_share, "percent"),
+            "–" if m.completeness_median is None else Number(m.completeness_median),
+            "–" if m.completeness_max is None else Number(m.completeness_max),
+            "–" if m.agreement is None else estimate(m.agreement, "decimal"),
+            Number(m.n, "count"),
+        )
+        for m in record.methods
+    )
+    children.append(Table(columns, rows, say("quality.methods_table")))
+    figure = faithfulness_figure([m.faithfulness for m in record.methods])
+    if figure is not None:
+        children.append(figure)
+    for m in record.methods:
+        children.append(Details(say("quality.method_details", method=m.method), (faithfulness_table(m.faithfulness),)))
+    if record.randomisation:
+        columns = (Column(say("column.down_to")), Column(say("column.spearman_signed"), True))
+        columns += (Column(say("column.spearman_absolute"), True),)
+        random_rows = tuple(
+            (
+                _stage(r.down_to),
+                estimate(r.spearman_signed, "signed"),
+                estimate(r.spearman_absolute, "signed"),
+            )
+            for r in record.randomisation
+        )
+        children.append(Table(columns, random_rows, say("quality.randomisation_table")))
+        children.append(Paragraph((say("quality.randomisation_reading"),), "small"))
+    children.append(Paragraph((say("quality.not_plausibility"),), "small"))
+    return tuple(children)
+
+
+def _stage(down_to: str) -> Text:
+    kind, _, layer = down_to.partition(" ")
+    if down_to == "head":
+        return say("down_to.head")
+    return say("down_to.layer", layer=layer) if kind == "layer" else down_to
+
+
+@view.register
+def _(record: ExplanationQuality) -> Node:
+    return Section(say("view.explanation_quality"), quality_nodes(record))
+
+
+def attention_nodes(record: AttentionSummary) -> tuple[Node, ...]:
+    """Entropy per head, drawn and in numbers."""
+    layers = sorted({h.layer for h in record.heads})
+    n_heads = max((h.head for h in record.heads), default=-1) + 1
+    at = {(h.layer, h.head): h.entropy_nats for h in record.heads}
+    columns = (
+        Column(say("column.layer"), numeric=True),
+        Column(say("column.head"), numeric=True),
+        Column(say("column.entropy"), numeric=True),
+        Column(say("column.distance"), numeric=True),
+        Column(say("column.to_special"), numeric=True),
+    )
+    rows = tuple(
+        (
+            Number(h.layer, "count"),
+            Number(h.head, "count"),
+            Number(h.entropy_nats, "decimal", h.entropy_ci_low, h.entropy_ci_high),
+            Number(h.distance_tokens, "tenth"),
+            Number(h.to_special, "percent"),
+        )
+        for h in record.heads[:N_HEADS]
+    )
+    table = Table(columns, rows, say("attention.table"), len(record.heads), row_headers=False)
+    children: list[Node] = [Note("note", (say("attention.not_explanation"),))]
+    if layers:
+        values = tuple(tuple(at.get((layer, head)) for head in range(n_heads)) for layer in layers)
+        plot = HeatPlot(values, say("column.layer"), say("column.head"), say("axis.entropy"))
+        alt = say(
+            "attention.figure_alt",
+            layers=len(layers),
+            heads=n_heads,
+            low=min(at.values()),
+            high=max(at.values()),
+        )
+        children.append(Figure(plot, alt, table, say("attention.figure", n=record.n)))
+    children.append(Paragraph((say("attention.mode", mode=record.mode, n=record.n),), "small"))
+    return tuple(children)
+
+
+@view.register
+def _(record: AttentionSummary) -> Node:
+    return Section(say("view.attention"), attention_nodes(record))

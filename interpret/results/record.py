@@ -1,0 +1,81 @@
+"""What every result has in common: immutable, saved without pickle, shown in a notebook without script or network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A value that may stand in canonical JSON.
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A sentence as code and parameters, so that a report can be written in any language.
+
+    The words stand in the catalogues (`results/locale`, `reports/locale`); records never hold prose.
+    """
+
+    code: str
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One measured number with its 95% interval; `value` is None when it could not be measured (`why` says so)."""
+
+    name: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int = 0
+    interval: Literal["bootstrap", "wilson", "newcombe", "cluster_bootstrap", "permutation", "exact", "none"] = "none"
+    why: Message | None = None
+
+
+class Record:
+    """Base of all results. Subclasses are frozen dataclasses of plain values, tuples, numpy arrays and records."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """The record as a table; the columns are part of the public contract (see ARCHITECTURE.md)."""
+        raise TypeError(f"{type(self).__name__} has no table form; use to_dict()")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dicts and lists, without NaN, ready for `json.dumps`."""
+        from interpret.results.store import to_plain
+
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    def save(self, path: str | Path) -> Path:
+        """Write canonical JSON and safetensors into the folder `path` (made if absent); returns the folder."""
+        from interpret.results.store import save_record
+
+        return save_record(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFileError: nothing is stored there.
+            StoreError: another record type, another schema, or a damaged file.
+        """
+        from interpret.results.store import load_record
+
+        return load_record(cls, path)
+
+    def _repr_html_(self) -> str:
+        from interpret.results.views import to_html
+
+        return to_html(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from interpret.results.views import to_text
+
+        return {"text/plain": to_text(self), "text/html": self._repr_html_()}

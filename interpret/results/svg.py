@@ -1,0 +1,394 @@
+"""Plots -> SVG text: the same bytes for the same numbers, no style element or attribute, no network, no font.
+
+A strict content security policy blocks every `style`, so what matplotlib writes there becomes presentation
+attributes. Text stays text: the page chooses the font, Chinese included, and axes take the colour of the
+text around them, so one drawing serves light and dark pages. Labels are drawn as stand-ins and put in
+afterwards, because matplotlib would otherwise read `$` as mathematics and warn about glyphs its own font
+does not have.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from interpret.results.messages import Words, capital, words
+from interpret.results.record import Message
+from interpret.results.tree import HeatPlot, IntervalPlot, LayerPlot, NumberKind, Plot, Text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from interpret.results.probes import ProbeResult
+
+WIDTH = 640.0
+_POINT = 72.0
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+#: Stands for the colour of the surrounding text; matplotlib has no word for it.
+_INK = "#010203"
+#: Okabe and Ito's palette where it holds a contrast of 3 on white and on near-black alike.
+PALETTE = ("#2f7fc1", "#d55e00", "#00936b", "#b0609a", "#7d8590")
+_GREY = PALETTE[4]
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1)))
+_RC: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "interpret-lm",
+    "font.size": 11.0,
+    "font.family": ["DejaVu Sans"],
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.labelsize": 11.0,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": _INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.7,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 0.0,
+    "ytick.major.pad": 6.0,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.0,
+}
+
+Label = Callable[[str], str]
+
+
+def draw(plot: Plot, say: Words, *, prefix: str, alt: str) -> str:
+    """The plot as one `<svg>` element; every id starts with `prefix`, `alt` is its text alternative."""
+    held: list[str] = []
+
+    def hold(text: str) -> str:
+        held.append(text)
+        return f"@{len(held) - 1}@"
+
+    with _style():
+        figure = _figure(plot, say, hold)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    return _clean(out.getvalue(), held, prefix, alt)
+
+
+def probe_figure(result: ProbeResult) -> Figure:
+    """A matplotlib figure of accuracy, control and selectivity over layers."""
+    from interpret.results.probe_views import probe_plot
+
+    plot = probe_plot(result)
+    if plot is None:
+        raise ValueError("this probe result holds no value over layers to draw")
+    with _style(ink="black"):
+        return _figure(plot, words("en"), lambda text: text.replace("$", r"\$"), ink="black")
+
+
+def _style(ink: str = _INK) -> AbstractContextManager[None]:
+    """Our own settings on top of matplotlib's defaults: the user's style sheets must not change a report."""
+    import matplotlib
+
+    outside = (
+        "backend",
+        "interactive",
+        "toolbar",
+        "webagg",
+        "docstring",
+        "tk.",
+        "macosx",
+        "date.epoch",
+        "savefig.directory",
+    )
+    defaults = {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith(outside)}
+    ours: dict[Any, Any] = {
+        key: ink if isinstance(value, str) and value == _INK else value for key, value in _RC.items()
+    }
+    return matplotlib.rc_context({**defaults, **ours})
+
+
+def _figure(plot: Plot, say: Words, label: Label, ink: str = _INK) -> Figure:
+    if isinstance(plot, IntervalPlot):
+        return _intervals(plot, say, label, ink)
+    if isinstance(plot, LayerPlot):
+        return _layers(plot, say, label)
+    return _heat(plot, say, label)
+
+
+def _named(text: Text, say: Words) -> str:
+    shown = say.text(text)
+    return capital(shown) if isinstance(text, Message) else shown
+
+
+def _width(text: str) -> float:
+    """Rough width in pixels of 11-pixel text: a full-width character is one em."""
+    return sum(11.0 if unicodedata.east_asian_width(c) in "WF" else 6.3 for c in text)
+
+
+def _cut(text: str, limit: float) -> str:
+    if _width(text) <= limit:
+        return text
+    while text and _width(text) > limit - 8:
+        text = text[:-1]
+    return text + "…"
+
+
+def _axes(height: float, left: float, top: float, bottom: float, right: float = 18.0) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / _POINT, height / _POINT), dpi=_POINT)
+    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
+    return figure, figure.add_axes(box)
+
+
+class _Entry(NamedTuple):
+    """One name of the legend and how its mark is drawn."""
+
+    name: str
+    look: dict[str, Any]
+
+
+def _legend_rows(entries: Sequence[_Entry]) -> list[list[_Entry]]:
+    """Entries in rows that fit: matplotlib's own legend would measure the stand-ins."""
+    rows: list[list[_Entry]] = []
+    x = WIDTH
+    for entry in entries:
+        x += _width(entry.name) + 46.0
+        if x > WIDTH - 20.0:
+            rows.append([])
+            x = 14.0 + _width(entry.name) + 46.0
+        rows[-1].append(entry)
+    return rows
+
+
+def _legend(figure: Figure, rows: Sequence[Sequence[_Entry]], left: float, label: Label) -> None:
+    from matplotlib.lines import Line2D
+
+    height = figure.get_figheight() * _POINT
+    for n, row in enumerate(rows):
+        x, y = left, 1.0 - (11.0 + 18.0 * n) / height
+        for entry in row:
+            ends = [x / WIDTH, (x + 12.0) / WIDTH, (x + 24.0) / WIDTH]
+            figure.add_artist(Line2D(ends, [y, y, y], markevery=[1], transform=figure.transFigure, **entry.look))
+            figure.text((x + 30.0) / WIDTH, y, label(entry.name), va="center_baseline")
+            x += _width(entry.name) + 46.0
+
+
+def _ticks(axis: Any, kind: NumberKind, label: Label) -> None:
+    """Ticks at round places, written as the numbers in the tables are, through the stand-ins."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    low, high = axis.get_view_interval()
+    scale = 100.0 if kind in ("percent", "points") else 1.0
+    places = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low * scale, high * scale)
+    step = float(places[1] - places[0]) if len(places) > 1 else 1.0
+    digits = next((d for d in range(4) if abs(round(step, d) - step) < 1e-9), 4)
+    axis.set_major_locator(FixedLocator([p / scale for p in places if low * scale - 1e-9 <= p <= high * scale + 1e-9]))
+
+    def shown(value: float, _: object = None) -> str:
+        text = f"{value * scale:.{digits}f}".replace("-", "−")
+        return label(text + ("%" if kind == "percent" else ""))
+
+    axis.set_major_formatter(FuncFormatter(shown))
+
+
+def _finite(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _column(plot: IntervalPlot, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return _finite([getattr(row, name) for row in plot.rows])
+
+
+def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure:
+    names = [_cut(_named(row.label, say), 270.0) for row in plot.rows]
+    left = min(290.0, max(60.0, max((_width(n) for n in names), default=0.0) + 16.0))
+    two = plot.reference_name is not None
+    dashed = {"color": _GREY, "linewidth": 1.4, "linestyle": (0, (4, 2))}
+    entries = []
+    if plot.reference_name is not None or (plot.line_name is not None and not plot.bars):
+        entries.append(_Entry(_named(plot.name, say), {"color": PALETTE[0], "marker": "o", "linewidth": 2.0}))
+    if plot.reference_name is not None:
+        entries.append(_Entry(_named(plot.reference_name, say), {"color": _GREY, "marker": "s", "linewidth": 2.0}))
+    if plot.line is not None and plot.line_name is not None:
+        entries.append(_Entry(_named(plot.line_name, say), dashed))
+    legend = _legend_rows(entries)
+    top = 8.0 + 18.0 * len(legend)
+    figure, axes = _axes(24.0 * len(names) + 44.0 + top, left, top, 40.0)
+    y = np.arange(len(names), dtype=np.float64)
+    value, low, high = (_column(plot, name) for name in ("value", "low", "high"))
+    shift = 0.16 if two else 0.0
+    if plot.bars:
+        colours = [PALETTE[0] if v >= 0 else PALETTE[1] for v in np.nan_to_num(value)]
+        axes.barh(y, np.nan_to_num(value), height=0.62, color=colours, alpha=0.55, linewidth=0)
+        axes.axvline(0.0, color=ink, linewidth=0.8)
+    else:
+        axes.plot(value, y - shift, "o", color=PALETTE[0], markersize=6.5)
+    axes.hlines(y - shift, low, high, color=ink if plot.bars else PALETTE[0], linewidth=1.2 if plot.bars else 2.0)
+    if two:
+        names_of = ("reference", "reference_low", "reference_high")
+        reference, r_low, r_high = (_column(plot, name) for name in names_of)
+        axes.hlines(y + shift, r_low, r_high, color=_GREY, linewidth=2.0)
+        axes.plot(reference, y + shift, "s", color=_GREY, markersize=5.5)
+    if plot.line is not None:
+        axes.axvline(plot.line, **dashed)
+    _legend(figure, legend, left, label)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(y, [label(n) for n in names])
+    axes.grid(visible=False, axis="y")
+    _pad(axes, plot.kind)
+    _ticks(axes.xaxis, plot.kind, label)
+    axes.set_xlabel(label(_named(plot.axis, say)), labelpad=5.0)
+    return figure
+
+
+def _pad(axes: Any, kind: NumberKind) -> None:
+    """A little room at both ends, but never beyond what a share can be."""
+    axes.margins(x=0.06)
+    axes.autoscale_view(scaley=False)
+    low, high = axes.get_xlim()
+    if kind == "percent":
+        low, high = max(low, -1.0), min(high, 1.005)
+    axes.set_xlim(low, high if high > low else low + 1.0)
+
+
+def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
+    looks = [
+        {
+            "color": PALETTE[i % len(PALETTE)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "linestyle": _DASHES[i % len(_DASHES)],
+        }
+        for i in range(len(plot.series))
+    ]
+    legend = _legend_rows([_Entry(_named(s.name, say), look) for s, look in zip(plot.series, looks, strict=True)])
+    top = 14.0 + 18.0 * len(legend)
+    figure, axes = _axes(250.0 + top, 58.0, top, 40.0)
+    x = np.arange(len(plot.layers), dtype=np.float64)
+    for series, look in zip(plot.series, looks, strict=True):
+        axes.plot(x, _finite(series.values), **look)
+        if series.low and series.high:
+            low, high = _finite(series.low), _finite(series.high)
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0)
+    _legend(figure, legend, 58.0, label)
+    step = max(1, -(-len(x) // 16))
+    axes.set_xticks(x[::step], [label(name) for name in plot.layers[::step]])
+    axes.margins(x=0.03, y=0.08)
+    _ticks(axes.yaxis, plot.kind, label)
+    axes.set_xlabel(label(_named(plot.x_axis, say)), labelpad=5.0)
+    axes.set_ylabel(label(_named(plot.axis, say)), labelpad=7.0)
+    return figure
+
+
+def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
+    values = np.array([[np.nan if v is None else v for v in row] for row in plot.values], dtype=np.float64)
+    n_rows, n_columns = values.shape
+    cell = min(34.0, 460.0 / max(n_columns, 1), 560.0 / max(n_rows, 1))
+    right = WIDTH - 58.0 - cell * n_columns
+    figure, axes = _axes(cell * n_rows + 50.0, 58.0, 8.0, 42.0, right)
+    mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", linewidth=0.6, edgecolor="face")
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
+    for axis, n in ((axes.xaxis, n_columns), (axes.yaxis, n_rows)):
+        step = max(1, -(-n // 16))
+        axis.set_ticks(np.arange(0, n, step) + 0.5, [label(str(i)) for i in range(0, n, step)])
+    axes.set_xlabel(label(_named(plot.columns, say)), labelpad=4.0)
+    axes.set_ylabel(label(_named(plot.rows, say)), labelpad=4.0)
+    bar_left = (58.0 + cell * n_columns + 20.0) / WIDTH
+    box = axes.get_position()
+    scale = figure.add_axes((bar_left, box.y0, 10.0 / WIDTH, box.height))
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
+    steps = np.linspace(low, high, 25)[:, None]
+    scale.pcolormesh(
+        [0, 1], np.linspace(low, high if high > low else low + 1, 26), steps, cmap=mesh.cmap, edgecolor="face"
+    )
+    scale.set_xticks([])
+    scale.yaxis.tick_right()
+    scale.grid(visible=False)
+    scale.spines["bottom"].set_visible(False)
+    _ticks(scale.yaxis, "decimal", label)
+    scale.yaxis.set_label_position("right")
+    scale.set_ylabel(label(_named(plot.unit, say)), labelpad=6.0)
+    return figure
+
+
+_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_STAND_IN = re.compile(r"@(\d+)@")
+#: What an element inherits anyway, or what the page decides.
+_DROPPED = {"font-family", "font", "font-style", "font-variant", "font-stretch"}
+
+
+def _clean(raw: str, held: list[str], prefix: str, alt: str) -> str:
+    root = ET.fromstring(raw)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    referenced = {e.attrib[_XLINK].lstrip("#") for e in root.iter() if _XLINK in e.attrib}
+    for element in root.iter():
+        clip = element.attrib.get("clip-path")
+        if clip is not None:
+            referenced.add(clip[5:-1])
+    for element in root.iter():
+        _presentation(element)
+        name = element.attrib.pop("id", None)
+        if name in referenced:
+            element.set("id", f"{prefix}{name}")
+        target = element.attrib.pop(_XLINK, None)
+        if target is not None:
+            element.set("href", f"#{prefix}{target.lstrip('#')}")
+        if "clip-path" in element.attrib:
+            element.set("clip-path", f"url(#{prefix}{element.attrib['clip-path'][5:]}")
+        for key in ("d", "x", "y", "width", "height", "transform"):
+            if key in element.attrib:
+                element.set(key, _NUMBER.sub(_short, element.attrib[key]).replace("\n", "").strip())
+        if element.text is not None:
+            element.text = _STAND_IN.sub(lambda m: held[int(m[1])], element.text) if element.text.strip() else None
+        element.tail = None
+        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+    box = root.attrib["viewBox"].split()
+    root.attrib.clear()
+    for key, value in (
+        ("xmlns", _SVG), ("viewBox", " ".join(box)), ("width", box[2]), ("height", box[3]), ("role", "img"),
+        ("aria-label", alt), ("stroke-linejoin", "round"), ("fill", "currentColor"),
+    ):  # fmt: skip
+        root.set(key, value)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _short(match: re.Match[str]) -> str:
+    shown = f"{float(match[0]):.1f}".removesuffix(".0")
+    return "0" if shown == "-0" else shown
+
+
+def _presentation(element: ET.Element) -> None:
+    """Turn matplotlib's `style` into presentation attributes and our stand-in colour into the text's."""
+    style = element.attrib.pop("style", "")
+    for part in style.split(";"):
+        key, _, value = (piece.strip() for piece in part.partition(":"))
+        if not value:
+            continue
+        if key == "font":
+            # Before matplotlib 3.10 the size stands in the shorthand.
+            size = re.search(r"([\d.]+)px", value)
+            if size is not None:
+                element.set("font-size", size[1])
+        if key not in _DROPPED:
+            element.set(key, value.replace(_INK, "currentColor").removesuffix("px") if key == "font-size" else value)
+    for key in ("fill", "stroke"):
+        if element.attrib.get(key) == _INK:
+            element.set(key, "currentColor")
+    if element.attrib.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]

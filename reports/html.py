@@ -1,0 +1,71 @@
+"""The tree -> one HTML file. The only module that declares markup safe; all of it comes from the lowering.
+
+The content security policy names the hash of the one script and the one style sheet, so that nothing else
+runs or styles, even if an escape were ever forgotten. It also forbids every `style` attribute: there is
+none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from interpret.results.audits import SECTIONS, Audit
+from interpret.results.lower import Html
+from interpret.results.messages import visible
+from interpret.results.style import SCOPE, component_css
+from reports.catalogue import report_words
+from reports.sections import filters, sections
+
+MAX_BYTES = 25_000_000
+_HERE = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> str:
+    return (_HERE / "assets" / name).read_text(encoding="utf-8").replace("\r\n", "\n").strip()
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
+
+
+def page(audit: Audit, locale: str) -> str:
+    """The whole report as one HTML document."""
+    say = report_words(locale)
+    style = component_css(notebook=False) + _asset("report.css")
+    script = _asset("report.js")
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    made = sections(audit)
+    lower = Html(say, "", heading=2)
+    return _environment().get_template("report.html").render(
+        say=say,
+        language=say.language,
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        scope=SCOPE,
+        title=visible(audit.title),
+        contents=[(section.number, section.key, say.text(section.title), section.muted) for section in made],
+        sections=[(section.key, Markup(lower.node(section))) for section in made],
+        filters=filters(audit, say),
+        n_sections=len(SECTIONS),
+    )  # fmt: skip

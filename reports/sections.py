@@ -1,0 +1,295 @@
+"""An audit -> the fifteen sections of its report, each a tree. What was not run says so, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from interpret.results.audit_views import (
+    audit_verdict,
+    comparison_nodes,
+    data_nodes,
+    identity_nodes,
+    performance_nodes,
+    slice_nodes,
+)
+from interpret.results.audits import SECTIONS, Audit, Case, Coverage
+from interpret.results.messages import Words
+from interpret.results.probe_views import probe_nodes
+from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.tree import (
+    Badge,
+    Code,
+    Column,
+    Details,
+    Fact,
+    Facts,
+    Inline,
+    Item,
+    Listing,
+    Node,
+    Note,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    say,
+)
+from interpret.results.views import example_quality, target_words, tokens_of
+from reports.summary import verdict_nodes
+
+#: Cases on the page; the saved audit holds them all.
+MAX_CASES = 1000
+#: Words with a heat colour over all cases together: what keeps a report of long texts openable.
+MAX_CASE_WORDS = 30_000
+WORDS_PER_CASE = 300
+#: Facts about the use that a reader must know; what the author left out is shown as not supplied.
+USE = ("purpose", "users", "decisions", "out_of_scope", "oversight")
+
+
+def _coverage(audit: Audit, key: str) -> Coverage | None:
+    return next((c for c in audit.coverage if c.section == key), None)
+
+
+def _not_run(audit: Audit, key: str) -> tuple[Node, ...]:
+    found = _coverage(audit, key)
+    why: Inline = say("report.no_reason") if found is None or found.why is None else found.why
+    return (Paragraph((Badge("not_run"), why)),)
+
+
+def _partly(audit: Audit, key: str) -> tuple[Node, ...]:
+    found = _coverage(audit, key)
+    if found is None or found.status != "partial" or found.why is None:
+        return ()
+    return (Paragraph((Badge("partial"), found.why)),)
+
+
+def sections(audit: Audit) -> tuple[Section, ...]:
+    """All sections in the order of `SECTIONS`; the place is the number."""
+    makers: dict[str, Callable[[Audit], tuple[Node, ...]]] = {
+        "verdict": verdict_nodes,
+        "identity": lambda a: identity_nodes(a.identity),
+        "intended_use": _intended_use,
+        "data": lambda a: (*data_nodes(a.data), Paragraph((say("report.representative"),), "small")),
+        "performance": lambda a: () if a.performance is None else performance_nodes(a.performance),
+        "comparison": lambda a: () if a.comparison is None else comparison_nodes(a.comparison),
+        "slices": _slices,
+        "global_attribution": _global,
+        "explanation_quality": lambda a: () if a.explanation_quality is None else quality_nodes(a.explanation_quality),
+        "cases": _cases,
+        "attention": lambda a: () if a.attention is None else attention_nodes(a.attention),
+        "probes": lambda a: () if a.probes is None else probe_nodes(a.probes),
+        "robustness": lambda _: (),
+        "limits": _limits,
+        "reproduce": _reproduce,
+    }
+    failed = audit_verdict(audit) == "not_better"
+    out = []
+    for number, key in enumerate(SECTIONS):
+        body = makers[key](audit)
+        body = (*_partly(audit, key), *body) if body else _not_run(audit, key)
+        muted = failed and key in ("global_attribution", "cases")
+        if muted:
+            body = (Note("failure", (say("report.muted"),)), *body)
+        out.append(Section(say(f"section_name.{key}"), body, key, number, muted))
+    return tuple(out)
+
+
+def _intended_use(audit: Audit) -> tuple[Node, ...]:
+    given = audit.intended_use
+    keys = (*USE, *sorted(set(given) - set(USE)))
+    facts = []
+    for key in keys:
+        value = given.get(key, "").strip()
+        shown: Inline = value if value else Badge("not_run", say("use.not_supplied"))
+        facts.append(Fact(say("use.named", name=key), shown))
+    return (Paragraph((say("report.use_lead"),)), Facts(tuple(facts)))
+
+
+def _slices(audit: Audit) -> tuple[Node, ...]:
+    if audit.performance is None or not audit.performance.slices:
+        return ()
+    accuracy = next((e.value for e in audit.performance.metrics if e.name == "accuracy"), None)
+    return slice_nodes(audit.performance.slices, accuracy)
+
+
+def _global(audit: Audit) -> tuple[Node, ...]:
+    if not audit.global_attribution:
+        return ()
+    lead = Paragraph((say("report.global_lead"),))
+    end = Paragraph((say("attribution.not_causal"), say("report.baseline_choice")), "small")
+    return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end)
+
+
+def _quality_line(audit: Audit) -> tuple[Node, ...]:
+    """No attribution without its measured quality."""
+    verdict = audit_verdict(audit)
+    badge = Badge("not_measured" if verdict is None else verdict)
+    return (Paragraph((badge, say("report.see_quality", number=SECTIONS.index("explanation_quality"))), "small"),)
+
+
+# --- cases
+
+
+def _correct(case: Case) -> str:
+    if case.label is None:
+        return "unlabelled"
+    return "right" if case.label == case.prediction else "wrong"
+
+
+def _shown_cases(audit: Audit) -> list[Case]:
+    order = {"pinned": 0, "error": 1, "random": 2}
+    kept: list[Case] = []
+    n_words = 0
+    for case in sorted(audit.cases, key=lambda c: order[c.rule]):
+        n_words += min(len(case.attribution.tokens), WORDS_PER_CASE)
+        if kept and (len(kept) >= MAX_CASES or n_words > MAX_CASE_WORDS):
+            break
+        kept.append(case)
+    return kept
+
+
+def _cases(audit: Audit) -> tuple[Node, ...]:
+    if not audit.cases:
+        return ()
+    shown = _shown_cases(audit)
+    rules = [case.rule for case in audit.cases]
+    counts = say(
+        "report.cases_rule",
+        pinned=rules.count("pinned"),
+        errors=rules.count("error"),
+        random=rules.count("random"),
+    )
+    children: list[Node] = [
+        Paragraph((counts,)),
+        Paragraph((say("tokens.legend"),), "small"),
+        *_quality_line(audit),
+    ]
+    if len(shown) < len(audit.cases):
+        children.append(Note("note", (say("list.cut", shown=len(shown), n=len(audit.cases)),)))
+    children.append(Listing("cases", tuple(map(_case, shown)), len(audit.cases)))
+    children.append(Paragraph((say("attribution.not_causal"),), "small"))
+    return tuple(children)
+
+
+def _case(case: Case) -> Item:
+    correct = _correct(case)
+    title: list[Inline] = [say("case.row", row=case.row)]
+    if case.label is None:
+        title.append(say("case.predicted", prediction=case.prediction, confidence=case.confidence))
+    else:
+        badge = Badge("pass" if correct == "right" else "fail", say(f"case.{correct}"))
+        line = say("case.labelled", label=case.label, prediction=case.prediction, confidence=case.confidence)
+        title += [badge, line]
+    if case.slice is not None:
+        title.append(say("case.slice", slice=case.slice))
+    title.append(say(f"case.rule.{case.rule}"))
+    example = case.attribution
+    line_parts: list[Inline] = [*example_quality(example.quality), target_words(example.target)]
+    if example.n_truncated:
+        line_parts.append(say("quality.truncated", n=example.n_truncated))
+    children = (tokens_of(example, WORDS_PER_CASE), Paragraph(tuple(line_parts), "small"))
+    facets = {
+        "correct": correct,
+        "class": case.prediction,
+        "label": case.label or "",
+        "slice": case.slice or "",
+    }
+    return Item(f"case-{case.row}", tuple(title), children, facets)
+
+
+class Filter(NamedTuple):
+    """One drop-down list above the cases: the facet it filters by and its choices."""
+
+    facet: str
+    title: str
+    options: tuple[tuple[str, str], ...]
+
+
+def filters(audit: Audit, words: Words) -> list[Filter]:
+    """The drop-down lists that have at least two choices."""
+    shown = _shown_cases(audit)
+    found = []
+    right = sorted({_correct(case) for case in shown})
+    if len(right) > 1:
+        options = tuple((value, words(f"case.{value}")) for value in right)
+        found.append(Filter("correct", words("filter.correct"), options))
+    for facet, values in (
+        ("class", {case.prediction for case in shown}),
+        ("slice", {case.slice for case in shown if case.slice}),
+    ):
+        if len(values) > 1:
+            pairs = tuple((words.text(value), words.text(value)) for value in sorted(values)[:200])
+            found.append(Filter(facet, words(f"filter.{facet}"), pairs))
+    return found
+
+
+# --- limits, reproduction
+
+
+def _limits(audit: Audit) -> tuple[Node, ...]:
+    columns = (Column(say("column.section")), Column(say("column.status")), Column(say("column.why")))
+    rows = tuple(
+        (say("section_name.named", name=c.section), Badge(c.status), say("none") if c.why is None else c.why)
+        for c in audit.coverage
+    )
+    table = Table(columns, rows, say("report.coverage"))
+    general = tuple(
+        Note("note", (say(f"limit.{name}"),)) for name in ("attribution", "probes", "attention", "data", "assessment")
+    )
+    appendix = Table(
+        (Column(say("appendix.fact")), Column(say("appendix.section"))),
+        tuple(
+            (say(f"appendix.{name}"), ", ".join(str(SECTIONS.index(key)) for key in keys))
+            for name, keys in _APPENDIX.items()
+        ),
+    )
+    return (
+        table,
+        *general,
+        Details(say("appendix.title"), (Paragraph((say("appendix.lead"),), "small"), appendix)),
+    )
+
+
+#: Kinds of fact that documentation frameworks ask for, and the sections that hold them.
+_APPENDIX: dict[str, tuple[str, ...]] = {
+    "purpose": ("intended_use",),
+    "system": ("identity",),
+    "data": ("data",),
+    "accuracy": ("performance", "slices"),
+    "change": ("comparison",),
+    "fairness": ("slices", "robustness"),
+    "explanation": ("global_attribution", "explanation_quality", "cases"),
+    "robustness": ("robustness",),
+    "limits": ("limits",),
+    "records": ("reproduce",),
+}
+
+
+def _reproduce(audit: Audit) -> tuple[Node, ...]:
+    run = audit.run
+    facts = [
+        Fact(say("reproduce.command"), Code(audit.command) if audit.command else say("none")),
+        Fact(say("reproduce.seed"), Code(str(audit.seed))),
+        Fact(say("fact.weights_after"), Code(audit.identity.weights_sha256_after)),
+        Fact(say("fact.tokenizer_sha256"), Code(audit.identity.tokenizer_sha256)),
+        Fact(say("fact.data_sha256"), Code(audit.data.sha256)),
+    ]
+    if run.started is not None:
+        facts.append(Fact(say("reproduce.started"), run.started))
+    if run.seconds:
+        facts.append(Fact(say("reproduce.seconds"), Number(sum(run.seconds.values()), "count")))
+    config = Table(
+        (Column(say("reproduce.setting")), Column(say("column.value"))),
+        tuple((name, Code("–" if value is None else str(value))) for name, value in sorted(audit.config.items())),
+    )
+    versions = Facts(tuple(Fact(name, Code(v)) for name, v in sorted(audit.identity.versions.items())))
+    blank = "\N{NO-BREAK SPACE}" + "_" * 32
+    signature = Facts(tuple(Fact(say(f"sign.{name}"), blank) for name in ("name", "role", "date", "signature")))
+    return (
+        Facts(tuple(facts)),
+        Details(say("reproduce.config"), (config,)),
+        Details(say("fact.versions"), (versions,)),
+        Paragraph((say("reproduce.same"),), "small"),
+        Section(say("sign.title"), (Paragraph((say("sign.lead"),), "small"), signature)),
+    )

@@ -1,0 +1,504 @@
+"""Usage, output and errors of the command line, with the calls below it replaced by recorders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+import interpret
+import interpret_lm_cli
+from interpret.cli.app import app
+from interpret.cli.shell import command_line
+from interpret.errors import InconclusiveError, LoadError, UsageError
+from interpret.results import audits
+from interpret.results.audits import Audit
+from interpret.results.record import Estimate, Message
+from tests.conftest import ROOT
+from tests.results.test_store import attribution, audit
+
+COMMANDS = [
+    [],
+    ["demo"],
+    ["info"],
+    ["capture"],
+    ["attribute"],
+    ["probe"],
+    ["probe", "run"],
+    ["audit"],
+    ["report"],
+    ["report", "render"],
+]
+
+
+def call(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+class Model:
+    """What `interpret.load` would return; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    def info(self) -> dict[str, Any]:
+        return {"name": "m", "labels": ["neg", "pos"], "parameters": 12345, "adapter": None}
+
+    def sites(self) -> pd.DataFrame:
+        columns = ["site", "layer", "axes", "shape", "available", "reason"]
+        rows = [
+            ["resid_post", 0, ("example", "position", "d_model"), (None, None, 8), True, None],
+            ["resid_post", 1, ("example", "position", "d_model"), (None, None, 8), True, None],
+            ["final_norm", None, ("example", "position", "d_model"), None, False, "there is none"],
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def capture(self, texts: list[str], sites: list[str]) -> Model:
+        self.asked.update(texts=texts, sites=sites)
+        return self
+
+    def save(self, path: Path) -> None:
+        (path / "capture.json").write_text("{}")
+
+    def attribute(self, texts: list[str], **options: Any) -> Any:
+        self.asked.update(texts=texts, **options)
+        return attribution()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    made = Model()
+
+    def load(source: str, **options: Any) -> Model:
+        made.asked.update(source=source, load=options)
+        return made
+
+    monkeypatch.setitem(interpret.__dict__, "load", load)
+    return made
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\ngood,pos\nbad,neg\nso so,neg\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def audited(monkeypatch: pytest.MonkeyPatch, model: Model) -> dict[str, Any]:
+    """Replaces the audit and its report; `audited["result"]` is what the audit returns."""
+    import reports
+
+    asked: dict[str, Any] = {"result": audit()}
+
+    def run(lm: Any, dataset: Path, **options: Any) -> Audit:
+        asked.update(lm=lm, dataset=dataset, **options)
+        result: Audit = asked["result"]
+        return result
+
+    def render(record: Audit, path: Path, locale: str = "en") -> Path:
+        path.write_text(f"report {locale}", encoding="utf-8")
+        return path
+
+    monkeypatch.setitem(interpret.__dict__, "audit", run)
+    monkeypatch.setattr(reports, "render", render)
+    return asked
+
+
+# --- help, version, start-up ---
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help_without_markup(command: list[str], flag: str) -> None:
+    result = call(*command, flag)
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+    assert "╭" not in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_probe_help_is_that_of_run() -> None:
+    assert "--label" in call("probe", "--help").stdout
+    assert call("probe", "--help").stdout == call("probe", "run", "--help").stdout
+
+
+def test_version() -> None:
+    assert call("--version").stdout == f"interpret-lm {interpret.__version__}\n"
+
+
+def test_help_imports_nothing_heavy_and_is_fast() -> None:
+    code = (
+        "import sys, interpret_lm_cli\n"
+        "sys.argv = ['interpret', '--help']\n"
+        "try:\n    interpret_lm_cli.main()\n"
+        "except SystemExit as done:\n    assert not done.code, done.code\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    # 0.2 s on an idle machine; the bound leaves room for a busy one and still finds an import of torch.
+    assert seconds < 5
+
+
+def test_another_interpret_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "interpret").mkdir()
+    for content, said in [
+        ("", "belongs to another distribution"),
+        ("import nowhere_to_be_found", "cannot be"),
+    ]:
+        (tmp_path / "interpret" / "__init__.py").write_text(content)
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.append({str(ROOT)!r})\n"
+        code += "import interpret_lm_cli; interpret_lm_cli.main()"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 3
+        assert said in done.stderr
+        assert "InterpretML" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_our_own_package_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr("interpret.cli.main", lambda: called.append(True))
+    interpret_lm_cli.main()
+    assert called == [True]
+
+
+# --- usage ---
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["audit"],
+        ["audit", "m"],
+        ["audit", "m", "d.csv", "--nonsense"],
+        ["audit", "m", "d.csv", "--locale", "fr"],
+        ["audit", "m", "d.csv", "--limit", "0"],
+        ["info", "m", "--task", "juggling"],
+        ["capture", "m", "d.csv"],
+        ["probe", "m"],
+        ["report", "render"],
+    ],
+)
+def test_wrong_usage_is_2(args: list[str]) -> None:
+    result = call(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["attribute", "m"], "either --text or DATA"),
+        (["attribute", "m", "d.csv", "--text", "a"], "either --text or DATA"),
+        (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
+        (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
+        (["attribute", "m", "--text", "a", "--out", "a.pdf"], "cannot write a.pdf"),
+        (["attribute", "m", "nowhere.csv"], "there is no file nowhere.csv"),
+        (["audit", "m", "d.csv", "--config", "nowhere.yaml"], "there is no file nowhere.yaml"),
+        (["report", "render", "nowhere"], "that folder does not exist"),
+    ],
+)
+def test_wrong_requests_are_one_sentence(
+    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(*args)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("a\nb"), 2, "error: a b"),
+        (LoadError("no such model"), 3, "error: no such model"),
+        (InconclusiveError("too few rows"), 4, "error: too few rows"),
+        (PermissionError(13, "Permission denied", "/x"), 3, "error: Permission denied: /x"),
+        (ValueError("first\nsecond"), 3, "error: unexpected ValueError: first; run it again with --debug"),
+        (ValueError(), 3, "error: unexpected ValueError: no message"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_exit_codes(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str) -> None:
+    def load(source: str, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(interpret.__dict__, "load", load)
+    result = call("info", "m")
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    if isinstance(error, Exception):
+        assert "Traceback" in call("info", "m", "--debug").stderr
+
+
+# --- info, capture, attribute ---
+
+
+def test_info(model: Model) -> None:
+    result = call("info", "some/model", "--adapter", "a", "--task", "causal-lm", "--device", "cpu")
+    assert result.exit_code == 0
+    assert model.asked["source"] == "some/model"
+    assert model.asked["load"] == {
+        "adapter": "a",
+        "revision": None,
+        "task": "causal-lm",
+        "device": "cpu",
+        "dtype": "auto",
+        "trust_remote_code": False,
+    }
+    lines = result.stdout.splitlines()
+    assert "parameters  12,345" in lines
+    assert "resid_post    0-1     example, position, d_model 8" in lines
+    assert "final_norm            not available: there is none" in lines
+    assert "loading some/model" in result.stderr
+
+
+def test_info_json_is_one_object(model: Model) -> None:
+    plain = json.loads(call("info", "m", "--json").stdout)
+    assert plain["parameters"] == 12345
+    assert plain["sites"][2]["layer"] is None
+
+
+def test_capture(model: Model, reviews: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    result = call("capture", "m", reviews, "--sites", "embed, z.0", "--sites", "q", "--limit", 2, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert model.asked["texts"] == ["good", "bad"]
+    assert model.asked["sites"] == ["embed", "z.0", "q"]
+    assert result.stdout.splitlines()[-1] == str(out)
+    assert (out / "capture.json").exists()
+
+
+def test_a_wrong_out_costs_no_work(model: Model, reviews: Path) -> None:
+    result = call("capture", "m", reviews, "--sites", "q", "--out", reviews)
+    assert result.exit_code == 2
+    assert "must be a folder" in result.stderr
+    assert model.asked == {}
+
+
+def test_attribute_texts(model: Model) -> None:
+    result = call("attribute", "m", "--text", "a", "--text", "b", "--unit", "token", "--no-quality", "--seed", 3)
+    assert result.exit_code == 0, result.stderr
+    assert model.asked["texts"] == ["a", "b"]
+    assert model.asked["unit"] == "token"
+    assert model.asked["quality"] is False
+    assert model.asked["seed"] == 3
+    assert model.asked["target"] is None
+    assert "good" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "target", "gold"),
+    [
+        (["--target", "pos"], "pos", None),
+        (["--target", "1"], 1, None),
+        (["--target", "pos", "--against", "0"], ("pos", 0), None),
+        (["--target", "gold", "--limit", "2"], "gold", [1, 0]),
+        (["--target", "gold", "--label-map", "pos=0,neg=1"], "gold", [0, 1, 1]),
+    ],
+)
+def test_attribute_targets(model: Model, reviews: Path, args: list[str], target: Any, gold: Any) -> None:
+    assert call("attribute", "m", reviews, *args).exit_code == 0
+    assert model.asked["target"] == target
+    assert model.asked["gold"] == gold
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.html", "a"])
+def test_attribute_out(model: Model, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "new" / name
+    result = call("attribute", "m", "--text", "x", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(out)
+    content = (out / "attribution.json" if name == "a" else out).read_text("utf-8")
+    assert "good" in content
+    plain = json.loads(call("attribute", "m", "--text", "x", "--json", "--out", out).stdout)
+    assert plain["path"] == str(out)
+    assert plain["attribution"]["examples"][0]["scores"] == [0.0, 0.25, -1.5, 3.0]
+
+
+def test_bad_rows_are_said(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("x\t1\ny\nz\t0\n")
+    args = ["attribute", "m", path, "--no-header", "--columns", "text,label"]
+    assert "--skip-bad-rows" in call(*args).stderr
+    result = call(*args, "--skip-bad-rows")
+    assert "left out 1 bad rows of a.tsv, the first at line 2" in result.stderr
+    assert model.asked["texts"] == ["x", "z"]
+
+
+# --- probe ---
+
+
+@pytest.mark.parametrize("verb", [["probe"], ["probe", "run"]])
+def test_probe(monkeypatch: pytest.MonkeyPatch, model: Model, tmp_path: Path, verb: list[str]) -> None:
+    asked: dict[str, Any] = {}
+
+    def probe(lm: Any, data: Path, test: Path | None, **options: Any) -> Any:
+        asked.update(lm=lm, data=data, test=test, **options)
+        return attribution()
+
+    monkeypatch.setitem(interpret.__dict__, "probe", probe)
+    result = call(*verb, "m", "a.conllu", "--label", "upos", "--test", "b.conllu", "--out", tmp_path / "p")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "p")
+    assert asked["lm"] is model
+    assert (asked["data"], asked["test"], asked["label"]) == (Path("a.conllu"), Path("b.conllu"), "upos")
+    assert "sites" not in asked
+    plain = json.loads(call(*verb, "m", "a.csv", "--sites", "embed,z.0", "--columns", "a,b", "--json").stdout)
+    assert plain["path"] is None
+    assert asked["sites"] == ["embed", "z.0"]
+    assert asked["columns"] == ["a", "b"]
+
+
+# --- audit, demo, report ---
+
+
+def check(verdict: Any) -> audits.Check:
+    return audits.Check(
+        check="accuracy",
+        verdict=verdict,
+        value=0.5,
+        threshold=0.8,
+        ci_low=0.4,
+        ci_high=0.6,
+        why=Message(code="x"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [([], 0), (["pass"], 0), (["pass", "fail"], 1), (["inconclusive"], 4), (["fail", "inconclusive"], 1)],
+)
+def test_audit_writes_everything_whatever_the_verdict(
+    audited: dict[str, Any], reviews: Path, tmp_path: Path, verdicts: list[str], code: int
+) -> None:
+    audited["result"] = audit(check_rows=tuple(map(check, verdicts)))
+    out = tmp_path / "out"
+    result = call("audit", "m", reviews, "--out", out, "--locale", "zh")
+    assert result.exit_code == code, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1] == str(out / "report.html")
+    assert (out / "report.html").read_text() == "report zh"
+    assert Audit.load(out).title == "T"
+    assert "labels        neg = neg (0); matched by name" in lines
+    assert "accuracy      0.500 [0.100, 0.900], n = 2; majority 1.000" in lines
+    assert any("below the majority rate" in line for line in lines)
+    assert ("checks        no criteria declared" in lines) == (not verdicts)
+    for verdict in verdicts:
+        assert f"  {verdict:<13} accuracy: 0.500 [0.400, 0.600], threshold 0.800" in lines
+
+
+def test_audit_options_reach_the_facade(audited: dict[str, Any], reviews: Path, tmp_path: Path) -> None:
+    config = tmp_path / "audit.yaml"
+    config.write_text("explained: 5\ncriteria_on: 2024-05-01\nintended_use.who: us\n")
+    switches = "--limit 2 --seed 1 --label-map a=0 --columns a,b --no-header --slice-column s --skip-bad-rows"
+    named = [
+        "--base",
+        tmp_path / "base",
+        "--config",
+        config,
+        "--title",
+        "My audit",
+        "--out",
+        tmp_path / "out",
+    ]
+    result = call("audit", "some/model", reviews, *named, *switches.split())
+    assert result.exit_code == 0, result.stderr
+    assert audited["config"] == {"explained": 5, "criteria_on": "2024-05-01", "intended_use": {"who": "us"}}
+    assert audited["base"] == str(tmp_path / "base")
+    assert audited["header"] is False
+    assert audited["columns"] == ["a", "b"]
+    assert (audited["seed"], audited["limit"], audited["slices"]) == (1, 2, "s")
+    assert audited["title"] == "My audit"
+    assert audited["skip_bad_rows"] is True
+    assert audited["command"] == (
+        "interpret audit some/model reviews.csv --base base --config audit.yaml --title 'My audit' "
+        "--slice-column s --seed 1 --limit 2 --label-map a=0 --no-header --columns a,b --skip-bad-rows"
+    )
+    assert str(tmp_path) not in audited["command"]
+
+
+@pytest.mark.parametrize(("content", "said"), [("a: [", "line 1: not YAML"), ("- a\n", "key: value")])
+def test_a_broken_config_is_named(audited: dict[str, Any], tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    result = call("audit", "m", "d.csv", "--config", tmp_path / "c.yaml")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_audit_json(audited: dict[str, Any], reviews: Path, tmp_path: Path) -> None:
+    audited["result"] = audit(check_rows=(check("fail"),))
+    result = call("audit", "m", reviews, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    plain = json.loads(result.stdout)
+    assert plain["path"] == str(tmp_path / "out" / "report.html")
+    assert plain["exit_code"] == 1
+    assert plain["accuracy"]["value"] == 0.5
+    assert plain["checks"][0]["verdict"] == "fail"
+    assert plain["labels"]["rule"] == "name"
+
+
+def test_a_model_without_labels_is_summarised(audited: dict[str, Any], reviews: Path, tmp_path: Path) -> None:
+    audited["result"] = audit(performance=None)
+    result = call("audit", "m", reviews, "--out", tmp_path / "out")
+    assert "accuracy" not in result.stdout
+    performance = audit().performance
+    assert performance is not None
+    missing = Estimate(name="accuracy", value=None)
+    audited["result"] = audit(performance=audits.Performance(**{**vars(performance), "metrics": (missing,)}))
+    assert "accuracy      not measured" in call("audit", "m", reviews, "--out", tmp_path / "out").stdout
+
+
+def test_demo(audited: dict[str, Any], model: Model, tmp_path: Path) -> None:
+    result = call("demo", "--out", tmp_path / "d")
+    assert result.exit_code == 0, result.stderr
+    assert Path(model.asked["source"]).name == "tuned"
+    assert Path(audited["base"]).name == "base"
+    assert audited["dataset"].name == "reviews.csv"
+    assert audited["command"] == "interpret demo"
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "d" / "report.html")
+
+
+def test_render(audited: dict[str, Any], tmp_path: Path) -> None:
+    audit().save(tmp_path / "a")
+    assert call("report", "render", tmp_path / "a").stdout == f"{tmp_path / 'a' / 'report.html'}\n"
+    out = tmp_path / "zh.html"
+    result = call("report", "render", tmp_path / "a", "--out", out, "--locale", "zh", "--json")
+    assert json.loads(result.stdout) == {"path": str(out)}
+    assert out.read_text() == "report zh"
+
+
+def test_a_damaged_audit_is_a_run_time_error(tmp_path: Path) -> None:
+    audit().save(tmp_path)
+    (tmp_path / "audit.json").write_text("{}")
+    result = call("report", "render", tmp_path)
+    assert result.exit_code == 3
+    assert "audit.json is damaged or was changed" in result.stderr
+
+
+def test_command_line_hides_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    line = command_line("audit", "./model", Path("/home/me/d.csv"), base="org/name", adapter="~/secret/lora", x=None)
+    assert line == "interpret audit model d.csv --base org/name --adapter lora"
+    assert command_line("audit", ".") == f"interpret audit {tmp_path.name}"

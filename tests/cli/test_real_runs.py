@@ -1,0 +1,98 @@
+"""The command line on a real, tiny, random model: nothing below it is replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from interpret.cli.app import app
+from interpret.results.audits import Audit
+from interpret.results.explanations import Attribution
+from tests.tiny import LABELS, TEXTS, tiny
+
+
+def call(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    made, tokenizer = tiny("bert", "text-classification")
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "d.tsv"
+    rows = [f"{text}\t{LABELS[i % len(LABELS)]}" for i, text in enumerate(TEXTS)]
+    path.write_text("text\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_info(model: Path) -> None:
+    plain = json.loads(call("info", model, "--json").stdout)
+    assert plain["name"] == "tiny-bert"
+    assert plain["labels"] == list(LABELS)
+    assert {"resid_post", "attn_pattern"} <= {row["site"] for row in plain["sites"]}
+    assert "tiny-bert" in call("info", model).stdout
+
+
+def test_a_missing_model_is_one_sentence(tmp_path: Path) -> None:
+    result = call("info", tmp_path / "nowhere")
+    assert result.exit_code in (2, 3)
+    assert "nowhere" in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+def test_a_layer_that_is_not_there_is_wrong_usage(model: Path, data: Path, tmp_path: Path) -> None:
+    result = call("capture", model, data, "--sites", "resid_post.99", "--out", tmp_path / "c")
+    assert result.exit_code == 2
+    assert "resid_post.99" in result.stderr
+
+
+def test_capture(model: Path, data: Path, tmp_path: Path) -> None:
+    result = call("capture", model, data, "--sites", "resid_post,attn_pattern.0", "--out", tmp_path / "c")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(tmp_path / "c")
+    assert list((tmp_path / "c").iterdir())
+
+
+def test_attribute_saves_what_it_shows(model: Path, data: Path, tmp_path: Path) -> None:
+    args = ["attribute", model, data, "--limit", "3", "--method", "gradient_x_input", "--no-quality"]
+    result = call(*args, "--target", "gold", "--out", tmp_path / "a")
+    assert result.exit_code == 0, result.stderr
+    saved = Attribution.load(tmp_path / "a")
+    assert [example.text for example in saved] == list(TEXTS[:3])
+    assert [example.target.label for example in saved] == list(LABELS)
+    again = json.loads(call(*args, "--target", "gold", "--json").stdout)
+    assert again["attribution"] == saved.to_dict()
+
+
+@pytest.mark.slow
+def test_an_audit_run_again_gives_the_same_bytes(model: Path, data: Path, tmp_path: Path) -> None:
+    counts = ["explained", "compared", "randomised", "attention", "errors_shown", "random_shown"]
+    config = tmp_path / "small.yaml"
+    config.write_text("".join(f"{name}: 2\n" for name in counts) + "probed: 0\nbootstraps: 100\nminimum_accuracy: 1\n")
+    first, second = tmp_path / "first", tmp_path / "second"
+    result = call("audit", model, data, "--base", model, "--config", config, "--out", first)
+    # A random model is not right about every text, though eight texts may be too few to be sure of it.
+    assert result.exit_code in (1, 4), result.stderr
+    assert result.stdout.splitlines()[-1] == str(first / "report.html")
+    assert Audit.load(first).command == "interpret audit tiny-bert d.tsv --base tiny-bert --config small.yaml --seed 0"
+    assert str(tmp_path) not in (first / "audit.json").read_text("utf-8")
+
+    # The resolved configuration, under the same name, stands for the one that was written by hand.
+    config.write_bytes((first / "audit.resolved.yaml").read_bytes())
+    again = call("audit", model, data, "--base", model, "--config", config, "--out", second, "--locale", "zh")
+    assert again.exit_code == result.exit_code, again.stderr
+    assert (first / "SHA256SUMS").read_bytes() == (second / "SHA256SUMS").read_bytes()
+
+    report = (second / "report.html").read_bytes()
+    assert call("report", "render", second, "--locale", "zh").exit_code == 0
+    assert (second / "report.html").read_bytes() == report

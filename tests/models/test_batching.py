@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from interpret.errors import RunError, UsageError
+from interpret.models.batching import Row, collate, logits, run_batches
+from interpret.models.handle import Handle
+from interpret.models.inputs import encode
+from interpret.models.load import attach_handle
+from tests.tiny import FAMILIES, TEXTS, tiny
+
+CASES = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
+
+
+def rows_of(handle: Handle) -> list[Row]:
+    texts = list(TEXTS)
+    if handle.task == "masked-lm":
+        assert handle.tokenizer is not None
+        texts = [f"{text} {handle.tokenizer.mask_token}" for text in texts]
+    return [Row(one.ids, one.type_ids) for one in encode(handle, texts)]
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_alone_equals_padded_equals_the_plain_forward(family: str, task: str) -> None:
+    model, tokenizer = tiny(family, task)
+    handle = attach_handle(model, tokenizer)
+    rows = rows_of(handle)
+    together = logits(handle, rows)
+    alone = np.concatenate([logits(handle, [row]) for row in rows])
+    backwards = logits(handle, rows[::-1])[::-1]
+    assert together.dtype == np.float64
+    assert abs(together - alone).max() < 1e-5
+    assert abs(together - backwards).max() < 1e-5
+    for row, found in zip(rows, alone, strict=True):
+        with torch.no_grad():
+            plain = model(input_ids=torch.tensor([row.ids])).logits[0]
+        if task == "causal-lm":
+            plain = plain[-1]
+        if task == "masked-lm":
+            plain = plain[row.ids.index(tokenizer.mask_token_id)]
+        assert abs(plain.double().numpy() - found).max() < 1e-5
+
+
+def test_positions() -> None:
+    handle = attach_handle(*tiny("gpt2", "causal-lm"))
+    rows = rows_of(handle)
+    found = logits(handle, rows, positions=[0] * len(rows))
+    first = logits(handle, [Row(row.ids[:1]) for row in rows])
+    assert abs(found - first).max() < 1e-5
+    with pytest.raises(UsageError, match="position 99"):
+        logits(handle, rows[:1], positions=[99])
+
+
+def test_rows_without_a_mask_token_are_refused() -> None:
+    handle = attach_handle(*tiny("bert", "masked-lm"))
+    with pytest.raises(UsageError, match="row 0 has no mask token"):
+        logits(handle, [Row((2, 50, 3))])
+    assert logits(handle, [Row((2, 50, 3))], positions=[1]).shape == (1, 120)
+
+
+def test_a_body_has_no_logits() -> None:
+    handle = dataclasses.replace(attach_handle(*tiny("bert")), task="none")
+    with pytest.raises(UsageError, match="has no head"):
+        logits(handle, [Row((2, 3))])
+
+
+def test_no_rows() -> None:
+    assert logits(attach_handle(*tiny("bert")), []).shape == (0, 3)
+
+
+def test_padding_is_on_the_right_with_the_models_own_id() -> None:
+    handle = attach_handle(*tiny("roberta"))
+    batch = collate(handle, [Row((0, 9, 2)), Row((0, 2))])
+    assert batch["input_ids"].tolist() == [[0, 9, 2], [0, 2, 1]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert "token_type_ids" not in batch
+    typed = collate(handle, [Row((0, 9), (0, 1)), Row((0,), (0,))])
+    assert typed["token_type_ids"].tolist() == [[0, 1], [0, 0]]
+    with pytest.raises(UsageError):
+        collate(handle, [Row(())])
+
+
+def batches(handle: Handle, rows: list[Row], **options: int) -> list[list[int]]:
+    return [indices for indices, _ in run_batches(handle, rows, lambda batch, indices: None, **options)]
+
+
+def test_batches_are_of_like_length_under_the_budget_and_always_the_same() -> None:
+    handle = attach_handle(*tiny("bert"))
+    rows = [Row((5,) * n) for n in (3, 9, 4, 9, 1, 30)]
+    found = batches(handle, rows, token_budget=20)
+    assert found == [[5], [1, 3], [2, 0, 4]]
+    assert found == batches(handle, rows, token_budget=20)
+    assert max(map(len, batches(handle, rows, max_batch=2))) == 2
+
+
+def test_decoder_classifiers_without_padding_id_run_one_by_one() -> None:
+    handle = attach_handle(*tiny("gpt2"))
+    assert handle.config.pad_token_id is None
+    assert [len(indices) for indices in batches(handle, rows_of(handle))] == [1] * len(TEXTS)
+    generator = attach_handle(*tiny("gpt2", "causal-lm"))
+    assert len(batches(generator, rows_of(generator))) == 1
+
+
+def test_a_padding_id_inside_the_text_changes_nothing() -> None:
+    for family in ("bert", "roberta", "llama"):
+        handle = attach_handle(*tiny(family))
+        pad = handle.pad_id
+        assert pad is not None
+        rows = [Row((5, pad, 6, pad)), Row((5, 6, 7, 8, 9, 10))]
+        together = logits(handle, rows)
+        alone = np.concatenate([logits(handle, [row]) for row in rows])
+        assert abs(together - alone).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: out of memory")],
+)
+def test_batches_are_halved_when_memory_runs_out(failure: RuntimeError) -> None:
+    handle = attach_handle(*tiny("bert"))
+    model = handle.model.train()
+    rows = [Row((5,) * (n + 1)) for n in range(9)]
+    tried = []
+
+    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> int:
+        tried.append(len(indices))
+        if len(indices) > 2:
+            raise failure
+        return len(indices)
+
+    done = [index for indices, _ in run_batches(handle, rows, step) for index in indices]
+    assert done == list(range(8, -1, -1))
+    assert tried[:3] == [9, 4, 2]
+    assert max(tried[2:]) == 2
+    assert model.training
+
+
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    handle = attach_handle(*tiny("bert"))
+
+    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(RunError, match="one row of 3 tokens"):
+        list(run_batches(handle, [Row((1, 2, 3))], step))
+
+
+def test_other_errors_pass_and_the_model_is_as_before() -> None:
+    handle = attach_handle(*tiny("bert"))
+    handle.model.train()
+
+    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> None:
+        assert not handle.model.training
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(run_batches(handle, [Row((1, 2, 3))], step))
+    assert handle.model.training
+
+
+def test_between_batches_the_model_is_as_the_caller_left_it() -> None:
+    handle = attach_handle(*tiny("bert"))
+    handle.model.train()
+    state = torch.get_rng_state()
+    for _ in run_batches(handle, [Row((5,)), Row((5, 6))], lambda batch, indices: torch.rand(3), max_batch=1):
+        assert handle.model.training
+        assert torch.equal(torch.get_rng_state(), state)

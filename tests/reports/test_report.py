@@ -1,0 +1,268 @@
+"""The report: pure, strict, complete, honest about what failed or was not run, and small."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import json
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import reports
+from interpret.errors import InterpretError, UsageError
+from interpret.results.audits import SECTIONS, Audit, Check, Coverage
+from interpret.results.messages import LOCALES, placeholders
+from interpret.results.record import Message
+from reports.catalogue import CATALOGUES, report_words
+from reports.html import page
+from reports.sections import MAX_CASES, sections
+from tests.reports import sample
+
+GOLDEN = Path(__file__).parent / "golden"
+AUDITS = {
+    "full": sample.full(),
+    "failed": sample.full("not_better"),
+    "chinese": sample.chinese(),
+    "minimal": sample.minimal(),
+    "hostile": sample.hostile(),
+}
+
+
+class _Page(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.stack.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.stack and self.stack[-1] in self.raw:
+            self.raw[self.stack[-1]].append(data)
+        else:
+            self.words.append(data)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("name", AUDITS)
+def test_the_page_is_strict_and_repeatable(name: str, locale: str) -> None:
+    html = page(AUDITS[name], locale)
+    assert html == page(AUDITS[name], locale)
+    found = _Page(html)
+    tags = [tag for tag, _ in found.tags]
+    assert tags.count("script") == 1
+    assert tags.count("style") == 1
+    assert not set(tags) & {"img", "iframe", "link", "object", "embed", "base"}
+    policy = next(a["content"] for t, a in found.tags if t == "meta" and a.get("http-equiv"))
+    assert policy is not None
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256("".join(found.raw[kind]).encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    for tag, attributes in found.tags:
+        assert "style" not in attributes, tag
+        assert not [key for key in attributes if key.startswith("on")], tag
+        for key in ("src", "href"):
+            assert (attributes.get(key) or "#").startswith("#")
+    ids = [a["id"] for _, a in found.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert [i for i in ids if i in SECTIONS] == list(SECTIONS)
+    links = [a["href"] for t, a in found.tags if t == "a"]
+    assert {str(link)[1:] for link in links} <= set(ids)
+    assert found.tags[0][1]["lang"] == {"en": "en", "zh": "zh-CN"}[locale]
+    assert {"header", "nav", "main", "footer"} <= set(tags)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("name", AUDITS)
+def test_every_section_stands_in_the_text(name: str, locale: str) -> None:
+    shown = reports.text(AUDITS[name], locale)
+    say = report_words(locale)
+    for number, key in enumerate(SECTIONS):
+        assert f"\n{number}. {say.name('section_name', key)}\n" in shown
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_text_is_the_golden_one(locale: str) -> None:
+    """Set UPDATE_GOLDEN=1 to write it anew, then read the difference."""
+    target = GOLDEN / f"report.{locale}.txt"
+    shown = reports.text(sample.full() if locale == "en" else sample.chinese(), locale)
+    if os.environ.get("UPDATE_GOLDEN"):
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(shown.encode("utf-8"))
+    assert shown == target.read_text(encoding="utf-8")
+
+
+def test_render_writes_the_page_and_returns_its_path(tmp_path: Path) -> None:
+    target = reports.render(sample.full(), tmp_path / "deep" / "report.html")
+    assert target == tmp_path / "deep" / "report.html"
+    made = target.read_bytes()
+    assert made == page(sample.full(), "en").encode("utf-8")
+    assert b"\r" not in made
+
+
+def test_budgets(tmp_path: Path) -> None:
+    assert reports.render(sample.minimal(), tmp_path / "m.html").stat().st_size <= 150_000
+    assert reports.render(sample.full(n_cases=80), tmp_path / "f.html").stat().st_size <= 1_500_000
+    assert reports.render(sample.large(), tmp_path / "l.html").stat().st_size <= 3_000_000
+
+
+def test_many_cases_are_cut_and_counted() -> None:
+    html = page(sample.large(1200), "en")
+    assert html.count("<article ") == MAX_CASES
+    assert "The first 1,000 of 1,200 are shown." in html
+
+
+def test_long_cases_do_not_explode_the_file() -> None:
+    case = replace(sample.cases()[0], attribution=sample.example("wonderful cold " * 2_000))
+    audit = replace(sample.full(), cases=tuple(replace(case, row=i) for i in range(300)))
+    assert len(page(audit, "en").encode()) <= 3_000_000
+
+
+def test_what_was_not_run_says_so_and_why() -> None:
+    shown = reports.text(sample.minimal())
+    for number, why in (
+        (4, "the data has no labels"),
+        (5, "no base model was given"),
+        (6, "no slices were given"),
+        (7, "3 texts are too few; 5 are needed"),
+        (10, "not available for the task none"),
+        (12, "not part of this version"),
+    ):
+        section = shown.split(f"\n{number}. ")[1].split(f"\n{number + 1}. ")[0]
+        assert f"[– not run] {why}" in section
+    assert "none declared" in shown
+    assert "quality not measured" in shown
+    assert shown.count("– not supplied") == 5
+
+
+def test_failed_explanations_are_shown_as_failed() -> None:
+    audit = AUDITS["failed"]
+    muted = {section.key for section in sections(audit) if section.muted}
+    assert muted == {"global_attribution", "cases"}
+    html = page(audit, "en")
+    assert html.count('class="muted-section"') == 2
+    assert html.count("Do not draw conclusions from this section.") == 2
+    assert "Cannot be used" in html
+    assert not any(section.muted for section in sections(sample.full()))
+
+
+def test_the_limits_are_always_printed() -> None:
+    for audit in AUDITS.values():
+        shown = " ".join(reports.text(audit).split())
+        for sentence in (
+            "not a conformity assessment",
+            "Attribution is not causation",
+            "Encoded is not used",
+            "Attention is not explanation",
+            "overlap with the training data was not examined",
+            "Signature",
+        ):
+            assert sentence in shown
+
+
+def test_criteria_and_findings_are_told_apart() -> None:
+    shown = reports.text(sample.full())
+    assert "Declared criteria: 0 of 1 met  [? inconclusive]" in shown
+    assert "Criteria declared by A. Reviewer on 2025-02-03." in shown
+    bare = replace(sample.full(), check_rows=sample.checks(declared=False))
+    assert "No criteria declared" in reports.text(bare)
+
+
+def test_changed_weights_are_not_hidden() -> None:
+    whole = sample.full()
+    changed = replace(whole, identity=replace(whole.identity, weights_sha256_after="0" * 64))
+    assert "Model left as it was: no  [✗ not met]" in reports.text(changed)
+
+
+def test_a_code_without_words_stops_the_report() -> None:
+    why = Message(code="check.of_the_future")
+    check = Check(
+        check="new", verdict="pass", value=None, threshold=None, ci_low=None, ci_high=None, why=why, kind="integrity"
+    )
+    with pytest.raises(InterpretError, match=r"check\.of_the_future"):
+        reports.text(replace(sample.full(), check_rows=(check,)))
+    coverage = (Coverage(section="limits", status="not_run", why=Message(code="nope")),)
+    with pytest.raises(InterpretError, match="nope"):
+        page(replace(sample.full(), coverage=coverage), "zh")
+
+
+def test_unknown_locales_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the locales are en, zh"):
+        reports.render(sample.full(), tmp_path / "r.html", "fr")
+
+
+def test_hostile_text_stays_text() -> None:
+    audit = AUDITS["hostile"]
+    html = page(audit, "en")
+    assert "<img" not in html
+    assert sample.HOSTILE not in html
+    assert "\u202e" not in html
+    assert "\x07" not in html
+    assert sample.HOSTILE in "".join(_Page(html).words)
+
+
+def test_both_catalogues_have_the_same_codes_and_parameters() -> None:
+    en, zh = (json.loads((CATALOGUES / f"{locale}.json").read_text(encoding="utf-8")) for locale in LOCALES)
+    assert en.keys() == zh.keys()
+    for code in en:
+        assert placeholders(en[code]) == placeholders(zh[code]), code
+
+
+def test_a_chinese_report_holds_no_english_prose() -> None:
+    shown = reports.text(sample.chinese(), "zh")
+    body = shown.split("14. ")[0]
+    assert not re.search(r"\b(the|and|was|with|from|not)\b", body)
+
+
+def test_markup_is_declared_safe_in_one_module_only() -> None:
+    root = Path(reports.__file__).parent
+    for source in [*root.glob("**/*.py"), *(root.parent / "interpret").glob("**/*.py")]:
+        content = source.read_text(encoding="utf-8")
+        if source != root / "html.py":
+            assert "Markup(" not in content, source
+    for template in (root / "templates").iterdir():
+        content = template.read_text(encoding="utf-8")
+        assert "|safe" not in content.replace(" ", "")
+        assert "style=" not in content
+
+
+def test_the_script_is_small_and_builds_no_markup() -> None:
+    script = (Path(reports.__file__).parent / "assets" / "report.js").read_text(encoding="utf-8")
+    assert len(script.encode()) <= 30_000
+    for banned in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch(", "XMLHttp"):
+        assert banned not in script
+
+
+def test_reports_import_only_results_sites_and_errors() -> None:
+    for source in Path(reports.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert not name.startswith(("torch", "transformers", "captum", "shap", "bertviz"))
+                if name.startswith("interpret"):
+                    assert name.startswith(("interpret.results", "interpret.errors", "interpret.sites")), name
+
+
+def test_an_audit_is_not_changed_by_rendering() -> None:
+    audit: Audit = sample.full()
+    before = repr(audit)
+    page(audit, "en")
+    assert repr(audit) == before
