@@ -122,7 +122,7 @@ class SliceRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance(Record):
-    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` the expected calibration error."""
+    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` is the expected one."""
 
     metrics: tuple[Estimate, ...]
     calibration_error: Estimate
