@@ -18,7 +18,7 @@ A message is one sentence that says what was asked, what was found, what is avai
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class InterpretError(Exception):
@@ -64,7 +64,11 @@ class RunError(InterpretError, RuntimeError):
 
 
 class LoadError(RunError, OSError):
-    """The model, adapter or tokenizer could not be loaded."""
+    """The model, adapter or tokenizer could not be loaded; `no_head` where only the head is missing."""
+
+    def __init__(self, message: str, *, no_head: bool = False) -> None:
+        super().__init__(message)
+        self.no_head = no_head
 
 
 class ProofError(RunError):
@@ -76,6 +80,10 @@ class StoreError(RunError):
 
 
 class InconclusiveError(InterpretError):
-    """There is too little data to conclude anything."""
+    """There is too little data to conclude anything; `code` names the reason where a report must put it into words."""
 
     exit_code: ClassVar[int] = 4
+
+    def __init__(self, message: str, *, code: Literal["thin_data", "one_class", "other"] = "other") -> None:
+        super().__init__(message)
+        self.code = code

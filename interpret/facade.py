@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ from interpret.capture.proof import Proof, prove
 from interpret.errors import LoadError, UsageError
 from interpret.models.handle import Handle, Task
 from interpret.models.inputs import Encoded, Unit, encode
-from interpret.models.load import attach_handle, load_handle
+from interpret.models.load import attach_handle, is_mutated_by_peft, load_handle
 from interpret.readers.probe_data import read_probe_data
 from interpret.readers.tables import read_table
 from interpret.results.record import Message
@@ -128,6 +129,11 @@ class AttachedModel:
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
+            if target is not None or gold is not None or unit != "word" or options:
+                raise UsageError(
+                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
+                    "target=, gold=, unit= or options; give the texts instead"
+                )
             result = attribute_capture(texts, method=method)
         else:
             result = attribute(
@@ -148,9 +154,9 @@ class AttachedModel:
         listed = [texts] if isinstance(texts, str) else list(texts)
         if not listed:
             raise UsageError("asked to run on no texts: give at least one")
-        wrong = next((t for t in listed if not isinstance(t, str)), None)
-        if wrong is not None:
-            raise UsageError(f"texts must be strings, found {type(wrong).__name__}: {str(wrong)[:60]!r}")
+        for i, text in enumerate(listed):
+            if not isinstance(text, str):
+                raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
         return encode(self.handle, listed, unit=unit)
 
 
@@ -229,7 +235,8 @@ def faithfulness(model: ModelLike, attribution: Attribution, *, n_random: int = 
     Args:
         model: the model that was explained.
         attribution: for example from `attribute` or `Attribution.from_shap`.
-        n_random: random rankings for each example.
+        n_random: random rankings for each example; None takes 200 for fewer than 5 examples, and between 20 and 200
+            for more, the fewer the longer the texts are.
         seed: of the rankings and of the bootstrap.
     """
     return measure(as_model(model).handle, attribution, n_random=n_random, seed=seed)
@@ -326,11 +333,7 @@ def audit(
     table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
     lm = as_model(model)
     handle = lm.handle
-    if handle.task == "none":
-        raise UsageError(
-            f"{handle.name} has no head ({type(handle.model).__name__}), so there is no output to audit; "
-            "give a model with a classification or language-model head"
-        )
+    _require_classes(handle)
     id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
     examples = select_examples(
         table,
@@ -343,6 +346,19 @@ def audit(
         seed=seed,
     )
     base_handle, missing = _base(base, handle)
+    options = {
+        "text": text,
+        "label": label,
+        "slices": slices,
+        "base": None if base_handle is None else base_handle.name,
+        "config": {k: v for k, v in settings.resolved().items() if v != AuditConfig().resolved().get(k)} or None,
+        "limit": limit,
+        "label_map": label_map,
+        "header": header,
+        "columns": None if columns is None else list(columns),
+        "skip_bad_rows": skip_bad_rows,
+        "seed": seed,
+    }
     return run_audit(
         handle,
         examples,
@@ -351,9 +367,26 @@ def audit(
         config=settings,
         seed=seed,
         title=title,
-        command=command or f"interpret.audit({handle.name!r}, {table.name!r}, seed={seed})",
+        command=command or _call(handle.name, table.name, options),
         progress=_terminal() if progress is None else progress,
     )
+
+
+def _require_classes(handle: Handle) -> None:
+    """Refuse heads whose outputs are not one of several classes: their logits are no distribution."""
+    if handle.task == "none":
+        raise UsageError(
+            f"{handle.name} has no head ({handle.architecture}), so there is no output to audit; "
+            "give a model with a classification or language-model head"
+        )
+    kind = getattr(handle.config, "problem_type", None)
+    if handle.task == "text-classification" and (
+        len(handle.labels) < 2 or kind in ("regression", "multi_label_classification")
+    ):
+        raise UsageError(
+            f"{handle.name} has {len(handle.labels)} output(s) and the problem type {kind!r}; audits of regression and "
+            "multi-label models are not available yet, only of one class out of several"
+        )
 
 
 def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message | None]:
@@ -361,14 +394,34 @@ def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message
     if base is None:
         return None, None
     try:
-        handle = as_model(base, task=tuned.task).handle
+        # On the tuned model's device and in its dtype: otherwise rounding would pass for fine-tuning.
+        handle = as_model(base, task=tuned.task, device=str(tuned.device), dtype=tuned.run_dtype).handle
     except LoadError as err:
-        if "no classification head" in str(err):
+        if err.no_head:
             return None, Message(code="section.base_without_head", params={"base": Path(str(base)).name})
         raise
+    ours = {parameter.data_ptr() for parameter in tuned.model.parameters()}
+    if is_mutated_by_peft(handle.model) or any(p.data_ptr() in ours for p in handle.model.parameters()):
+        raise UsageError(
+            f"base shares its weights with {tuned.name}: PEFT puts its adapter into the very object it is given, so "
+            "the two would be the same model; load the base a second time, for example base='path-of-the-base'"
+        )
     if handle.labels != tuned.labels:
         return None, Message(code="section.base_other_labels", params={"base": handle.name})
+    if not tuned.labels and _vocabulary(handle) != _vocabulary(tuned):
+        return None, Message(code="section.base_other_vocabulary", params={"base": handle.name})
     return handle, None
+
+
+def _vocabulary(handle: Handle) -> tuple[int, dict[str, int]]:
+    return handle.vocab_size, {} if handle.tokenizer is None else handle.tokenizer.get_vocab()
+
+
+def _call(model: str, data: str, options: Mapping[str, Any]) -> str:
+    """The call as one would write it again; models and data held in memory appear by their names."""
+    defaults = inspect.signature(audit).parameters
+    given = [f"{name}={value!r}" for name, value in options.items() if value != defaults[name].default]
+    return f"interpret.audit({', '.join([repr(model), repr(data), *given])})"
 
 
 def _terminal() -> bool:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from interpret.results.audit_views import (
     audit_verdict,
     comparison_nodes,
-    data_nodes,
-    identity_nodes,
     performance_nodes,
     slice_nodes,
 )
@@ -17,6 +15,7 @@ from interpret.results.audits import SECTIONS, Audit, Case, Coverage
 from interpret.results.messages import Words
 from interpret.results.probe_views import probe_nodes
 from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.subject_views import data_nodes, identity_nodes
 from interpret.results.tree import (
     Badge,
     Code,
@@ -24,6 +23,7 @@ from interpret.results.tree import (
     Details,
     Fact,
     Facts,
+    Heading,
     Inline,
     Item,
     Listing,
@@ -160,19 +160,30 @@ def _cases(audit: Audit) -> tuple[Node, ...]:
         errors=rules.count("error"),
         random=rules.count("random"),
     )
+    lead: list[Inline] = [counts]
+    same_target = all(_plain_target(case) for case in shown)
+    if same_target:
+        lead.append(say("report.cases_target"))
     children: list[Node] = [
-        Paragraph((counts,)),
-        Paragraph((say("tokens.legend"),), "small"),
+        Paragraph(tuple(lead)),
+        Paragraph((say("tokens.legend"), say("report.rows_from_zero")), "small"),
         *_quality_line(audit),
     ]
     if len(shown) < len(audit.cases):
         children.append(Note("note", (say("list.cut", shown=len(shown), n=len(audit.cases)),)))
-    children.append(Listing("cases", tuple(map(_case, shown)), len(audit.cases)))
+    items = tuple(_case(case, with_target=not same_target) for case in shown)
+    children.append(Listing("cases", items, len(audit.cases)))
     children.append(Paragraph((say("attribution.not_causal"),), "small"))
     return tuple(children)
 
 
-def _case(case: Case) -> Item:
+def _plain_target(case: Case) -> bool:
+    """Whether what is explained is the answer the model gave, which the case's title already names."""
+    target = case.attribution.target
+    return (target.kind, target.chosen, target.label) == ("class", "predicted", case.prediction)
+
+
+def _case(case: Case, *, with_target: bool) -> Item:
     correct = _correct(case)
     title: list[Inline] = [say("case.row", row=case.row)]
     if case.label is None:
@@ -185,7 +196,9 @@ def _case(case: Case) -> Item:
         title.append(say("case.slice", slice=case.slice))
     title.append(say(f"case.rule.{case.rule}"))
     example = case.attribution
-    line_parts: list[Inline] = [*example_quality(example.quality), target_words(example.target)]
+    line_parts: list[Inline] = [*example_quality(example.quality)]
+    if with_target:
+        line_parts.append(target_words(example.target))
     if example.n_truncated:
         line_parts.append(say("quality.truncated", n=example.n_truncated))
     children = (tokens_of(example, WORDS_PER_CASE), Paragraph(tuple(line_parts), "small"))
@@ -230,13 +243,12 @@ def filters(audit: Audit, words: Words) -> list[Filter]:
 def _limits(audit: Audit) -> tuple[Node, ...]:
     columns = (Column(say("column.section")), Column(say("column.status")), Column(say("column.why")))
     rows = tuple(
-        (say("section_name.named", name=c.section), Badge(c.status), say("none") if c.why is None else c.why)
+        (say("section_name.named", name=c.section), Badge(c.status), "–" if c.why is None else c.why)
         for c in audit.coverage
+        if c.status != "done" or c.section not in _ABOUT_THE_REPORT
     )
     table = Table(columns, rows, say("report.coverage"))
-    general = tuple(
-        Note("note", (say(f"limit.{name}"),)) for name in ("attribution", "probes", "attention", "data", "assessment")
-    )
+    general = Facts(tuple(Fact(say(f"limit_name.{name}"), say(f"limit.{name}")) for name in _LIMITS), "prose")
     appendix = Table(
         (Column(say("appendix.fact")), Column(say("appendix.section"))),
         tuple(
@@ -245,12 +257,16 @@ def _limits(audit: Audit) -> tuple[Node, ...]:
         ),
     )
     return (
+        Heading(say("report.always_true")),
+        general,
         table,
-        *general,
         Details(say("appendix.title"), (Paragraph((say("appendix.lead"),), "small"), appendix)),
     )
 
 
+_LIMITS = ("assessment", "data", "attribution", "attention", "probes")
+#: Sections that say what the others found: nothing in them could have been left unexamined.
+_ABOUT_THE_REPORT = ("verdict", "limits", "reproduce")
 #: Kinds of fact that documentation frameworks ask for, and the sections that hold them.
 _APPENDIX: dict[str, tuple[str, ...]] = {
     "purpose": ("intended_use",),
@@ -266,6 +282,12 @@ _APPENDIX: dict[str, tuple[str, ...]] = {
 }
 
 
+def _moment(written: str) -> str:
+    """A time as a person writes it, when it is in the form that the audit writes."""
+    day, letter, clock = written.partition("T")
+    return f"{day} {clock.removesuffix('+00:00')} UTC" if letter and clock.endswith("+00:00") else written
+
+
 def _reproduce(audit: Audit) -> tuple[Node, ...]:
     run = audit.run
     facts = [
@@ -276,7 +298,7 @@ def _reproduce(audit: Audit) -> tuple[Node, ...]:
         Fact(say("fact.data_sha256"), Code(audit.data.sha256)),
     ]
     if run.started is not None:
-        facts.append(Fact(say("reproduce.started"), run.started))
+        facts.append(Fact(say("reproduce.started"), _moment(run.started)))
     if run.seconds:
         facts.append(Fact(say("reproduce.seconds"), Number(sum(run.seconds.values()), "count")))
     config = Table(
@@ -284,8 +306,9 @@ def _reproduce(audit: Audit) -> tuple[Node, ...]:
         tuple((name, Code("–" if value is None else str(value))) for name, value in sorted(audit.config.items())),
     )
     versions = Facts(tuple(Fact(name, Code(v)) for name, v in sorted(audit.identity.versions.items())))
-    blank = "\N{NO-BREAK SPACE}" + "_" * 32
-    signature = Facts(tuple(Fact(say(f"sign.{name}"), blank) for name in ("name", "role", "date", "signature")))
+    blank = "\N{NO-BREAK SPACE}"
+    lines = tuple(Fact(say(f"sign.{name}"), blank) for name in ("name", "role", "date", "signature"))
+    signature = Facts(lines, "form")
     return (
         Facts(tuple(facts)),
         Details(say("reproduce.config"), (config,)),

@@ -4,40 +4,54 @@ from __future__ import annotations
 
 from interpret.results.audit_views import audit_verdict, check_table, estimate
 from interpret.results.audits import Audit, Check
-from interpret.results.explanations import Verdict
+from interpret.results.explanations import FaithfulnessRow, Verdict
 from interpret.results.record import Estimate, Message
-from interpret.results.tree import Badge, Inline, Node, Note, Paragraph, Tile, Tiles, VerdictName, say
+from interpret.results.subject_views import left_alone
+from interpret.results.tree import Badge, Inline, Node, Note, Paragraph, Tile, Tiles, VerdictName, names, say
 from interpret.results.views import headline_row
+
+#: Classes named in the first sentence, and slices named as lower than the rest.
+N_CLASSES = 6
+N_LOWER = 3
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
-    """What was examined, the headline numbers, the checks, what was not examined, and what this is not."""
+    """What was examined, the headline numbers, what was not examined, the checks, and what this is not."""
     criteria = [check for check in audit.check_rows if check.kind == "criterion"]
     others = [check for check in audit.check_rows if check.kind != "criterion"]
     children: list[Node] = [Paragraph(_lead(audit), "lead")]
     children.append(Tiles((_accuracy(audit), _criteria(criteria), _explanations(audit), _untouched(audit))))
+    notable = _notable(audit)
+    children += [Paragraph(notable)] if notable else []
+    children.append(_missing(audit))
     if criteria:
         children.append(check_table(criteria, say("verdict.criteria_table")))
         authors = sorted({(c.declared_by, c.declared_on) for c in criteria if c.declared_by and c.declared_on})
         children += [Paragraph((say("verdict.declared", by=by, on=on),), "small") for by, on in authors]
-    else:
-        children.append(Paragraph((say("verdict.no_criteria_detail"),)))
     if others:
         children.append(check_table(others, say("verdict.findings_table")))
-    children += [_missing(audit), Note("note", (say("verdict.not_conformity"),))]
+    children.append(Note("note", (say("verdict.not_conformity"),)))
     return tuple(children)
 
 
 def _lead(audit: Audit) -> tuple[Inline, ...]:
     model, data, n = audit.identity.name, audit.data.name, audit.data.n_used
     if audit.identity.base_name is None:
-        examined = say("verdict.examined", model=model, data=data, n=n)
+        parts = [say("verdict.examined", model=model, data=data, n=n)]
     else:
-        examined = say("verdict.examined_base", model=model, base=audit.identity.base_name, data=data, n=n)
+        parts = [say("verdict.examined_base", model=model, base=audit.identity.base_name, data=data, n=n)]
+    labels = audit.identity.labels
+    if labels and audit.identity.task == "text-classification":
+        known = len(labels) <= N_CLASSES
+        parts.append(say("verdict.classes", n=len(labels), names=names(labels)) if known else _many(len(labels)))
     accuracy = _headline(audit)
     if accuracy is None or accuracy.value is None:
-        return (examined, say("verdict.no_accuracy"))
-    return (examined, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
+        return (*parts, say("verdict.no_accuracy"))
+    return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
+
+
+def _many(n: int) -> Message:
+    return say("verdict.many_classes", n=n)
 
 
 def _headline(audit: Audit) -> Estimate | None:
@@ -57,7 +71,7 @@ def _accuracy(audit: Audit) -> Tile:
 def _criteria(criteria: list[Check]) -> Tile:
     label = say("verdict.criteria")
     if not criteria:
-        return Tile(label, say("verdict.no_criteria"), say("verdict.no_criteria_hint"))
+        return Tile(label, say("verdict.no_criteria"), say("verdict.no_criteria_detail"))
     met = sum(check.verdict == "pass" for check in criteria)
     order: tuple[VerdictName, ...] = ("fail", "inconclusive", "not_run", "pass")
     worst = next(verdict for verdict in order if any(check.verdict == verdict for check in criteria))
@@ -73,26 +87,63 @@ _EXPLAINED: dict[Verdict, str] = {
 
 
 def _explanations(audit: Audit) -> Tile:
+    """The verdict with what it rests on: the method, how words were removed, on how many texts, and how far."""
     label = say("verdict.explanations")
     verdict = audit_verdict(audit)
     quality = audit.explanation_quality
     if verdict is None or quality is None:
-        return Tile(label, say("format.not_measured"), say("quality.unmeasured_warning"), Badge("not_measured"))
+        return Tile(label, say("format.not_measured"), say("quality.unmeasured_warning"))
     main = quality.methods[0]
     row = headline_row(main.faithfulness)
-    n = main.n if row is None else row.n
-    return Tile(label, say(_EXPLAINED[verdict]), say("verdict.method", method=main.method, n=n), Badge(verdict))
+    if row is None:
+        return Tile(label, say(_EXPLAINED[verdict]), say("verdict.method", method=main.method, n=main.n))
+    return Tile(label, say(_EXPLAINED[verdict]), _evidence(main.method, row))
+
+
+def _evidence(method: str, row: FaithfulnessRow) -> Message:
+    difference, low, high = row.difference, row.difference_ci_low, row.difference_ci_high
+    if difference is None or low is None or high is None:
+        return say("verdict.method_operator", method=method, n=row.n, operator=row.operator)
+    return say(
+        "verdict.evidence",
+        method=method,
+        n=row.n,
+        operator=row.operator,
+        difference=difference * 100.0,
+        low=low * 100.0,
+        high=high * 100.0,
+    )
 
 
 def _untouched(audit: Audit) -> Tile:
     identity = audit.identity
-    same = identity.weights_sha256_before == identity.weights_sha256_after
+    same = left_alone(identity)
     label = say("fact.untouched")
     if not same:
-        return Tile(label, say("format.no"), say("identity.changed"), Badge("fail"))
+        return Tile(label, say("format.no"), None, Badge("fail", say("identity.changed")))
     exact = identity.capture_logit_difference == 0.0
-    detail: Message = say("verdict.untouched_exact" if exact else "identity.same")
-    return Tile(label, say("format.yes"), detail)
+    return Tile(label, say("format.yes"), say("verdict.untouched_exact" if exact else "verdict.untouched"))
+
+
+def _notable(audit: Audit) -> tuple[Message, ...]:
+    """What a reader must not miss: the change by fine-tuning, and slices whose whole gap lies below zero."""
+    out = []
+    rows = () if audit.comparison is None else audit.comparison.rows
+    for r in rows:
+        if r.name == "accuracy_difference" and r.slice is None and None not in (r.value, r.ci_low, r.ci_high):
+            out.append(say("verdict.change", difference=r.value, low=r.ci_low, high=r.ci_high))
+    slices = () if audit.performance is None else audit.performance.slices
+    lower = sorted(
+        (s for s in slices if s.gap.ci_high is not None and s.gap.ci_high < 0),
+        key=lambda s: (s.gap.value if s.gap.value is not None else 0.0, s.name),
+    )
+    for s in lower[:N_LOWER]:
+        # Said as points below the rest, so the ends of the interval change places.
+        below, high, low = (None if v is None else -100.0 * v for v in (s.gap.value, s.gap.ci_low, s.gap.ci_high))
+        out.append(say("verdict.lower", slice=s.name, right=s.accuracy.value, below=below, low=low, high=high))
+    if len(lower) > N_LOWER:
+        out.append(say("verdict.more_lower", n=len(lower) - N_LOWER))
+    return tuple(out)
 
 
 def _missing(audit: Audit) -> Node:

@@ -23,6 +23,7 @@ from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray, Unit
 
 #: Outputs up to this width are kept whole; of wider ones (vocabularies) only the target's numbers are.
@@ -182,7 +183,8 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
         if kind in known:
             return Operator(kind, known[kind])
     for text in _NEUTRAL:
-        ids = tokenizer.encode(text, add_special_tokens=False)
+        with tokenizer_state(tokenizer):
+            ids = tokenizer.encode(text, add_special_tokens=False)
         if len(ids) == 1 and ids[0] not in pads:
             return Operator(f"token {text!r}", int(ids[0]))
     raise UsageError(

@@ -21,6 +21,7 @@ from interpret.errors import UsageError
 from interpret.models.batching import Row, logits
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.state import tokenizer_state
 from interpret.results.explanations import TargetRecord
 
 TargetKind = Literal["class", "contrast", "next_token", "mask_token"]
@@ -226,7 +227,8 @@ def _token_index(handle: Handle, wanted: int | str) -> int:
     vocabulary = tokenizer.get_vocab()
     if wanted in vocabulary:
         return int(vocabulary[wanted])
-    pieces = tokenizer.encode(wanted, add_special_tokens=False)
+    with tokenizer_state(tokenizer):
+        pieces = tokenizer.encode(wanted, add_special_tokens=False)
     if len(pieces) == 1:
         return int(pieces[0])
     shown = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(pieces)))

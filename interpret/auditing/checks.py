@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal
+
 from interpret.auditing.config import AuditConfig
 from interpret.results.audits import Check, CheckVerdict, ExplanationQuality, Identity, Performance
 from interpret.results.record import Estimate, Message
 
 
-def judge(estimate: Estimate, threshold: float) -> CheckVerdict:
-    """`pass` if the whole interval is at least `threshold`, `fail` if it is below, else `inconclusive`."""
-    if estimate.value is None or estimate.ci_low is None or estimate.ci_high is None:
+def judge(
+    value: float | None, low: float | None, high: float | None, threshold: float, *, strictly: bool = False
+) -> CheckVerdict:
+    """`pass` if the whole interval is at least `threshold`, `fail` if it is below, else `inconclusive`.
+
+    With `strictly` it must lie above: an interval that ends at the threshold fails.
+    """
+    if value is None or low is None or high is None:
         return "not_run"
-    if estimate.ci_low >= threshold:
+    if low > threshold or (low == threshold and not strictly):
         return "pass"
-    return "fail" if estimate.ci_high < threshold else "inconclusive"
+    return "fail" if high < threshold or (high == threshold and strictly) else "inconclusive"
 
 
-def _above(
-    name: str, estimate: Estimate, threshold: float, why: Message, config: AuditConfig, *, declared: bool
+def _row(
+    name: str,
+    verdict: CheckVerdict,
+    kind: Literal["criterion", "integrity", "finding"],
+    why: Message,
+    *,
+    estimate: Estimate | None = None,
+    threshold: float | None = None,
+    config: AuditConfig | None = None,
 ) -> Check:
     return Check(
         check=name,
-        verdict=judge(estimate, threshold),
-        value=estimate.value,
+        verdict=verdict,
+        value=None if estimate is None else estimate.value,
         threshold=threshold,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
+        ci_low=None if estimate is None else estimate.ci_low,
+        ci_high=None if estimate is None else estimate.ci_high,
         why=why,
-        declared_by=config.criteria_by if declared else None,
-        declared_on=config.criteria_on if declared else None,
-        kind="criterion" if declared else "finding",
+        declared_by=None if config is None else config.criteria_by,
+        declared_on=None if config is None else config.criteria_on,
+        kind=kind,
     )
 
 
@@ -40,62 +55,67 @@ def run_checks(
     config: AuditConfig,
 ) -> tuple[Check, ...]:
     """Integrity of the run first, then what the data say about the criteria the author declared."""
-    untouched = identity.weights_sha256_before == identity.weights_sha256_after
-    checks = [
-        Check(
-            check="weights_unchanged",
-            verdict="pass" if untouched else "fail",
-            value=None,
-            threshold=None,
-            ci_low=None,
-            ci_high=None,
-            why=Message(code="check.weights_unchanged"),
-            kind="integrity",
-        )
-    ]
+    return (*_integrity(identity), *_declared(performance, config), *_findings(performance, quality))
+
+
+def _integrity(identity: Identity) -> Iterator[Check]:
+    before = (identity.weights_sha256_before, identity.config_sha256, identity.tokenizer_sha256)
+    after = (identity.weights_sha256_after, identity.config_sha256_after, identity.tokenizer_sha256_after)
+    why = Message(code="check.weights_unchanged")
+    yield _row("weights_unchanged", "pass" if before == after else "fail", "integrity", why)
     difference = identity.capture_logit_difference
-    checks.append(
-        Check(
-            check="capture_bit_identical",
-            verdict="not_run" if difference is None else ("pass" if difference == 0.0 else "fail"),
-            value=difference,
-            threshold=0.0,
-            ci_low=None,
-            ci_high=None,
-            why=Message(code="check.capture_bit_identical", params={"difference": difference})
-            if difference is not None
-            else Message(code="check.not_measured"),
-            kind="integrity",
-        )
-    )
+    if difference is None:
+        yield _row("capture_bit_identical", "not_run", "integrity", Message(code="check.not_measured"))
+    else:
+        why = Message(code="check.capture_bit_identical", params={"difference": difference})
+        found = Estimate(name="difference", value=difference)
+        verdict: CheckVerdict = "pass" if difference == 0.0 else "fail"
+        yield _row("capture_bit_identical", verdict, "integrity", why, estimate=found, threshold=0.0)
+
+
+def _accuracy(performance: Performance) -> Estimate:
+    return next(metric for metric in performance.metrics if metric.name == "accuracy")
+
+
+def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[Check]:
+    wanted = config.minimum_accuracy
+    if wanted is None:
+        return
+    accuracy = None if performance is None else _accuracy(performance)
+    # A criterion that could not be looked at must not vanish: whoever declared it would read that as a pass.
+    verdict = "not_run" if accuracy is None else judge(accuracy.value, accuracy.ci_low, accuracy.ci_high, wanted)
+    why = Message(code="check.not_measured")
+    if accuracy is not None:
+        why = Message(code="check.minimum_accuracy", params={"threshold": wanted})
+    yield _row("minimum_accuracy", verdict, "criterion", why, estimate=accuracy, threshold=wanted, config=config)
+
+
+def _findings(performance: Performance | None, quality: ExplanationQuality | None) -> Iterator[Check]:
     if performance is not None:
-        accuracy = next(m for m in performance.metrics if m.name == "accuracy")
-        majority = performance.majority_rate
-        why = Message(code="check.accuracy_above_majority", params={"majority": majority})
-        checks.append(_above("accuracy_above_majority", accuracy, majority, why, config, declared=False))
-        if config.minimum_accuracy is not None:
-            wanted = config.minimum_accuracy
-            why = Message(code="check.minimum_accuracy", params={"threshold": wanted})
-            checks.append(_above("minimum_accuracy", accuracy, wanted, why, config, declared=True))
+        accuracy, majority = _accuracy(performance), performance.majority_rate
+        name = "accuracy_above_majority"
+        if majority == 1.0:
+            # With one class in the data there is nothing to be better than.
+            yield _row(name, "not_run", "finding", Message(code="check.one_class_only"), estimate=accuracy)
+        else:
+            verdict = judge(accuracy.value, accuracy.ci_low, accuracy.ci_high, majority, strictly=True)
+            why = Message(code="check.accuracy_above_majority", params={"majority": majority})
+            yield _row(name, verdict, "finding", why, estimate=accuracy, threshold=majority)
     if quality is not None and quality.methods:
         main = quality.methods[0]
-        verdicts: dict[str, CheckVerdict] = {
-            "better_than_trivial": "pass",
-            "better_than_random": "pass",
-            "not_better": "fail",
-            "inconclusive": "inconclusive",
-        }
+        why = Message(code="check.explanations_better_than_random", params={"method": main.method})
         row = next((r for r in main.faithfulness.rows if r.metric == "aopc_comprehensiveness"), None)
-        checks.append(
-            Check(
-                check="explanations_better_than_random",
-                verdict=verdicts[main.faithfulness.verdict],
-                value=None if row is None else row.difference,
-                threshold=0.0,
-                ci_low=None if row is None else row.difference_ci_low,
-                ci_high=None if row is None else row.difference_ci_high,
-                why=Message(code="check.explanations_better_than_random", params={"method": main.method}),
-                kind="finding",
-            )
+        if row is None or row.difference_ci_low is None:
+            # Fewer than five texts: no interval, but the permutation test can still say yes.
+            better = main.faithfulness.verdict == "better_than_random"
+            yield _row("explanations_better_than_random", "pass" if better else "inconclusive", "finding", why)
+            return
+        found = Estimate(
+            name="difference",
+            value=row.difference,
+            ci_low=row.difference_ci_low,
+            ci_high=row.difference_ci_high,
+            n=row.n,
         )
-    return tuple(checks)
+        verdict = judge(found.value, found.ci_low, found.ci_high, 0.0, strictly=True)
+        yield _row("explanations_better_than_random", verdict, "finding", why, estimate=found, threshold=0.0)

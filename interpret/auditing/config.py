@@ -6,10 +6,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from interpret.analyzers.attribution import METHODS
 from interpret.errors import UsageError
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
+
+#: Counts and the least that means anything: sections 7, 8 and 10 need some examples, intervals some resamples.
+_LEAST = {
+    "explained": 1,
+    "errors_shown": 0,
+    "random_shown": 0,
+    "random_rankings": 20,
+    "compared": 0,
+    "randomised": 0,
+    "attention": 0,
+    "probed": 0,
+    "bootstraps": 100,
+    "words_shown": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +55,26 @@ class AuditConfig:
     intended_use: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counts = ("explained", "errors_shown", "random_shown", "compared", "randomised", "attention", "probed")
-        for name in (*counts, "bootstraps", "words_shown"):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise UsageError(f"config {name} must be a whole number of at least 0, found {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(f"config {name} must be a whole number of at least {least}, found {value!r}")
         accuracy = self.minimum_accuracy
-        if accuracy is not None and not 0.0 <= accuracy <= 1.0:
-            raise UsageError(f"config minimum_accuracy must lie between 0 and 1, found {accuracy!r}")
+        if accuracy is not None and not (
+            isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
+        ):
+            raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
+        for name in (self.method, *self.compared_names):
+            if name not in METHODS and not (name == self.method == "auto"):
+                raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")
+        if not isinstance(self.intended_use, Mapping):
+            raise UsageError(f"config intended_use must map questions to answers, found {self.intended_use!r}")
+        # YAML reads dates and numbers; what an author states is text, and nothing stated is left out.
+        stated = {str(key): str(value) for key, value in self.intended_use.items() if value is not None}
+        object.__setattr__(self, "intended_use", stated)
+        for name in ("criteria_by", "criteria_on"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else str(value))
 
     @property
     def compared_names(self) -> tuple[str, ...]:

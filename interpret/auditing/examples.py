@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from interpret.errors import UsageError
 from interpret.readers.labels import map_labels
-from interpret.readers.tables import Table, pick_columns
+from interpret.readers.tables import Table, pick_columns, pick_extra
 from interpret.results.audits import DataSummary, LabelMapping
 from interpret.results.record import Message
 
@@ -76,11 +76,7 @@ def select_examples(
     text_column, label_column = pick_columns(table, text, label)
     if id2label is None:
         label_column = None
-    slice_column = slices if slices is not None else ("slice" if "slice" in table.columns else None)
-    if slice_column is not None and slice_column not in table.columns:
-        raise UsageError(
-            f"{table.name} has no column {slice_column!r} for slices; its columns are {', '.join(table.columns)}"
-        )
+    slice_column = pick_extra(table, slices, "slice")
     kept = [i for i, row in enumerate(table.rows) if row[text_column].strip()]
     if not kept:
         raise UsageError(f"{table.name} has no row with a text in column {text_column!r}: nothing to audit")

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from interpret.analyzers.intervals import expanded_tail, resamples
+from interpret.capture.attention import resolve_mode
 from interpret.capture.capture import stream
 from interpret.results.audits import AttentionSummary, HeadRow
 
@@ -31,14 +33,14 @@ def attention_summary(handle: Handle, encoded: Sequence[Encoded], *, seed: int, 
                 real = mask[row].bool()
                 special = torch.tensor(encoded[example].special, dtype=torch.float64)
                 per_example[layer, :, example] = _quantities(pattern[row][:, real][:, :, real], special)
-    rng = np.random.default_rng([seed, 10])
-    resampled = rng.integers(0, len(encoded), size=(n_bootstrap, len(encoded)))
+    resampled = resamples(len(encoded), n_bootstrap, (seed, 100))
+    tail = expanded_tail(len(encoded))
     weights = np.apply_along_axis(np.bincount, 1, resampled, minlength=len(encoded)) / len(encoded)
     heads = []
     for layer in range(handle.n_layers):
         for head in range(handle.n_heads):
             values = per_example[layer, head]
-            low, high = np.percentile(weights @ values[:, 0], [2.5, 97.5])
+            low, high = np.quantile(weights @ values[:, 0], [tail, 1 - tail])
             entropy, distance, to_special = values.mean(axis=0).tolist()
             heads.append(
                 HeadRow(
@@ -51,7 +53,9 @@ def attention_summary(handle: Handle, encoded: Sequence[Encoded], *, seed: int, 
                     to_special=to_special,
                 )
             )
-    return AttentionSummary(heads=tuple(heads), n=len(encoded), mode="tee")
+    return AttentionSummary(
+        heads=tuple(heads), n=len(encoded), mode=resolve_mode(dict(enumerate(handle.roles.attention)), "auto")
+    )
 
 
 def _quantities(pattern: torch.Tensor, special: torch.Tensor) -> FloatArray:

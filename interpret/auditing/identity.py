@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from interpret.capture.capture import capturing
+from interpret.errors import RunError
 from interpret.models.batching import Row, run_batches
-from interpret.models.load import config_sha256, tokenizer_sha256
+from interpret.models.load import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.results.audits import Identity
 
 if TYPE_CHECKING:
@@ -42,16 +44,35 @@ def capture_logit_difference(handle: Handle, encoded: Sequence[Encoded]) -> floa
             plain = handle.model(**batch).logits
             with capturing(handle, "resid_post", "attn_pattern"):
                 watched = handle.model(**batch).logits
+        if not torch.isfinite(plain).all():
+            raise RunError(
+                f"{handle.name} gives logits that are NaN or infinite on this data, so nothing can be measured; "
+                "check the weights, or run with dtype='float32'"
+            )
         return float((watched - plain).abs().max())
 
-    return max(found for _, found in run_batches(handle, rows, difference))
+    # NaN under capture alone must not hide behind a maximum.
+    return float(np.max([found for _, found in run_batches(handle, rows, difference)]))
+
+
+class Fingerprint(NamedTuple):
+    """Digests of everything an audit must leave alone."""
+
+    weights: str
+    config: str
+    tokenizer: str
+
+
+def fingerprint(handle: Handle) -> Fingerprint:
+    """The digests as they are now; taken before the first and after the last stage of an audit."""
+    return Fingerprint(weights_sha256(handle.model), config_sha256(handle), tokenizer_sha256(handle))
 
 
 def identify(
     handle: Handle,
     *,
-    before: str,
-    after: str,
+    before: Fingerprint,
+    after: Fingerprint,
     difference: float | None,
     base_name: str | None,
     base_sha256: str | None,
@@ -75,11 +96,13 @@ def identify(
         saved_dtype=handle.saved_dtype,
         run_dtype=handle.run_dtype,
         device=handle.device.type,
-        weights_sha256_before=before,
-        weights_sha256_after=after,
+        weights_sha256_before=before.weights,
+        weights_sha256_after=after.weights,
         capture_logit_difference=difference,
-        config_sha256=config_sha256(handle),
-        tokenizer_sha256=tokenizer_sha256(handle),
+        config_sha256=before.config,
+        config_sha256_after=after.config,
+        tokenizer_sha256=before.tokenizer,
+        tokenizer_sha256_after=after.tokenizer,
         remote_code=handle.remote_code,
         quantisation=None if quantisation is None else type(quantisation).__name__,
         base_name=base_name,

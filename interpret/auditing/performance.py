@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from interpret.analyzers.intervals import expanded_tail, newcombe, wilson
 from interpret.results.audits import Performance, SliceRow
 from interpret.results.record import Estimate, Message
 
@@ -17,28 +16,9 @@ IntArray = npt.NDArray[np.int64]
 
 #: A slice whose accuracy interval is wider than this says nothing about a gap one would act on.
 UNDERPOWERED_WIDTH = 0.25
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927); holds its level also near 0 and 1, unlike the Wald interval."""
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def newcombe(a: int, n_a: int, b: int, n_b: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the difference of two independent proportions (Newcombe 1998, method 10, from score intervals)."""
-    p_a, p_b = a / n_a, b / n_b
-    low_a, high_a = wilson(a, n_a, level)
-    low_b, high_b = wilson(b, n_b, level)
-    d = p_a - p_b
-    low = d - math.sqrt((p_a - low_a) ** 2 + (high_b - p_b) ** 2)
-    high = d + math.sqrt((high_a - p_a) ** 2 + (p_b - low_b) ** 2)
-    return max(-1.0, low), min(1.0, high)
+#: With fewer examples an interval of a metric other than accuracy, or of calibration, says nothing.
+MIN_METRIC = 10
+MIN_CALIBRATION = 50
 
 
 def _metrics(confusion: FloatArray) -> dict[str, FloatArray]:
@@ -57,14 +37,42 @@ def _metrics(confusion: FloatArray) -> dict[str, FloatArray]:
 
 
 def expected_calibration_error(confidence: FloatArray, correct: FloatArray, n_bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over equal-mass bins, weighted by size (Guo et al. 2017 with equal-mass bins)."""
+    """Mean |accuracy - confidence| over about equal-mass bins, weighted by size; equal confidences share a bin.
+
+    It is above 0 by chance even for a perfectly calibrated model, the more so the smaller the sample.
+
+    Reference: Guo et al. 2017, arXiv 1706.04599, equation 5, with quantile bins.
+    """
     order = np.argsort(confidence, kind="stable")
+    sorted_confidence = confidence[order]
+    cuts = (np.arange(1, n_bins) * len(confidence)) // n_bins
+    # A cut between equal confidences would make the figure depend on the order of the rows.
+    cuts = np.unique(np.searchsorted(sorted_confidence, sorted_confidence[cuts]))
     gaps = [
         len(part) * abs(float(correct[part].mean()) - float(confidence[part].mean()))
-        for part in np.array_split(order, n_bins)
+        for part in np.split(order, cuts)
         if len(part)
     ]
     return float(sum(gaps) / len(confidence))
+
+
+def _calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:
+    """Calibration error with a bootstrap interval reflected about the estimate, which takes out its upward bias."""
+    n = len(confidence)
+    name = "expected_calibration_error"
+    if n < MIN_CALIBRATION:
+        return Estimate(name=name, value=None, n=n, why=Message(code="estimate.too_few", params={"n": n}))
+    value = expected_calibration_error(confidence, correct)
+    resampled = np.random.default_rng([seed, 41]).integers(0, n, size=(n_bootstrap, n))
+    low, high = np.percentile([expected_calibration_error(confidence[i], correct[i]) for i in resampled], [2.5, 97.5])
+    return Estimate(
+        name=name,
+        value=value,
+        ci_low=max(0.0, 2 * value - float(high)),
+        ci_high=max(value, 2 * value - float(low)),
+        n=n,
+        interval="bootstrap",
+    )
 
 
 def performance(
@@ -76,7 +84,9 @@ def performance(
     seed: int,
     n_bootstrap: int,
 ) -> Performance:
-    """Metrics with 95% bootstrap intervals over examples, calibration, confusion counts, and slices.
+    """Metrics with 95% intervals over examples, calibration, confusion counts, and slices.
+
+    Accuracy has a score interval; balanced accuracy and macro-F1 a bootstrap one, widened for small samples.
 
     Args:
         probabilities: [example, label], softmax of the model's logits.
@@ -91,47 +101,44 @@ def performance(
     confusion = np.zeros((k, k), dtype=np.int64)
     np.add.at(confusion, (gold, predicted), 1)
 
-    # Resampling examples with replacement is a multinomial draw over the cells of the confusion matrix,
-    # so every metric of the confusion is bootstrapped exactly without touching the examples again.
-    rng = np.random.default_rng([seed, 4])
-    draws = rng.multinomial(n, (confusion / n).ravel(), size=n_bootstrap).reshape(n_bootstrap, k, k)
-    point = _metrics(confusion.astype(np.float64))
-    spread = _metrics(draws.astype(np.float64))
-    metrics = []
-    for name, value in point.items():
-        low, high = np.nanpercentile(spread[name], [2.5, 97.5])
-        metrics.append(
-            Estimate(
-                name=name,
-                value=float(value),
-                ci_low=float(low),
-                ci_high=float(high),
-                n=n,
-                interval="bootstrap",
-            )
-        )
-
-    confidence = probabilities.max(axis=1)
     correct = (predicted == gold).astype(np.float64)
-    resampled = rng.integers(0, n, size=(n_bootstrap, n))
-    errors = [expected_calibration_error(confidence[i], correct[i]) for i in resampled]
-    low, high = np.percentile(errors, [2.5, 97.5])
-    calibration = Estimate(
-        name="expected_calibration_error",
-        value=expected_calibration_error(confidence, correct),
-        ci_low=float(low),
-        ci_high=float(high),
-        n=n,
-        interval="bootstrap",
-    )
     return Performance(
-        metrics=tuple(metrics),
-        calibration_error=calibration,
+        metrics=_with_intervals(confusion, seed, n_bootstrap),
+        calibration_error=_calibration(probabilities.max(axis=1), correct, seed, n_bootstrap),
         confusion=confusion,
         labels=tuple(labels),
         majority_rate=float(np.bincount(gold, minlength=k).max() / n),
         slices=() if slices is None else slice_rows(correct, slices),
     )
+
+
+def _with_intervals(confusion: IntArray, seed: int, n_bootstrap: int) -> tuple[Estimate, ...]:
+    n, k = int(confusion.sum()), len(confusion)
+    # Resampling examples with replacement is a multinomial draw over the cells of the confusion matrix,
+    # so every metric of the confusion is bootstrapped exactly without touching the examples again.
+    rng = np.random.default_rng([seed, 40])
+    draws = rng.multinomial(n, (confusion / n).ravel(), size=n_bootstrap).reshape(n_bootstrap, k, k)
+    spread = _metrics(draws.astype(np.float64))
+    metrics = []
+    for name, value in _metrics(confusion.astype(np.float64)).items():
+        low: float | None = None
+        high: float | None = None
+        if name == "accuracy":
+            low, high = wilson(int(np.diagonal(confusion).sum()), n)
+        elif n >= MIN_METRIC:
+            tail = expanded_tail(n)
+            low, high = (float(q) for q in np.nanquantile(spread[name], [tail, 1 - tail]))
+        metrics.append(
+            Estimate(
+                name=name,
+                value=float(value),
+                ci_low=low,
+                ci_high=high,
+                n=n,
+                interval="wilson" if name == "accuracy" else "none" if low is None else "bootstrap",
+            )
+        )
+    return tuple(metrics)
 
 
 def slice_rows(correct: FloatArray, slices: Sequence[str | None]) -> tuple[SliceRow, ...]:

@@ -21,7 +21,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     from interpret.cli.app import app
 
-    app()
+    app(prog_name="interpret")
 
 
 def _show_own_warnings_only() -> None:

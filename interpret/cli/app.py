@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from interpret.cli import auditing, models, probing
+from interpret.cli.shell import OneLineErrors
 
 EPILOG = """
 \b
@@ -16,12 +17,13 @@ Examples:
   interpret attribute ./model --text "A film to see twice."
   interpret audit ./model reviews.csv --base ./base --out audit/
 
-Exit codes: 0 fine, 1 a declared check failed, 2 wrong usage, 3 run-time error, 4 inconclusive,
+Exit codes: 0 fine, 1 a declared check failed, 2 wrong usage, 3 run-time error, 4 too little data,
 130 interrupted.
 """
 
 app = typer.Typer(
     name="interpret",
+    cls=OneLineErrors,
     help="Audit a fine-tuned transformer: explanations with measured quality, in one offline report.",
     epilog=EPILOG,
     no_args_is_help=True,

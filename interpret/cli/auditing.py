@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model
-from interpret.cli.shell import command_line, guarded, out_folder, records, say, show, show_json
+from interpret.cli.models import load_model, read_texts
+from interpret.cli.shell import command_line, guarded, out_file, out_folder, records, say, show, show_json
 from interpret.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from interpret.results.record import Estimate
 
 REPORT = "report.html"
+
+#: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
+DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
 
 DEMO_EPILOG = """
 \b
@@ -64,7 +67,9 @@ def demo(
     out_folder(out)
     base, tuned, reviews = paths()
     say("auditing the embedded models on the embedded reviews")
-    audit = interpret.audit(interpret.load(tuned), reviews, base=base, command=command_line("demo"))
+    audit = interpret.audit(
+        interpret.load(tuned), reviews, base=base, config=DEMO_CONFIG, command=command_line("demo"), progress=True
+    )
     finish(audit, out, locale, as_json)
 
 
@@ -107,8 +112,21 @@ def audit(
 ) -> None:
     """Examine a model on a data set and write the audit and its report."""
     import interpret
+    from interpret.models.sources import locate_here
 
+    # All that can be wrong with the request, before the libraries are imported and the model is loaded.
     settings = None if config is None else _read_config(config)
+    read_texts(
+        data,
+        text_column=text_column,
+        label_column=label_column,
+        no_header=no_header,
+        columns=columns,
+        skip_bad_rows=skip_bad_rows,
+        limit=limit,
+    )
+    if base is not None:
+        locate_here(base, "base model")
     out_folder(out)
     lm = load_model(
         model,
@@ -132,9 +150,10 @@ def audit(
         limit=limit,
         label_map=label_map,
         header=not no_header,
-        columns=None if columns is None else columns.split(","),
+        columns=o.names(columns),
         skip_bad_rows=skip_bad_rows,
         title=title,
+        progress=True,
         command=command_line(
             "audit",
             model,
@@ -171,9 +190,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         mark = getattr(err, "problem_mark", None)
-        raise DataError("not YAML", path=path, line=None if mark is None else mark.line + 1) from err
+        problem = getattr(err, "problem", None) or "not UTF-8 text"
+        raise DataError(f"not YAML ({problem})", path=path, line=None if mark is None else mark.line + 1) from err
     if not isinstance(settings, dict):
-        raise DataError("expected `key: value` lines", path=path)
+        raise DataError("expected `key: value` lines, as in `explained: 100`", path=path)
     out: dict[str, Any] = {}
     for key, value in settings.items():
         # A saved `audit.resolved.yaml` is flat; and what YAML takes for a date was meant as text.
@@ -222,6 +242,8 @@ def _facts(audit: Audit) -> dict[str, Any]:
 
 def summary(audit: Audit) -> list[str]:
     """Say in a few lines what was audited and what came out, numbers with their intervals."""
+    from interpret.results.messages import words
+
     identity, data = audit.identity, audit.data
     used = f"{data.n_used:,} of {data.n_rows:,} rows"
     lines = [
@@ -238,6 +260,11 @@ def summary(audit: Audit) -> list[str]:
         lines.append(f"accuracy      {value}, n = {accuracy.n:,}; majority {audit.performance.majority_rate:.3f}")
         if accuracy.value is not None and accuracy.value < audit.performance.majority_rate:
             lines.append("              below the majority rate: are the labels mapped the right way round?")
+    for part in audit.coverage:
+        # A base was asked for and is not compared: not something to find out from the report only.
+        missing = part.why if part.section == "comparison" and part.status == "not_run" else None
+        if missing is not None and missing.code != "section.no_base":
+            lines.append(f"base          not compared: {words().text(missing)}")
     for method in audit.explanation_quality.methods if audit.explanation_quality else ():
         verdict = method.faithfulness.verdict.replace("_", " ")
         lines.append(f"explanations  {method.method}: {verdict} (faithfulness, n = {method.n:,})")
@@ -277,7 +304,8 @@ def render(
     import reports
     from interpret.results.audits import Audit
 
-    path = reports.render(Audit.load(audit_dir), out or audit_dir / REPORT, locale=locale.value)
+    saved = Audit.load(audit_dir)
+    path = reports.render(saved, out_file(out or audit_dir / REPORT), locale=locale.value)
     if as_json:
         show_json({"path": str(path)})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.shell import guarded, out_folder, records, say, show, show_json
+from interpret.cli.shell import guarded, out_file, out_folder, records, say, show, show_json
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ def load_model(
 ) -> AttachedModel:
     """Load and attach the model that the shared options describe."""
     import interpret
+    from interpret.models.sources import locate_here
 
+    # Looked for before the libraries are imported, which takes seconds.
+    locate_here(model, "model")
+    if adapter is not None:
+        locate_here(adapter, "adapter")
     say(f"loading {model}")
     return interpret.load(
         model,
@@ -79,8 +84,10 @@ def read_texts(
     """Read the table, its first `limit` texts and the name of its label column, if it has one."""
     from interpret.readers.tables import pick_columns, read_table
 
-    table = read_table(data, header=not no_header, columns=columns, skip_bad_rows=skip_bad_rows)
+    table = read_table(data, header=not no_header, columns=o.names(columns), skip_bad_rows=skip_bad_rows)
     text, label = pick_columns(table, text_column, label_column)
+    if not any(written.strip() for written in table.column(text)):
+        raise UsageError(f"{table.name} has no text in column {text!r}; name another with --text-column")
     if table.bad_rows:
         first = table.bad_rows[0].line
         say(f"left out {len(table.bad_rows)} bad rows of {table.name}, the first at line {first}")
@@ -245,13 +252,19 @@ def attribute(
 ) -> None:
     """Explain outputs word by word, with the measured quality of the explanation."""
     if (data is None) == (text is None):
-        raise UsageError("give either --text or DATA, one of the two")
+        raise UsageError(
+            "there is nothing to explain: give either --text or DATA"
+            if data is None
+            else "both --text and DATA were given: give either --text or DATA"
+        )
     if target == "gold" and data is None:
         raise UsageError("--target gold explains the labels of DATA; with --text name a class")
     if against is not None and target in (None, "gold"):
         raise UsageError("--against needs a class to compare with: name it with --target")
     if out is not None and out.suffix not in ("", ".csv", ".json", ".html"):
         raise UsageError(f"cannot write {out.name}: --out ends in .csv, .json, .html, or names a folder")
+    if text is not None and not all(written.strip() for written in text):
+        raise UsageError("--text is empty; write the text to explain in quotes after it")
     table, texts, label = None, text or [], None
     if data is not None:
         table, texts, label = read_texts(
@@ -263,6 +276,8 @@ def attribute(
             skip_bad_rows=skip_bad_rows,
             limit=limit,
         )
+    if out is not None:
+        (out_file if out.suffix else out_folder)(out)
     lm = load_model(
         model,
         adapter=adapter,
@@ -310,7 +325,6 @@ def _gold(lm: AttachedModel, table: Table, label: str, label_map: str | None) ->
 
 
 def _write(result: Attribution, out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
     match out.suffix:
         case ".csv":
             result.to_frame().to_csv(out, index=False)

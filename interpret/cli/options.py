@@ -54,13 +54,15 @@ TaskOption = Annotated[
         help="text-classification, causal-lm, masked-lm or none; default: read off the model.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[
     str,
-    typer.Option(metavar="DTYPE", help="auto, float32, bfloat16, float16; half precision is cast on the CPU."),
+    typer.Option(
+        metavar="DTYPE", help="auto, float32, bfloat16, float16, float64; on the CPU half precision becomes float32."
+    ),
 ]
-RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything that is drawn at random.")]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the Python code that comes with the model.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of everything that is drawn at random.")]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Use at most this many rows.")]
 
 TextColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Column with the text; default: guessed by name.")]
@@ -79,3 +81,8 @@ SkipBadRows = Annotated[
 LocaleOption = Annotated[Locale, typer.Option("--locale", help="Language of the report.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnings of libraries.")]
+
+
+def names(columns: str | None) -> list[str] | None:
+    """Split the names that --columns gives."""
+    return None if columns is None else [name.strip() for name in columns.split(",")]

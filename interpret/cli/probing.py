@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model
+from interpret.cli.models import load_model, read_texts
 from interpret.cli.shell import guarded, out_folder, show, show_json
 
 EPILOG = """
@@ -51,7 +51,7 @@ def run(
             "--label",
             "--label-column",
             metavar="LABEL",
-            help="upos, xpos, deprel or feats.X in .conllu; else the column with the label.",
+            help="upos, xpos, deprel or feats.X in .conllu; else the column with the label. Default: label.",
         ),
     ] = None,
     test: Annotated[
@@ -78,7 +78,22 @@ def run(
 ) -> None:
     """Train probes on every layer and show them beside their baselines."""
     import interpret
+    from interpret.readers.tables import require
 
+    for path in (data,) if test is None else (data, test):
+        if path.suffix.lower() == ".conllu":
+            require(path)
+        else:
+            # Read here only to say at once what is wrong with it.
+            read_texts(
+                path,
+                text_column=text_column,
+                label_column=label or "label",
+                no_header=no_header,
+                columns=columns,
+                skip_bad_rows=skip_bad_rows,
+                limit=limit,
+            )
     if out is not None:
         out_folder(out)
     lm = load_model(
@@ -103,7 +118,7 @@ def run(
         seed=seed,
         limit=limit,
         header=not no_header,
-        columns=None if columns is None else columns.split(","),
+        columns=o.names(columns),
         skip_bad_rows=skip_bad_rows,
         **given,
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 import shlex
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from interpret.errors import InterpretError, UsageError
 
@@ -20,6 +23,38 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 USAGE, RUN_TIME, INTERRUPTED = 2, 3, 130
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose wrong usage is one sentence on stderr, like every other error."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command and exit with its code."""
+        try:
+            run: Callable[..., Any] = super().main
+            code = run(*args, standalone_mode=False, **extra)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as err:
+            # Typer carries click within itself or beside itself, by its version: its errors are told by what they do.
+            if not standalone_mode or not hasattr(err, "format_message"):
+                raise
+            if type(err).__name__ == "NoArgsIsHelpError":
+                say(err.format_message())
+            else:
+                say(f"error: {_usage_sentence(err)}")
+            sys.exit(USAGE)
+        if not standalone_mode:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_sentence(err: Any) -> str:
+    message = " ".join(err.format_message().split()).replace("Value error, ", "").rstrip(".?")
+    # Two sentences become one: "Invalid value for '--limit': Input should be ..."
+    message = re.sub(r"(^|: |\. )([A-Z])(?=[a-z])", lambda m: m[1].replace(". ", "; ") + m[2].lower(), message)
+    context = getattr(err, "ctx", None)
+    return message if context is None else f'{message}; see "{context.command_path} -h"'
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
@@ -82,13 +117,40 @@ def out_folder(path: Path) -> Path:
     """Make the output folder before the work starts, so that a wrong one costs nothing.
 
     Raises:
-        UsageError: the path, or a part of it, is a file.
+        UsageError: the path, or a part of it, is a file, or nothing can be written there.
 
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except (FileExistsError, NotADirectoryError) as err:
-        raise UsageError(f"--out {path} must be a folder, but it, or a part of it, is a file") from err
+        raise UsageError(
+            f"--out {path} must be a folder, but it, or a part of it, is a file; name another place"
+        ) from err
+    except OSError as err:
+        raise UsageError(f"--out {path} cannot be written to ({err.strerror}); name another place") from err
+    return path
+
+
+def out_file(path: Path) -> Path:
+    """Make the folder of an output file before the work starts, so that a wrong one costs nothing.
+
+    Raises:
+        UsageError: the path is a folder, or nothing can be written there.
+
+    """
+    if path.is_dir():
+        raise UsageError(f"--out {path} must be a file, but it is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.open("ab").close()
+        else:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+    except OSError as err:
+        raise UsageError(f"--out {path} cannot be written ({err.strerror}); name another place") from err
     return path
 
 
@@ -110,4 +172,10 @@ def command_line(verb: str, *arguments: str | Path, **options: object) -> str:
 def _without_folder(value: str | Path) -> str:
     text = str(value)
     local = isinstance(value, Path) or text.startswith((".", "/", "~", "\\")) or ":\\" in text
-    return Path(text).expanduser().resolve().name if local or Path(text).exists() else text
+    if not local:
+        try:
+            local = Path(text).exists()
+        except OSError:
+            # Too long for a file name, so it is none.
+            local = False
+    return Path(text).expanduser().absolute().name if local else text

@@ -28,8 +28,11 @@ def adapter_settings(tuned: Source) -> dict[str, Any]:
     """Read what an adapter declares about itself."""
     settings = read_json(tuned.folder / "adapter_config.json")
     if settings is None:
-        raise LoadError(f"the adapter {tuned.name} has no adapter_config.json")
-    refuse_pickle(tuned.folder, tuned.name, "adapter")
+        raise LoadError(
+            f"the adapter {tuned.name} has no adapter_config.json; give the folder that PEFT's save_pretrained wrote"
+        )
+    # By name: beside any other safetensors PEFT would still read a pickled adapter.
+    refuse_pickle(tuned.folder, tuned.name, "adapter", weights="adapter_model.safetensors")
     return settings
 
 

@@ -104,6 +104,9 @@ def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
         )
     if isinstance(texts, str):
         raise UsageError("give a list of texts, not one text")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UsageError(f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text")
     if not texts:
         return []
     with tokenizer_state(tokenizer):

@@ -92,13 +92,18 @@ def load_handle(
     if raw is None:
         if (found.folder / "adapter_config.json").is_file():
             raise LoadError(
-                f"{found.name} is an adapter, not a model: load its base model and give {found.name} as adapter="
+                f"{found.name} is an adapter, not a model: load its base model and give {found.name} as --adapter "
+                "(adapter=)"
             )
-        raise LoadError(f"{found.name} has no config.json, so it is not a saved transformers model")
+        raise LoadError(
+            f"{found.name} has no config.json, so it is not a saved transformers model; "
+            "give the folder that save_pretrained wrote"
+        )
     refuse_remote_code(raw, found.name, trust_remote_code)
     refuse_pickle(found.folder, found.name, "model")
     tuned = None if adapter is None else locate(adapter, None, token, "adapter")
     settings = None if tuned is None else adapter_settings(tuned)
+    chosen = task is None and settings is not None
     task = task or _task(raw, settings)
 
     saved = stored_dtype(found.folder)
@@ -108,7 +113,7 @@ def load_handle(
         n_labels = None if tuned is None else adapter_labels(tuned.folder)
         resized = {} if n_labels is None or task != "text-classification" else {"num_labels": n_labels}
         config = transformers.AutoConfig.from_pretrained(found.folder, **options, **resized)
-        model = _weights(found, config, task, settings, run, attn_implementation, options)
+        model = _weights(found, config, task, settings, tuned if chosen else None, run, attn_implementation, options)
         tokenizer = _tokenizer(found.folder, options)
         if tuned is not None:
             model = adapted(model, tuned)
@@ -120,7 +125,7 @@ def load_handle(
         name=found.name,
         revision=found.revision,
         adapter=None if tuned is None else tuned.name,
-        remote_code=trust_remote_code and "auto_map" in raw,
+        remote_code=trust_remote_code and _brings_code(found.folder),
         saved_dtype=saved,
         source=str(source),
     )
@@ -142,8 +147,7 @@ def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"cannot attach to a {type(model).__name__}: give a transformers model, a PEFT model or a "
-            "pipeline; "
-            "a path or a hub id is loaded by load()"
+            "pipeline; a path or a hub id is loaded by load()"
         )
     core: Any = unwrapped(model)
     config = getattr(core, "config", None)
@@ -235,10 +239,13 @@ def _device(asked: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
+    except (RuntimeError, ValueError) as err:
+        raise UsageError(f"the device {asked!r} cannot be used: write auto, cpu, cuda, cuda:1 or mps") from err
+    try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError) as err:
+    except (RuntimeError, AssertionError) as err:
         raise UsageError(
-            f"the device {asked!r} cannot be used here: {first_line(err)}; device='auto' takes what there is"
+            f"the device {asked!r} cannot be used here: {first_line(err)}; auto takes what there is"
         ) from err
     return device
 
@@ -258,6 +265,7 @@ def _weights(
     config: Any,
     task: Task,
     adapter: Mapping[str, Any] | None,
+    asked_by: Source | None,
     dtype: torch.dtype,
     attn_implementation: str | None,
     options: Mapping[str, Any],
@@ -288,15 +296,17 @@ def _weights(
     prefix = f"{model.base_model_prefix}."
     example = min(missing)
     if all(not key.startswith(prefix) for key in missing) and task != "none":
+        who = f"{found.name} was asked for as {task}"
+        if asked_by is not None:
+            who = f"the adapter {asked_by.name} is for a {task} model"
         raise LoadError(
-            f"{found.name} was asked for as {task}, but this checkpoint has no {_HEADS[task]} ({example} "
-            "is missing "
-            "and would be random); choose another checkpoint or another task="
+            f"{who}, but this checkpoint{'' if asked_by is None else f' ({found.name})'} has no {_HEADS[task]} "
+            f"({example} is missing and would be random); choose another checkpoint or another --task (task=)",
+            no_head=True,
         )
     raise LoadError(
         f"{len(missing)} weights of {type(model).__name__} are missing from {found.name} and would be "
-        "random, "
-        f"{example} among them; the checkpoint is incomplete or of another architecture"
+        f"random, {example} among them; the checkpoint is incomplete or of another architecture"
     )
 
 
@@ -318,6 +328,13 @@ def _explained(name: str, trust_remote_code: bool) -> Iterator[None]:
     except Exception as err:  # transformers raises OSError, ValueError, ImportError, KeyError and its own
         if "trust_remote_code" in str(err) and not trust_remote_code:
             raise LoadError(
-                f"{name} brings its own Python code, which is not run unless you pass trust_remote_code=True"
+                f"{name} brings its own Python code, which is not run unless you pass "
+                "--trust-remote-code (trust_remote_code=True)"
             ) from err
         raise LoadError(f"{name} could not be loaded: {first_line(err)}") from err
+
+
+def _brings_code(folder: Path) -> bool:
+    """Whether the model or its tokenizer comes with Python code of its own."""
+    files = ("config.json", "tokenizer_config.json")
+    return any("auto_map" in (read_json(folder / name) or {}) for name in files)

@@ -1,8 +1,12 @@
-"""Where a model stands, what its folder holds, and what of it is refused before anything is read."""
+"""Where a model stands, what its folder holds, and what of it is refused before anything is read.
+
+Nothing heavy is imported with this module, so that a wrong path is said at once.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import warnings
@@ -11,10 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-
-import torch
-import transformers
-from safetensors import safe_open
 
 from interpret.errors import LoadError, MissingFileError
 
@@ -31,6 +31,22 @@ class Source(NamedTuple):
     revision: str | None
 
 
+def locate_here(source: str | os.PathLike[str], what: str) -> Path | None:
+    """Find the folder of a model or adapter on this machine; None for what may be a hub id."""
+    written = os.fspath(source)
+    folder = Path(written).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise LoadError(f"{folder.name} is a file; give the folder of the saved {what}")
+    if not _HUB_ID.fullmatch(written):
+        raise MissingFileError(
+            f"there is no {what} folder {written!r}, and it is no hub id either; give the folder of a saved "
+            f"{what}, or a hub id written owner/name"
+        )
+    return None
+
+
 def locate(
     source: str | os.PathLike[str],
     revision: str | None,
@@ -40,15 +56,11 @@ def locate(
     trust_remote_code: bool = False,
 ) -> Source:
     """Find the folder of a model or adapter, here or on the hub; a path that is not there is no hub id."""
-    written = os.fspath(source)
-    folder = Path(written).expanduser()
-    if folder.is_dir():
-        return Source(folder, folder.resolve().name, revision)
-    if folder.is_file():
-        raise LoadError(f"{folder.name} is a file; give the folder of the saved {what}")
-    if not _HUB_ID.fullmatch(written):
-        raise MissingFileError(f"there is no {what} folder {written!r}, and it is no hub id either")
-    return _download(written, revision, token, what, trust_remote_code=trust_remote_code)
+    folder = locate_here(source, what)
+    if folder is not None:
+        # A folder has no revisions; recording the one that was typed would state what nobody checked.
+        return Source(folder, folder.resolve().name, None)
+    return _download(os.fspath(source), revision, token, what, trust_remote_code=trust_remote_code)
 
 
 def _download(hub_id: str, revision: str | None, token: str | None, what: str, *, trust_remote_code: bool) -> Source:
@@ -75,19 +87,18 @@ def _download(hub_id: str, revision: str | None, token: str | None, what: str, *
                 )
             )
     except GatedRepoError as err:
-        raise LoadError(f"the {what} {hub_id!r} is gated on the hub; ask for access and give token=") from err
+        raise LoadError(f"the {what} {hub_id!r} is gated on the hub; ask for access and set HF_TOKEN (token=)") from err
     except RevisionNotFoundError as err:
         raise LoadError(f"the {what} {hub_id!r} has no revision {revision!r} on the hub") from err
     except RepositoryNotFoundError as err:
         raise LoadError(
             f"there is no folder {hub_id!r} here and no {what} of that name on the hub; "
-            "check the name, or give token= if it is private"
+            "check the name, or set HF_TOKEN (token=) if it is private"
         ) from err
     except (LocalEntryNotFoundError, OSError) as err:
         raise LoadError(
             f"there is no folder {hub_id!r} here, the hub cannot be reached, and no {what} of that name "
-            "is in the "
-            "local cache; give the path of a saved model, or connect to the network"
+            "is in the local cache; give the path of a saved model, or connect to the network"
         ) from err
     except Exception as err:  # a refused id, or an error of the HTTP client's own kind
         raise LoadError(f"the {what} {hub_id!r} could not be fetched: {first_line(err)}") from err
@@ -120,35 +131,38 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def refuse_remote_code(raw: Mapping[str, Any], name: str, trust_remote_code: bool) -> None:
     """Raise LoadError for a model whose classes are not transformers' own, unless its code may be run."""
+    import transformers
+
     known = raw.get("model_type") in transformers.CONFIG_MAPPING
     if "auto_map" in raw and not known and not trust_remote_code:
         raise LoadError(
             f"{name} brings its own Python code (auto_map in its config.json), which is not run unless "
-            "you pass "
-            "trust_remote_code=True; read the code first"
+            "you ask for it: read the code, then pass --trust-remote-code (trust_remote_code=True)"
         )
     if raw.get("model_type") is not None and not known and "auto_map" not in raw:
         raise LoadError(
-            f"{name} has model type {raw['model_type']!r}, which transformers {transformers.__version__} does not know"
+            f"{name} has model type {raw['model_type']!r}, which transformers {transformers.__version__} does not "
+            "know; a newer transformers may"
         )
 
 
-def refuse_pickle(folder: Path, name: str, what: str) -> None:
-    """Raise LoadError where there are no safetensors; reading a pickle can run code."""
-    if any(folder.glob("*.safetensors")):
+def refuse_pickle(folder: Path, name: str, what: str, weights: str = "*.safetensors") -> None:
+    """Raise LoadError where `weights` are not in safetensors; reading a pickle can run code."""
+    if any(folder.glob(weights)):
         return
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
         raise LoadError(
             f"the {what} {name} holds its weights only in {pickles[0]}, a pickle, which can run code when "
-            "it is "
-            "read: convert it to safetensors (load it where you trust it, then save_pretrained)"
+            "it is read: convert it to safetensors (load it where you trust it, then save_pretrained)"
         )
     raise LoadError(f"the {what} {name} holds no safetensors weights")
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
     """Name, stored type and shape of every tensor, from the headers alone."""
+    from safetensors import safe_open
+
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as opened:
@@ -156,7 +170,9 @@ def tensors(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
                     tensor = opened.get_slice(key)
                     yield key, tensor.get_dtype(), tensor.get_shape()
         except Exception as err:  # SafetensorError has no public base of its own
-            raise LoadError(f"{folder.name}/{path.name} is damaged: {first_line(err)}") from err
+            raise LoadError(
+                f"{folder.name}/{path.name} is damaged: {first_line(err)}; copy or download it again"
+            ) from err
 
 
 def stored_dtype(folder: Path) -> str:
@@ -164,7 +180,7 @@ def stored_dtype(folder: Path) -> str:
     counts: Counter[str] = Counter()
     for _, stored, shape in tensors(folder):
         if stored in _STORED:
-            counts[_STORED[stored]] += int(torch.Size(shape).numel())
+            counts[_STORED[stored]] += math.prod(shape)
     return max(sorted(counts), key=lambda kind: counts[kind], default="float32")
 
 

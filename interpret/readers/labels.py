@@ -89,9 +89,10 @@ def _match(first: Mapping[str, int | None], names: Mapping[int, str]) -> tuple[R
         return "id", by_id
     matched = by_name or by_id
     unknown = next(label for label in first if label not in matched)
+    share = " (several labels may share a class)" if n > len(names) else ""
     raise LabelError(
         f"the label {unknown!r}{_line(first[unknown])} is none of the model's classes {_classes(names)}; "
-        f"map every label of the data with --label-map, as in {_map_for(first)}"
+        f"map every label of the data with --label-map{share}, as in {_map_for(first)}"
     )
 
 

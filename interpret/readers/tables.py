@@ -124,6 +124,8 @@ class _Draft:
         return Table(name, path, self.columns, tuple(self.rows), tuple(self.lines), bad)
 
 
+#: Byte order marks, little and big endian.
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LINED = frozenset({".csv", ".tsv", ".jsonl"})
 
 
@@ -177,9 +179,11 @@ def read_table(
 def _column_names(columns: Sequence[str] | str | None) -> tuple[str, ...] | None:
     if columns is None:
         return None
-    names = [c.strip() for c in columns.split(",")] if isinstance(columns, str) else list(columns)
+    names = [c.strip() for c in columns.split(",")] if isinstance(columns, str) else [c.strip() for c in columns]
     if not names or "" in names:
-        raise UsageError(f"columns {columns!r} leave a column without a name; write them as label,text")
+        raise UsageError(
+            f"the names {','.join(names)!r} of --columns leave a column without a name; write them as label,text"
+        )
     return tuple(names)
 
 
@@ -202,8 +206,7 @@ def _listed(names: Any) -> str:
 
 
 def _read_path(path: Path, header: bool, names: tuple[str, ...] | None, skip_bad_rows: bool) -> Table:
-    if not path.exists():
-        raise MissingFileError(_missing(path))
+    require(path)
     if path.is_dir():
         return _read_saved(path, skip_bad_rows)
     suffix = path.suffix.lower()
@@ -225,6 +228,12 @@ def _read_path(path: Path, header: bool, names: tuple[str, ...] | None, skip_bad
     return _read_records(path, records, draft_bad, header, names, skip_bad_rows)
 
 
+def require(path: Path) -> None:
+    """Raise MissingFileError, with names that are near, if there is no such file or folder."""
+    if not path.exists():
+        raise MissingFileError(_missing(path))
+
+
 def _missing(path: Path) -> str:
     parent = path.parent
     while not parent.exists() and parent != parent.parent:
@@ -237,6 +246,14 @@ def _missing(path: Path) -> str:
 
 def _read_text(path: Path) -> str:
     raw = path.read_bytes()
+    if raw.startswith(_UTF_16):
+        raise DataError("UTF-16, not UTF-8; save the file as UTF-8", path=path, line=1)
+    if b"\0" in raw:
+        raise DataError(
+            "holds zero bytes, so it is no text file, or one in UTF-16; give a text file saved as UTF-8",
+            path=path,
+            line=raw.count(b"\n", 0, raw.index(b"\0")) + 1,
+        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as err:

@@ -9,8 +9,6 @@ from interpret.results.audits import (
     Check,
     Comparison,
     ComparisonRow,
-    DataSummary,
-    Identity,
     Performance,
     SliceRow,
 )
@@ -18,7 +16,6 @@ from interpret.results.explanations import Verdict
 from interpret.results.record import Estimate
 from interpret.results.tree import (
     Badge,
-    Code,
     Column,
     Details,
     Fact,
@@ -45,7 +42,6 @@ from interpret.results.views import (
 N_SLICES = 60
 N_CONFUSED = 12
 N_COMPARED = 80
-N_BAD_ROWS = 20
 _DECIMAL = {"mcc", "matthews_correlation", "log_loss", "nll", "brier", "perplexity", "cohen_kappa"}
 
 
@@ -53,137 +49,6 @@ def estimate(found: Estimate, kind: NumberKind | None = None) -> Number:
     """An estimate as a number with its interval; shares are percentages."""
     chosen: NumberKind = ("decimal" if found.name in _DECIMAL else "percent") if kind is None else kind
     return Number(found.value, chosen, found.ci_low, found.ci_high, found.why)
-
-
-# --- identity
-
-
-def identity_nodes(record: Identity) -> tuple[Node, ...]:
-    """The model, the proof that it was left as it was, and the versions."""
-    same = record.weights_sha256_before == record.weights_sha256_after
-    difference = record.capture_logit_difference
-    model = (
-        Fact(say("fact.model"), record.name),
-        Fact(say("fact.revision"), say("none") if record.revision is None else Code(record.revision)),
-        Fact(say("fact.adapter"), say("none") if record.adapter is None else record.adapter),
-        Fact(say("fact.base"), say("none") if record.base_name is None else record.base_name),
-        Fact(say("fact.family"), f"{record.family} · {record.architecture}"),
-        Fact(say("fact.task"), record.task),
-        Fact(say("fact.labels"), ", ".join(record.labels[:30]) if record.labels else say("none")),
-        Fact(say("fact.n_parameters"), Number(record.n_parameters, "count")),
-        Fact(
-            say("fact.shape"),
-            say("identity.shape", layers=record.n_layers, heads=record.n_heads, width=record.d_model),
-        ),
-        Fact(say("fact.max_length"), Number(record.max_length, "count"), say("unit.tokens")),
-        Fact(
-            say("fact.dtype"),
-            say("identity.dtype", saved=record.saved_dtype, run=record.run_dtype, device=record.device),
-            None if record.saved_dtype == record.run_dtype else say("identity.dtype_differs"),
-        ),
-        Fact(say("fact.attn_implementation"), Code(record.attn_implementation)),
-        Fact(say("fact.quantisation"), say("none") if record.quantisation is None else record.quantisation),
-        Fact(say("fact.remote_code"), say("format.yes" if record.remote_code else "format.no")),
-    )
-    proof: tuple[Fact, ...] = (
-        Fact(
-            say("fact.untouched"),
-            Badge("pass" if same else "fail", say("identity.same" if same else "identity.changed")),
-        ),
-        Fact(say("fact.weights_before"), Code(record.weights_sha256_before)),
-        Fact(say("fact.weights_after"), Code(record.weights_sha256_after)),
-        Fact(
-            say("fact.capture_difference"),
-            Number(difference, "tiny"),
-            say("identity.bit_identical") if difference == 0 else None,
-        ),
-        Fact(say("fact.config_sha256"), Code(record.config_sha256)),
-        Fact(say("fact.tokenizer_sha256"), Code(record.tokenizer_sha256)),
-    )
-    if record.base_weights_sha256 is not None:
-        proof += (Fact(say("fact.base_weights"), Code(record.base_weights_sha256)),)
-    notes: list[Node] = []
-    if record.remote_code:
-        notes.append(Note("warning", (say("identity.remote_code"),)))
-    if record.quantisation is not None:
-        notes.append(Note("warning", (say("identity.quantised", scheme=record.quantisation),)))
-    versions = tuple(Fact(name, Code(version)) for name, version in sorted(record.versions.items()))
-    return (Facts(model), *notes, Facts(proof), Details(say("fact.versions"), (Facts(versions),)))
-
-
-@view.register
-def _(record: Identity) -> Node:
-    return Section(say("view.identity", name=record.name), identity_nodes(record))
-
-
-# --- data
-
-
-def data_nodes(record: DataSummary) -> tuple[Node, ...]:
-    """What was read, what of it was used, how labels were matched, and what is not known."""
-    how = say("data.all_used")
-    if record.sampled:
-        how = say("data.sampled", n=record.n_used, of=record.n_rows, seed=record.sampling_seed)
-    facts = (
-        Fact(say("fact.data"), record.name),
-        Fact(say("fact.rows"), Number(record.n_rows, "count")),
-        Fact(say("fact.used"), Number(record.n_used, "count"), how),
-        Fact(say("fact.text_column"), Code(record.text_column)),
-        Fact(
-            say("fact.label_column"),
-            say("none") if record.label_column is None else Code(record.label_column),
-        ),
-        Fact(say("fact.truncated"), Number(record.n_truncated, "count"), say("data.truncated_hint")),
-        Fact(say("fact.empty"), Number(record.n_empty, "count")),
-        Fact(say("fact.duplicates"), Number(record.n_duplicates, "count")),
-        Fact(say("fact.overlap"), Badge("not_run", say("data.overlap_not_examined"))),
-        Fact(say("fact.data_sha256"), Code(record.sha256), say("data.sha256_hint")),
-    )
-    children: list[Node] = [Facts(facts)]
-    mapping = record.mapping
-    children.append(Paragraph((say(f"mapping.{mapping.rule}"),)))
-    if mapping.pairs:
-        columns: tuple[Column, ...] = (Column(say("column.label_data")),)
-        columns += (Column(say("column.class"), numeric=True),)
-        columns += (Column(say("column.label_model")), Column(say("column.rows"), numeric=True))
-        rows = []
-        for raw, index in sorted(mapping.pairs.items(), key=lambda pair: (pair[1], pair[0])):
-            count = record.label_counts.get(raw)
-            shown: Inline = "–" if count is None else Number(count, "count")
-            rows.append((raw, Number(index, "count"), mapping.names.get(raw, "–"), shown))
-        children.append(Table(columns, tuple(rows[:N_SLICES]), say("data.mapping_table"), len(rows)))
-    elif record.label_counts:
-        children.append(_counts(say("column.label"), list(record.label_counts.items())))
-    if record.slice_counts:
-        children.append(_counts(say("column.slice"), list(record.slice_counts.items())))
-    if record.length_quantiles:
-        columns = tuple(Column(say("quantile.named", name=name), numeric=True) for name in record.length_quantiles)
-        cells: tuple[Inline, ...] = tuple(Number(n, "count") for n in record.length_quantiles.values())
-        children.append(Table(columns, (cells,), say("data.lengths"), row_headers=False))
-    if record.scripts:
-        rows_scripts = tuple(
-            (say("script.named", name=name), Number(share, "percent"))
-            for name, share in sorted(record.scripts.items(), key=lambda item: (-item[1], item[0]))
-        )
-        columns = (Column(say("column.script")), Column(say("column.share"), numeric=True))
-        children.append(Table(columns, rows_scripts, say("data.scripts")))
-    if record.bad_rows:
-        shown_rows = tuple((row,) for row in record.bad_rows[:N_BAD_ROWS])
-        table = Table((Column(say("column.bad_row")),), shown_rows, None, len(record.bad_rows), row_headers=False)
-        children.append(Note("warning", (say("data.bad_rows", n=len(record.bad_rows)),)))
-        children.append(Details(say("column.bad_row"), (table,)))
-    return tuple(children)
-
-
-def _counts(title: Text, counts: Sequence[tuple[str, int]]) -> Table:
-    columns = (Column(title), Column(say("column.rows"), True))
-    rows = tuple((name, Number(n, "count")) for name, n in counts[:N_SLICES])
-    return Table(columns, rows, None, len(counts))
-
-
-@view.register
-def _(record: DataSummary) -> Node:
-    return Section(say("view.data", name=record.name), data_nodes(record))
 
 
 # --- performance
@@ -324,7 +189,7 @@ def comparison_nodes(record: Comparison) -> tuple[Node, ...]:
     """McNemar's counts and the paired rows, part by part."""
     children: list[Node] = [
         Paragraph((say("comparison.paired", base=record.base_name, tuned=record.tuned_name),)),
-        *(Note("note", (note,)) for note in record.notes),
+        *([Paragraph(record.notes, "small")] if record.notes else []),
     ]
     if record.only_base_right is not None and record.only_tuned_right is not None:
         children.append(
@@ -338,13 +203,19 @@ def comparison_nodes(record: Comparison) -> tuple[Node, ...]:
         )
     for part in dict.fromkeys(row.part for row in record.rows):
         rows = [row for row in record.rows if row.part == part]
-        table = _compared(rows, say(f"part.{part}"))
-        children.append(Details(say(f"part.{part}"), (table,)) if len(rows) > 12 else table)
+        whole = [row for row in rows if row.slice is None]
+        sliced = [row for row in rows if row.slice is not None]
+        if whole:
+            table = _compared(whole, say(f"part.{part}"))
+            children.append(Details(say(f"part.{part}"), (table,)) if len(whole) > 12 else table)
+        if sliced:
+            name = say("comparison.by_slice", part=part)
+            children.append(Details(name, (_compared(sliced, None),)))
     children.append(Paragraph((say("comparison.one_seed"),), "small"))
     return tuple(children)
 
 
-def _compared(rows: Sequence[ComparisonRow], caption: Text) -> Table:
+def _compared(rows: Sequence[ComparisonRow], caption: Text | None) -> Table:
     columns = [Column(say("column.quantity"))]
     shown = [name for name in ("layer", "head", "slice") if any(getattr(r, name) is not None for r in rows)]
     columns += [Column(say(f"column.{name}"), numeric=name != "slice") for name in shown]
@@ -373,20 +244,25 @@ def _(record: Comparison) -> Node:
 
 
 def check_table(rows: Sequence[Check], caption: Text) -> Table:
-    """What was checked, the verdict, and the number behind it."""
+    """What was checked, the verdict, and the number behind it.
+
+    Only what somebody declared can be met or missed; what every audit looks at is answered with yes or no.
+    """
+    declared = any(c.kind == "criterion" for c in rows)
     columns = (
         Column(say("column.check")),
-        Column(say("column.verdict")),
+        Column(say("column.verdict" if declared else "column.answer")),
         Column(say("column.value_ci"), numeric=True),
-        Column(say("column.threshold"), numeric=True),
-        Column(say("column.why")),
+        Column(say("column.threshold" if declared else "column.compared_with"), numeric=True),
+        Column(say("column.why" if declared else "column.how")),
     )
     cells: list[tuple[Inline, ...]] = []
     for c in rows:
         kind: NumberKind = "percent" if "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
         value: Inline = "–" if c.value is None else Number(c.value, kind, c.ci_low, c.ci_high)
         threshold: Inline = "–" if c.threshold is None else Number(c.threshold, kind if c.threshold else "tiny")
-        cells.append((say("check_name.named", name=c.check), Badge(c.verdict), value, threshold, c.why))
+        answer = None if c.kind == "criterion" else say(f"answer.{c.verdict}")
+        cells.append((say("check_name.named", name=c.check), Badge(c.verdict, answer), value, threshold, c.why))
     return Table(columns, tuple(cells), caption)
 
 
@@ -413,8 +289,7 @@ def _(record: Audit) -> Node:
     missing = [c for c in record.coverage if c.status != "done"]
     columns = (Column(say("column.section")), Column(say("column.status")), Column(say("column.why")))
     rows = tuple(
-        (say("section_name.named", name=c.section), Badge(c.status), say("none") if c.why is None else c.why)
-        for c in missing
+        (say("section_name.named", name=c.section), Badge(c.status), "–" if c.why is None else c.why) for c in missing
     )
     if rows:
         children.append(Table(columns, rows, say("audit.not_examined")))

@@ -36,7 +36,7 @@ SECTIONS: tuple[str, ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Identity(Record):
     """Which model was audited, and the proof that the audit left it as it was.
 
@@ -66,6 +66,8 @@ class Identity(Record):
     capture_logit_difference: float | None
     config_sha256: str
     tokenizer_sha256: str
+    config_sha256_after: str
+    tokenizer_sha256_after: str
     remote_code: bool
     quantisation: str | None
     base_name: str | None
@@ -82,7 +84,7 @@ class LabelMapping:
     names: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DataSummary(Record):
     """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file."""
 
@@ -120,7 +122,7 @@ class SliceRow:
     underpowered: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Performance(Record):
     """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` is the expected one."""
 
@@ -147,7 +149,7 @@ class ComparisonRow:
     slice: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(Record):
     """What fine-tuning changed, paired on the same examples. `p_value` is the exact McNemar test on correctness."""
 
@@ -210,7 +212,7 @@ class HeadRow:
     to_special: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AttentionSummary(Record):
     """Where attention goes (not why): attention is not an explanation."""
 
@@ -240,7 +242,7 @@ class RandomisationRow:
     spearman_absolute: Estimate
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExplanationQuality(Record):
     """How far the explanations can be trusted; the first method is the one that sections 7 and 9 show."""
 
@@ -287,7 +289,7 @@ class RunInfo:
     command: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 

@@ -49,7 +49,7 @@ class Word(NamedTuple):
     positions: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExampleQuality(Record):
     """How one explanation did against random rankings of the same words.
 
@@ -68,7 +68,7 @@ class ExampleQuality(Record):
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExampleAttribution(Record):
     """Signed scores of one text's tokens for one target.
 
@@ -153,7 +153,7 @@ class FaithfulnessRow:
     trivial_difference_ci_high: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Faithfulness(Record):
     """Whether removing what the explanation ranks first changes the output more than removing random words.
 
@@ -187,7 +187,7 @@ class Faithfulness(Record):
         return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Attribution(Record):
     """Signed attributions of a batch of texts; `record[i]` is one. Attribution is not causation in the world.
 

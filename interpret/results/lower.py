@@ -62,6 +62,10 @@ def inline_text(part: Inline, say: Words) -> str:
     return say.text(part)
 
 
+def _has_interval(part: Inline) -> bool:
+    return isinstance(part, Number) and None not in (part.value, part.low, part.high)
+
+
 def _joined(parts: Iterable[Inline], shown: Iterable[str], say: Words) -> str:
     return say.join((isinstance(part, Message), text) for part, text in zip(parts, shown, strict=True))
 
@@ -142,19 +146,20 @@ def _lines(node: Node, say: Words) -> Iterator[str]:
         yield ""
     elif isinstance(node, Note):
         mark = say(f"note.{node.kind}")
-        yield from _wrap(paragraph_text(node.parts, say), f"! {mark}: ", "  ")
+        yield from _wrap(paragraph_text(node.parts, say), "! " + say("text.named", name=mark, value=""), "  ")
         yield ""
     elif isinstance(node, Facts):
         names = [_name(fact.name, say) for fact in node.facts]
         width = max(map(_wide, names), default=0)
         for name, fact in zip(names, node.facts, strict=True):
-            note = "" if fact.note is None else f"  ({say.text(fact.note)})"
-            yield f"  {name}{' ' * (width - _wide(name))}  {inline_text(fact.value, say)}{note}"
+            note = "" if fact.note is None else "  " + say("text.note", note=say.text(fact.note))
+            blank = "_" * 32 if node.kind == "form" else inline_text(fact.value, say)
+            yield f"  {name}{' ' * (width - _wide(name))}  {blank}{note}"
         yield ""
     elif isinstance(node, Tiles):
         for tile in node.tiles:
             badge = "" if tile.badge is None else f"  [{inline_text(tile.badge, say)}]"
-            yield f"* {_name(tile.label, say)}: {inline_text(tile.value, say)}{badge}"
+            yield "* " + say("text.named", name=_name(tile.label, say), value=inline_text(tile.value, say)) + badge
             if tile.detail is not None:
                 yield from _wrap(say.text(tile.detail), "  ", "  ")
         yield ""
@@ -168,13 +173,13 @@ def _lines(node: Node, say: Words) -> Iterator[str]:
         yield ""
         yield from _lines(node.table, say)
     elif isinstance(node, Details):
-        yield from (_name(node.summary, say) + ":", "")
+        yield from (say("text.named", name=_name(node.summary, say), value="").rstrip(), "")
         for child in node.children:
             yield from _lines(child, say)
     elif isinstance(node, Listing):
         shown = node.items[: node.text_limit]
         for item in shown:
-            yield "* " + ", ".join(inline_text(part, say) for part in item.title)
+            yield "* " + say("list.clause").join(inline_text(part, say) for part in item.title)
             for child in item.children:
                 yield from textwrap.indent("\n".join(_lines(child, say)), "  ").split("\n")
         if node.n_total > len(shown):
@@ -246,8 +251,9 @@ class Html:
         if isinstance(part, Code):
             return f"<code>{shown}</code>"
         if isinstance(part, Number):
-            value, gap, rest = shown.partition(" (" if " (" in shown else "（")
-            return f'<span class="num">{value}<span class="ci">{gap}{rest}</span></span>' if rest else shown
+            value, interval = self._parted(shown)
+            gap = " " if " (" in shown else ""
+            return f'<span class="num">{value}<span class="ci">{gap}{interval}</span></span>' if interval else shown
         return self.text(part)
 
     def _inlines(self, parts: tuple[Inline, ...]) -> str:
@@ -303,34 +309,61 @@ class Html:
         for fact in node.facts:
             note = "" if fact.note is None else f'<span class="hint">{self.text(fact.note)}</span>'
             rows.append(f"<div><dt>{self.name(fact.name)}</dt><dd>{self.inline(fact.value)}{note}</dd></div>")
-        return f'<dl class="facts">{"".join(rows)}</dl>'
+        kind = "facts" if node.kind == "plain" else f"facts {node.kind}"
+        return f'<dl class="{kind}">{"".join(rows)}</dl>'
 
     def _tiles(self, node: Tiles) -> str:
         out = []
         for tile in node.tiles:
-            badge = "" if tile.badge is None else f'<p class="tile-badge">{self.inline(tile.badge)}</p>'
-            detail = "" if tile.detail is None else f'<p class="hint">{self.text(tile.detail)}</p>'
-            value = f'<p class="tile-value">{self.name(tile.value)}</p>'
-            out.append(f'<li><p class="tile-label">{self.name(tile.label)}</p>{value}{badge}{detail}</li>')
+            rest = "" if tile.badge is None else f'<p class="tile-badge">{self.inline(tile.badge)}</p>'
+            rest += "" if tile.detail is None else f'<p class="hint">{self.text(tile.detail)}</p>'
+            value = f'<p class="tile-value">{self._tile_value(tile.value)}</p>'
+            label = f'<p class="tile-label">{self.name(tile.label)}</p>'
+            out.append(f'<li>{label}{value}<div class="tile-rest">{rest}</div></li>')
         return f'<ul class="tiles">{"".join(out)}</ul>'
 
-    def _table(self, node: Table) -> str:
-        caption = "" if node.caption is None else f"<caption>{self.text(node.caption)}</caption>"
+    def _tile_value(self, value: Inline) -> str:
+        """A number keeps its interval on a line of its own."""
+        if not isinstance(value, Number) or value.low is None or value.high is None or value.value is None:
+            return self.name(value)
+        low, high = self.say.number(value.low, value.kind), self.say.number(value.high, value.kind)
+        shown = escape(self.say.number(value.value, value.kind))
+        return f'{shown} <span class="ci">{escape(self.say("format.tile_interval", low=low, high=high))}</span>'
+
+    def _table(self, node: Table, *, named: bool = True) -> str:
+        """A table; intervals stand in a column of their own, so that the numbers before them are aligned."""
+        hidden = "" if named else ' class="sr"'
+        caption = "" if node.caption is None else f"<caption{hidden}><span>{self.text(node.caption)}</span></caption>"
         kinds = [' class="n"' if column.numeric else "" for column in node.columns]
-        titles = [self.name(column.title) for column in node.columns]
-        head = "".join(f'<th scope="col"{k}>{t}</th>' for t, k in zip(titles, kinds, strict=True))
+        double = [any(_has_interval(row[i]) for row in node.rows) for i in range(len(node.columns))]
+        head = ""
+        for column, kind, two in zip(node.columns, kinds, double, strict=True):
+            span = ' colspan="2"' if two else ""
+            head += f'<th scope="col"{kind}{span}>{self.name(column.title)}</th>'
         rows = []
         for row in node.rows:
-            cells = [f"<td{kind}>{self.inline(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)]
+            cells = [self._cells(*cell) for cell in zip(row, kinds, double, strict=True)]
             if cells and node.row_headers:
                 cells[0] = f'<th scope="row"{kinds[0]}>{self.name(row[0])}</th>'
             rows.append(f"<tr>{''.join(cells)}</tr>")
         cut = ""
         if node.n_total is not None and node.n_total > len(node.rows):
             cut = f'<p class="hint">{escape(self.say("list.cut", shown=len(node.rows), n=node.n_total))}</p>'
-        wide = ' class="wide"' if len(node.columns) > 3 else ""
-        table = f"<table{wide}>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         return self._scroll(self._table_name(node), table) + cut
+
+    def _cells(self, cell: Inline, kind: str, double: bool) -> str:
+        if not double:
+            return f"<td{kind}>{self.inline(cell)}</td>"
+        shown = escape(inline_text(cell, self.say)) if isinstance(cell, Number) else self.inline(cell)
+        value, interval = self._parted(shown) if _has_interval(cell) else (shown, "")
+        return f'<td class="n v">{value}</td><td class="n ci">{interval}</td>'
+
+    @staticmethod
+    def _parted(shown: str) -> tuple[str, str]:
+        """A number and the interval in brackets after it."""
+        value, bracket, rest = shown.partition(" (" if " (" in shown else "（")
+        return value, (bracket + rest).strip()
 
     def _scroll(self, name: str, content: str) -> str:
         """Content that may be wider than the page; the focus lets a keyboard scroll it."""
@@ -357,7 +390,7 @@ class Html:
         self._n_figures += 1
         drawing = svg.draw(node.plot, self.say, prefix=f"{self.prefix}f{self._n_figures}-", alt=self.say.text(node.alt))
         caption = "" if node.caption is None else f"<figcaption>{self.text(node.caption)}</figcaption>"
-        numbers = self._table(node.table)
+        numbers = self._table(node.table, named=not node.table_open or node.caption is None)
         if not node.table_open:
             numbers = f"<details><summary>{escape(self.say('figure.table'))}</summary>{numbers}</details>"
         scroll = f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(self.say("figure.word"))}">'

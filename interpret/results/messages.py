@@ -3,7 +3,8 @@
 A code without words is an error that names the code: a report never shows a bare code or an empty place. In
 a catalogue `{n:count}` formats a parameter as a `Number` kind; `{metric:@metric}` looks the value up as the
 code `metric.<value>`; `{method:?method}` does the same and shows the value itself where there is no such
-code, and `{keys:*section_name}` does so for every part of a value separated by commas.
+code, and `{keys:*section_name}` does so for every part of a value separated by commas. `{labels:&}` lists
+names (see `tree.names`) as they are.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class Words:
         if value is None or not math.isfinite(value):
             return self._fill("format.not_measured", {})
         shown = _digits(value, kind)
+        if value > 0 and kind in ("percent", "decimal") and float(shown) == 0:
+            shown = "<0.1" if kind == "percent" else "<0.001"
         return self._fill("format.percent", {"value": shown}) if kind == "percent" else shown
 
     def interval(self, value: float | None, low: float | None, high: float | None, kind: NumberKind) -> str:
@@ -124,6 +127,8 @@ class Words:
             return self._fill(f"{spec[1:]}.{value}", {})
         if spec.startswith("?"):
             return self.name(spec[1:], str(value))
+        if spec == "&":
+            return self._fill("list.separator", {}).join(map(visible, str(value).split("\n")))
         if spec.startswith("*"):
             return self._fill("list.separator", {}).join(self.name(spec[1:], part) for part in str(value).split(","))
         if isinstance(value, bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult
 from interpret.results.record import Message
 from interpret.results.tree import (
+    Code,
     Column,
     Fact,
     Facts,
@@ -84,7 +85,7 @@ def probe_table(record: ProbeResult, limit: int = 60) -> Table:
     rows = []
     for model, site, layer, probe in keys[:limit]:
         place = "embed" if layer == -1 else "–" if layer is None else str(layer)
-        row: list[Inline] = [site or "–", place, say("probe.named", name=probe)]
+        row: list[Inline] = ["–" if site in (None, "", "none") else Code(site), place, say("probe.named", name=probe)]
         if several:
             row.insert(0, model)
         for metric in metrics:
@@ -100,10 +101,17 @@ def probe_table(record: ProbeResult, limit: int = 60) -> Table:
 def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
     """The best layers, the curve, the counts and the warnings."""
     children: list[Node] = []
+    found = []
     for metric, best in record.best.items():
         if best is not None:
             place = "embed" if best.layer in (None, -1) else f"{best.site}.{best.layer}"
-            children.append(Paragraph((say(f"probe.best_{metric}", place=place, value=best.value),)))
+            at = (best.site, best.layer, metric, best.value)
+            same = [r for r in record.rows if (r.site, r.layer, r.metric, r.value) == at]
+            row = next((r for r in same if r.probe == "logistic"), same[0])
+            value = Number(row.value, "percent", row.ci_low, row.ci_high)
+            found.append(Fact(say(f"probe.best_{metric}"), value, say("probe.at", place=place, probe=row.probe)))
+    if found:
+        children.append(Facts(tuple(found)))
     plot = probe_plot(record)
     if plot is None:
         children.append(probe_table(record))
@@ -126,7 +134,8 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
         Fact(say("fact.duplicate_sentences"), Number(record.n_duplicate_sentences, "count")),
     )
     children.append(Facts(counts))
-    children += [Note("warning", (note,)) for note in record.notes]
+    if record.notes:
+        children.append(Note("note", record.notes))
     children.append(Paragraph((say("probe.encoded_not_used"),), "small"))
     return tuple(children)
 

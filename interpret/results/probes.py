@@ -46,7 +46,7 @@ class BestLayer(NamedTuple):
     value: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ProbeResult(Record):
     """Probe accuracy, control accuracy and selectivity per layer. Encoded is not used: nothing here is causal.
 
@@ -69,6 +69,7 @@ class ProbeResult(Record):
     n_control_seeds: int
     seed: int
     notes: tuple[Message, ...] = ()
+    validation_rows: tuple[ProbeRow, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""
@@ -80,16 +81,27 @@ class ProbeResult(Record):
         return frame
 
     def best_by(self, metric: ProbeMetric, probe: ProbeKind = "logistic") -> BestLayer | None:
-        """The site and layer with the highest value of `metric`; None when it was not measured."""
-        rows = [r for r in self.rows if r.metric == metric and r.probe == probe and r.value is not None]
-        if not rows:
+        """The site and layer that validation puts first, with its value of `metric` on the test part.
+
+        Choosing by the test part itself would flatter the winner. Validation is that of the ridge screen, in accuracy
+        or selectivity. None when the metric was not measured; results without validation rows have no best layer.
+        """
+        screen = "selectivity" if metric == "selectivity" else "accuracy"
+        on_validation = {(r.site, r.layer): r.value for r in self.validation_rows if r.metric == screen}
+        rows = {
+            (r.site, r.layer): r.value
+            for r in self.rows
+            if r.metric == metric and r.probe == probe and r.value is not None
+        }
+        candidates = [(value, key) for key, value in on_validation.items() if key in rows and value is not None]
+        if not candidates:
             return None
-        top = max(rows, key=lambda r: r.value if r.value is not None else float("-inf"))
-        return BestLayer(top.site, top.layer, float(top.value or 0.0))
+        site, layer = max(candidates, key=lambda candidate: candidate[0])[1]
+        return BestLayer(site, layer, float(rows[site, layer] or 0.0))
 
     @property
     def best(self) -> dict[str, BestLayer | None]:
-        """Best layer by accuracy and by selectivity: they often differ, so both are named."""
+        """Best layer by accuracy and by selectivity, chosen on validation: they often differ, so both are named."""
         accuracy = self.best_by("accuracy") or self.best_by("accuracy", "ridge")
         return {"accuracy": accuracy, "selectivity": self.best_by("selectivity", "ridge")}
 

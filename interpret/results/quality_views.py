@@ -170,7 +170,7 @@ def attention_nodes(record: AttentionSummary) -> tuple[Node, ...]:
             high=max(at.values()),
         )
         children.append(Figure(plot, alt, table, say("attention.figure", n=record.n)))
-    children.append(Paragraph((say("attention.mode", mode=record.mode, n=record.n),), "small"))
+    children.append(Paragraph((say("attention.mode", mode=record.mode),), "small"))
     return tuple(children)
 
 

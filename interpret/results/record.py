@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -38,8 +38,24 @@ class Estimate:
     why: Message | None = None
 
 
+def _brief(value: object) -> str:
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:39] + "…")
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"[{' x '.join(map(str, shape))}]"
+    return f"<{len(value)}>" if isinstance(value, Sized) else type(value).__name__
+
+
 class Record:
     """Base of all results. Subclasses are frozen dataclasses of plain values, tuples, numpy arrays and records."""
+
+    def __repr__(self) -> str:
+        """One line: values that are short, and the size or type of the rest; the whole is in `to_dict()`."""
+        shown = ", ".join(f"{f.name}={_brief(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({shown})"
 
     def to_frame(self) -> pd.DataFrame:
         """The record as a table; the columns are part of the public contract (see ARCHITECTURE.md)."""

@@ -1,9 +1,10 @@
 """Records on disk: canonical JSON beside safetensors, never pickle; the same record gives the same bytes.
 
 `<kind>.json` (kind: the class name in lower case) holds everything but arrays. Arrays lie pooled by
-dtype, one flat tensor each, in `arrays.safetensors`, and the JSON refers to them as `{"$array": [dtype,
-offset, shape]}`. An audit also gets `run.json` (time and place, outside of the digest),
-`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json`.
+dtype, one flat tensor each, in `<kind>.safetensors` (of an audit: `arrays.safetensors`), and the JSON refers to them
+as `{"$array": [dtype, offset, shape]}`. An audit also gets `run.json` (time and place, outside of the digest),
+`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json` and rendered reports, which
+can be made again from the rest.
 
 What is read back is decided by the type hints of the dataclasses, so a file cannot name a class to be built.
 """
@@ -55,6 +56,11 @@ def to_plain(record: object) -> Any:
 def kind_of(cls: type) -> str:
     """Name the kind of a record class, which is the stem of its file."""
     return cls.__name__.lower()
+
+
+def _arrays_name(kind: str) -> str:
+    # Records of several kinds may lie in one folder, so each has arrays of its own.
+    return ARRAYS if kind == kind_of(Audit) else f"{kind}.safetensors"
 
 
 # --- writing ---
@@ -153,7 +159,7 @@ def save_record(record: object, folder: str | Path) -> Path:
     """Write `record` into `folder` (made if absent), each file whole or not at all; returns the folder.
 
     Raises:
-        UsageError: the folder cannot be one, or it holds the arrays of another kind of record.
+        UsageError: the folder cannot be one.
         StoreError: the record holds something that has no stored form.
 
     """
@@ -165,8 +171,6 @@ def save_record(record: object, folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as err:
         raise UsageError(f"cannot save into {folder}: it, or a part of it, is a file; name a folder") from err
-    if (folder / ARRAYS).exists() and not (folder / f"{kind}.json").exists():
-        raise UsageError(f"{folder} already holds another record; save the {kind} in a folder of its own")
 
     pool = _Pool()
     plain = _encode(record, type(record).__name__, pool)
@@ -181,7 +185,7 @@ def save_record(record: object, folder: str | Path) -> Path:
     }
     files: dict[str, bytes] = {f"{kind}.json": _dump(envelope)}
     if arrays is not None:
-        files[ARRAYS] = arrays
+        files[_arrays_name(kind)] = arrays
     if isinstance(record, Audit):
         files[CONFIG] = _yaml(plain["config"])
         sums = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(files.items()))
@@ -189,7 +193,7 @@ def save_record(record: object, folder: str | Path) -> Path:
         files[RUN] = _dump(run)
     _replace_all(folder, files)
     if arrays is None:
-        (folder / ARRAYS).unlink(missing_ok=True)
+        (folder / _arrays_name(kind)).unlink(missing_ok=True)
     return folder
 
 
@@ -245,12 +249,18 @@ def load_record(cls: type[T], folder: str | Path) -> T:
         )
     if envelope["kind"] != kind:
         raise StoreError(f"{path} holds a record of kind {envelope['kind']!r}, not {kind!r}")
-    if cls is Audit and sums is not None and f"{kind}.json" not in sums:
-        raise StoreError(f"{folder / SUMS} does not list {kind}.json: it belongs to another record")
+    if cls is Audit:
+        needed = {f"{kind}.json", CONFIG} | ({ARRAYS} if envelope.get("arrays_sha256") else set())
+        if sums is None or sums != needed:
+            found = "is missing" if sums is None else f"lists {', '.join(sorted(sums)) or 'nothing'}"
+            raise StoreError(
+                f"{folder / SUMS} {found}, but a saved audit lists {', '.join(sorted(needed))}: without it nobody can "
+                "tell whether the audit was changed; restore the file or run the audit again"
+            )
     plain = envelope["record"]
     if cls is Audit and isinstance(plain, dict):
         plain = {**plain, "run": _read_run(folder)}
-    reader = _Reader(path, _read_arrays(folder, envelope.get("arrays_sha256")))
+    reader = _Reader(path, _read_arrays(folder / _arrays_name(kind), envelope.get("arrays_sha256")))
     record: T = reader.decode(plain, cls, cls.__name__)
     return record
 
@@ -295,12 +305,11 @@ def _read_run(folder: Path) -> Any:
     return _read_json(path, path.read_bytes()) if path.is_file() else to_plain(RunInfo())
 
 
-def _read_arrays(folder: Path, expected: object) -> dict[str, npt.NDArray[Any]]:
+def _read_arrays(path: Path, expected: object) -> dict[str, npt.NDArray[Any]]:
     if expected is None:
         return {}
-    path = folder / ARRAYS
     if not path.is_file():
-        raise StoreError(f"{folder} is damaged: {ARRAYS} is missing")
+        raise StoreError(f"{path.parent} is damaged: {path.name} is missing")
     data = path.read_bytes()
     if _sha256(data) != expected:
         raise StoreError(f"{path} is damaged or belongs to another record: its SHA-256 is not the recorded one")
@@ -438,10 +447,10 @@ class _Reader:
                 raise self.fail(where, "is not a reference to an array")
         pool = self.arrays.get(dtype)
         if pool is None:
-            raise self.fail(where, f"refers to {dtype} arrays, of which {ARRAYS} has none")
+            raise self.fail(where, f"refers to {dtype} arrays, of which its file of arrays has none")
         if not all(isinstance(n, int) and n >= 0 for n in shape):
             raise self.fail(where, f"has the impossible shape {shape}")
         size = math.prod(shape)
         if offset < 0 or offset + size > pool.size:
-            raise self.fail(where, f"lies outside of the {pool.size} {dtype} values in {ARRAYS}")
+            raise self.fail(where, f"lies outside of the {pool.size} {dtype} values in its file of arrays")
         return pool[offset : offset + size].reshape(shape).copy()

@@ -17,6 +17,7 @@ _LIGHT = {
     "ink": "#1c2128",
     "soft": "#57606a",
     "line": "#d8dee4",
+    "edge": "rgb(28 33 40/.16)",
     "tint": "#f5f7f9",
     "link": "#1a5fb4",
     "good": "#1a7037",
@@ -30,6 +31,7 @@ _DARK = {
     "ink": "#e3e7eb",
     "soft": "#a2acb8",
     "line": "#333b45",
+    "edge": "rgb(0 0 0/.7)",
     "tint": "#1c2229",
     "link": "#84b9f2",
     "good": "#63c587",
@@ -64,16 +66,24 @@ text-wrap:balance}
 background:none;
 color:inherit;padding:0;overflow-wrap:anywhere}
 .ilm bdi{unicode-bidi:isolate}
-.ilm .scroll{overflow-x:auto;max-width:100%;margin:0 0 .9em}
+.ilm .scroll{overflow-x:auto;max-width:100%;margin:0 0 1.1em}.ilm .scroll[tabindex]{background:
+linear-gradient(90deg,var(--paper) 40%,transparent) 0 0/2.4rem 100% no-repeat local,
+linear-gradient(270deg,var(--paper) 40%,transparent) 100% 0/2.4rem 100% no-repeat local,
+linear-gradient(90deg,var(--edge),transparent) 0 0/.8rem 100% no-repeat scroll,
+linear-gradient(270deg,var(--edge),transparent) 100% 0/.8rem 100% no-repeat scroll}
 .ilm table{border-collapse:collapse;font-size:.93rem;font-variant-numeric:tabular-nums lining-nums;
 line-height:1.4;
 margin:0;border:0}
 .ilm caption{text-align:start;color:var(--soft);font-size:.87rem;padding:0 0 .5em;caption-side:top}
-.ilm th,.ilm td{padding:.38em .9em .38em 0;text-align:start;vertical-align:baseline;border:0;
+.ilm caption span{position:sticky;left:0;display:inline-block;max-width:min(70ch,calc(100vw - 2.2rem))}
+.ilm .sr{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.ilm th,.ilm td{padding:.38em 1.35em .38em 0;text-align:start;vertical-align:baseline;border:0;
 border-bottom:1px solid var(--line);background:none;color:inherit;max-width:34em;white-space:normal}
-.ilm th{font-weight:400}.ilm th[scope=row]{min-width:7.5em}.ilm table.wide{min-width:min(100%,36rem)}
-.ilm td:last-child,.ilm th:last-child{padding-inline-end:.2em}
-.ilm thead th{color:var(--soft);font-size:.87rem;vertical-align:bottom}
+.ilm table{min-width:min(100%,21rem)}.ilm th{font-weight:400}.ilm th[scope=row]{min-width:6.5em}
+.ilm td:last-child,.ilm th:last-child{padding-inline-end:.2em}.ilm td.v{padding-inline-end:.45em}
+.ilm td.ci{text-align:start}
+.ilm td:last-child:not(.n):not(:first-child){min-width:9em}
+.ilm thead th{word-break:keep-all;color:var(--soft);font-size:.87rem;vertical-align:bottom}
 .ilm tbody tr:last-child>*{border-bottom:0}
 .ilm .n{text-align:end;white-space:nowrap}.ilm thead .n{white-space:normal}
 .ilm .ci{color:var(--soft);font-size:.93em}
@@ -95,24 +105,28 @@ border-bottom:1px solid var(--line)}
 .ilm dt{color:var(--soft);font-weight:400;margin:0}.ilm dd{margin:0;min-width:0;
 font-variant-numeric:tabular-nums}
 .ilm .facts .hint{margin-inline-start:.8em}
+.ilm .facts.prose dd{max-width:62ch}
+.ilm .facts.form>div{border:0;padding-top:1.1em}.ilm .facts.form dd{border-bottom:1px solid var(--soft);max-width:22em}
 .ilm .tiles{list-style:none;display:grid;grid-template-columns:repeat(auto-fit,minmax(13.5em,1fr));
 gap:1px;padding:0;
 margin:0 0 1.4em;background:var(--line);border:1px solid var(--line);border-radius:8px;overflow:hidden}
-.ilm .tiles>li{background:var(--paper);padding:.9em 1.1em;margin:0}
-.ilm .tiles p{margin:0}.ilm .tile-label{color:var(--soft);font-size:.87rem;line-height:1.35;
-min-height:2.7em;display:flex;align-items:end}
-.ilm .tile-value{font-size:1.45rem;font-weight:650;line-height:1.25;letter-spacing:-.01em;
-font-variant-numeric:tabular-nums;margin:.15em 0 .2em!important}
-.ilm .tile-value .ci{display:block;font-size:.87rem;font-weight:400;letter-spacing:0;line-height:1.5}
+.ilm .tiles>li{background:var(--paper);padding:1em 1.1em;margin:0;display:grid;grid-row:span 3;
+grid-template-rows:subgrid;gap:.35em}
+.ilm .tiles p{margin:0}.ilm .tile-label{color:var(--soft);font-size:.87rem;line-height:1.35}
+.ilm .tile-value{font-size:1.3rem;font-weight:650;line-height:1.22;letter-spacing:-.01em;
+font-variant-numeric:tabular-nums;text-wrap:balance}
+.ilm .tile-value .ci{display:block;font-size:.87rem;font-weight:400;letter-spacing:0;line-height:1.5;
+color:var(--ink);margin-top:.1em}
 .ilm .tiles .badge{white-space:normal;border-radius:.8em}
-.ilm .tile-badge+.hint,.ilm .tile-value+.hint{margin-top:.35em}
+.ilm .tile-badge+.hint{margin-top:.35em}.ilm .tile-rest{font-size:.87rem;line-height:1.5}
 .ilm .tokens{font-size:1rem;line-height:1.95;max-width:74ch;white-space:pre-wrap;unicode-bidi:plaintext}
 .ilm .tokens span{border-radius:3px;padding:.1em .08em;text-decoration-thickness:2px;
 text-underline-offset:.22em}
 .ilm .tokens .sp{color:var(--soft);font-size:.8em}
-.ilm figure{margin:0 0 1.3em}.ilm figure svg{display:block;width:100%;max-width:760px;min-width:500px;
+.ilm figure{margin:0 0 1.3em}.ilm figure svg{display:block;width:100%;max-width:696px;min-width:510px;
 height:auto}
-.ilm figcaption{color:var(--soft);font-size:.87rem;max-width:70ch;margin:.2em 0 .5em}
+.ilm figure>.scroll{margin-bottom:.3em}
+.ilm figcaption{color:var(--soft);font-size:.87rem;max-width:70ch;margin:0 0 .6em}
 .ilm summary{cursor:pointer;color:var(--link);font-size:.93rem}
 .ilm details{margin:0 0 1em}.ilm details>summary+*{margin-top:.7em}
 .ilm .scroll:focus-visible{outline-offset:-2px}

@@ -28,15 +28,22 @@ if TYPE_CHECKING:
 
     from interpret.results.probes import ProbeResult
 
-WIDTH = 640.0
+WIDTH = 580.0
 _POINT = 72.0
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 #: Stands for the colour of the surrounding text; matplotlib has no word for it.
 _INK = "#010203"
 #: Okabe and Ito's palette where it holds a contrast of 3 on white and on near-black alike.
-PALETTE = ("#2f7fc1", "#d55e00", "#00936b", "#b0609a", "#7d8590")
-_GREY = PALETTE[4]
+PALETTE = ("#2f7fc1", "#d55e00", "#00936b", "#b0609a")
+_GREY = "#7d8590"
+#: Lines that only compare: one value across all layers.
+_REFERENCES: tuple[dict[str, Any], ...] = (
+    {"color": _GREY, "linestyle": (0, (1, 1.2))},
+    {"color": "#9a7b00", "linestyle": (0, (4, 2))},
+    {"color": "#7a70c8", "linestyle": (0, (6, 2, 1, 2))},
+    {"color": _GREY, "linestyle": "-"},
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1)))
 _RC: dict[Any, Any] = {
@@ -211,8 +218,8 @@ def _column(plot: IntervalPlot, name: str) -> np.ndarray[Any, np.dtype[np.float6
 
 
 def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure:
-    names = [_cut(_named(row.label, say), 270.0) for row in plot.rows]
-    left = min(290.0, max(60.0, max((_width(n) for n in names), default=0.0) + 16.0))
+    names = [_cut(_named(row.label, say), 250.0) for row in plot.rows]
+    left = min(266.0, max(60.0, max((_width(n) for n in names), default=0.0) + 16.0))
     two = plot.reference_name is not None
     dashed = {"color": _GREY, "linewidth": 1.4, "linestyle": (0, (4, 2))}
     entries = []
@@ -262,15 +269,24 @@ def _pad(axes: Any, kind: NumberKind) -> None:
     axes.set_xlim(low, high if high > low else low + 1.0)
 
 
+def _looks(plot: LayerPlot) -> list[dict[str, Any]]:
+    """Colour, mark and dash of each line: no two alike, and those that only compare are thinner and unmarked."""
+    looks: list[dict[str, Any]] = []
+    n_curves = n_flat = 0
+    for series in plot.series:
+        if not series.low and len(set(series.values)) == 1:
+            looks.append({**_REFERENCES[n_flat % len(_REFERENCES)], "linewidth": 1.4})
+            n_flat += 1
+            continue
+        places = (PALETTE, _MARKERS, _DASHES)
+        color, marker, dash = (choices[n_curves % len(choices)] for choices in places)
+        looks.append({"color": color, "marker": marker, "linestyle": dash})
+        n_curves += 1
+    return looks
+
+
 def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
-    looks = [
-        {
-            "color": PALETTE[i % len(PALETTE)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": _DASHES[i % len(_DASHES)],
-        }
-        for i in range(len(plot.series))
-    ]
+    looks = _looks(plot)
     legend = _legend_rows([_Entry(_named(s.name, say), look) for s, look in zip(plot.series, looks, strict=True)])
     top = 14.0 + 18.0 * len(legend)
     figure, axes = _axes(250.0 + top, 58.0, top, 40.0)
@@ -279,7 +295,7 @@ def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
         axes.plot(x, _finite(series.values), **look)
         if series.low and series.high:
             low, high = _finite(series.low), _finite(series.high)
-            axes.fill_between(x, low, high, color=look["color"], alpha=0.14, linewidth=0)
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
     _legend(figure, legend, 58.0, label)
     step = max(1, -(-len(x) // 16))
     axes.set_xticks(x[::step], [label(name) for name in plot.layers[::step]])
@@ -293,7 +309,7 @@ def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
 def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     values = np.array([[np.nan if v is None else v for v in row] for row in plot.values], dtype=np.float64)
     n_rows, n_columns = values.shape
-    cell = min(34.0, 460.0 / max(n_columns, 1), 560.0 / max(n_rows, 1))
+    cell = min(34.0, 420.0 / max(n_columns, 1), 560.0 / max(n_rows, 1))
     right = WIDTH - 58.0 - cell * n_columns
     figure, axes = _axes(cell * n_rows + 50.0, 58.0, 8.0, 42.0, right)
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", linewidth=0.6, edgecolor="face")

@@ -7,7 +7,7 @@ lowered to HTML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -32,6 +32,11 @@ VerdictName = Literal[
 def say(code: str, /, **params: Scalar) -> Message:
     """A message; parameters are named as in the catalogues."""
     return Message(code=code, params=params)
+
+
+def names(values: Iterable[str]) -> str:
+    """Several names as one parameter, for catalogue entries that write it with `&`."""
+    return "\n".join(" ".join(value.split()) for value in values)
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values in two columns."""
+    """Names and values in two columns; a `form` is to be filled in by hand, `prose` holds sentences."""
 
     facts: tuple[Fact, ...]
+    kind: Literal["plain", "form", "prose"] = "plain"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,28 @@
 (function () {
   "use strict";
+  var details = Array.prototype.slice.call(document.querySelectorAll("details"));
+  var boxes = Array.prototype.slice.call(document.querySelectorAll(".scroll"));
+  var opened = [];
+
+  // Only a box that really scrolls is a stop for the keyboard.
+  function stops() {
+    boxes.forEach(function (box) {
+      if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
+      else box.removeAttribute("tabindex");
+    });
+  }
+
+  stops();
+  window.addEventListener("resize", stops);
+  document.addEventListener("toggle", stops, true);
+  window.addEventListener("beforeprint", function () {
+    opened = details.filter(function (one) { return !one.open; });
+    opened.forEach(function (one) { one.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    opened.forEach(function (one) { one.open = false; });
+  });
+
   var list = document.querySelector('[data-list="cases"]');
   var tools = document.getElementById("case-tools");
   if (!list || !tools) return;

@@ -1,4 +1,4 @@
-"""Intervals against published figures, metrics against scikit-learn."""
+"""Metrics against scikit-learn; degenerate and null data raise no alarm."""
 
 from __future__ import annotations
 
@@ -6,25 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from interpret.auditing.performance import (
-    expected_calibration_error,
-    newcombe,
-    performance,
-    slice_rows,
-    wilson,
-)
-
-
-def test_wilson_is_newcombes_published_example() -> None:
-    # Newcombe 1998 (Statistics in Medicine 17:857), table I, method 3: 81 of 263.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20)[0] == 0.0
-    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
-
-
-def test_newcombe_is_the_published_example() -> None:
-    # Newcombe 1998 (Statistics in Medicine 17:873), table II, method 10: 56/70 - 48/80.
-    assert newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+from interpret.analyzers.intervals import wilson
+from interpret.auditing.performance import expected_calibration_error, performance, slice_rows
 
 
 def test_metrics_equal_scikit_learn() -> None:
@@ -45,18 +28,51 @@ def test_metrics_equal_scikit_learn() -> None:
         assert metric.ci_low < metric.value < metric.ci_high
 
 
-def test_bootstrap_interval_is_about_the_binomial_one() -> None:
-    n = 872
-    gold = np.zeros(n, dtype=np.int64)
-    says_right = np.arange(n) < 759
-    probabilities = np.where(says_right[:, None], [0.9, 0.1], [0.1, 0.9])
-    accuracy = performance(probabilities, gold, ["n", "p"], None, seed=1, n_bootstrap=4000).metrics[0]
-    assert (accuracy.ci_low, accuracy.ci_high) == pytest.approx(wilson(759, n), abs=0.004)
+@pytest.mark.parametrize(("right", "n"), [(5, 5), (0, 3), (1, 1)])
+def test_all_right_of_a_few_is_not_certain(right: int, n: int) -> None:
+    probabilities = np.where((np.arange(n) < right)[:, None], [0.9, 0.1], [0.1, 0.9])
+    result = performance(probabilities, np.zeros(n, dtype=np.int64), ["n", "p"], None, seed=0, n_bootstrap=200)
+    accuracy, balanced, _ = result.metrics
+    assert accuracy.ci_low is not None
+    assert accuracy.ci_high is not None
+    assert accuracy.ci_high - accuracy.ci_low > 0.3
+    assert balanced.ci_low is None
+    assert result.calibration_error.value is None
+
+
+def test_balanced_accuracy_interval_is_about_the_binomial_one() -> None:
+    rng = np.random.default_rng(3)
+    gold = np.repeat([0, 1], 400)
+    right = rng.random(800) < 0.87
+    says = np.where(right, gold, 1 - gold)
+    probabilities = np.where(says[:, None] == np.arange(2), 0.9, 0.1)
+    _, balanced, _ = performance(probabilities, gold, ["n", "p"], None, seed=1, n_bootstrap=4000).metrics
+    assert (balanced.ci_low, balanced.ci_high) == pytest.approx(wilson(int(right.sum()), 800), abs=0.006)
 
 
 def test_calibration_error_of_a_known_case() -> None:
     # All at 0.8 confidence, 60% right: off by exactly 0.2.
     assert expected_calibration_error(np.full(100, 0.8), np.arange(100) % 5 < 3) == pytest.approx(0.2)
+
+
+def test_calibration_error_does_not_hang_on_the_order_of_rows() -> None:
+    # 80 of 100 right at a confidence of 0.8 everywhere is calibrated, also if the right ones come first.
+    correct = (np.arange(100) < 80).astype(float)
+    assert expected_calibration_error(np.full(100, 0.8), correct) == pytest.approx(0.0)
+
+
+def test_a_calibrated_model_is_rarely_called_miscalibrated() -> None:
+    rng = np.random.default_rng(11)
+    alarms = 0
+    for seed in range(60):
+        confidence = rng.uniform(0.5, 1.0, size=200)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        gold = (rng.random(200) > confidence).astype(np.int64)
+        error = performance(probabilities, gold, ["a", "b"], None, seed=seed, n_bootstrap=200).calibration_error
+        assert error.ci_low is not None
+        # Chance alone makes the estimate about 0.06 here; an interval that starts above 0.05 would be an alarm.
+        alarms += error.ci_low > 0.05
+    assert alarms <= 4
 
 
 def test_a_planted_slice_failure_is_found_and_a_tiny_slice_is_not_judged() -> None:

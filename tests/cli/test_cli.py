@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import interpret
 import interpret_lm_cli
 from interpret.cli.app import app
+from interpret.cli.auditing import summary
 from interpret.cli.shell import command_line
 from interpret.errors import InconclusiveError, LoadError, UsageError
 from interpret.results import audits
@@ -191,19 +192,44 @@ def test_our_own_package_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
         ["capture", "m", "d.csv"],
         ["probe", "m"],
         ["report", "render"],
+        ["attribute", "m", "--text", "a", "--seed", "-1"],
+        ["info", "m", "--jsn"],
     ],
 )
 def test_wrong_usage_is_2(args: list[str]) -> None:
     result = call(*args)
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert "Error" in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.endswith('-h"\n')
+    assert "Value error" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_a_command_there_is_help() -> None:
+    result = call("report")
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr + result.stdout
+    assert "error:" not in result.stderr
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["attribute", "m"], "either --text or DATA"),
+        (["attribute", "m"], "nothing to explain: give either --text or DATA"),
+        (["attribute", "m", "--text", " "], "--text is empty"),
+        (["attribute", "m", "blank.csv"], "blank.csv has no text in column 'text'"),
+        (["attribute", "./no-model", "--text", "a"], "there is no model folder './no-model'"),
+        (["info", "m", "--adapter", "./no-lora"], "there is no adapter folder './no-lora'"),
+        (["audit", "m", "nowhere.csv"], "there is no file nowhere.csv"),
+        (["audit", "m", "d.csv", "--base", "./no-base"], "there is no base model folder './no-base'"),
+        (["audit", "m", "d.csv", "--label-column", "stars"], "d.csv has no column 'stars'"),
+        (["audit", "m", "d.csv", "--no-header", "--columns", ","], "leave a column without a name"),
+        (["probe", "m", "nowhere.conllu", "--label", "upos"], "there is no file nowhere.conllu"),
+        (["probe", "m", "d.csv", "--test", "nowhere.csv"], "there is no file nowhere.csv"),
+        (["probe", "m", "d.csv", "--label", "stars"], "d.csv has no column 'stars'"),
+        (["attribute", "m", "--text", "a", "--out", "d.csv/a.csv"], "cannot be written"),
+        (["attribute", "m", "--text", "a", "--out", "folder.csv"], "must be a file, but it is a folder"),
         (["attribute", "m", "d.csv", "--text", "a"], "either --text or DATA"),
         (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
         (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
@@ -217,6 +243,9 @@ def test_wrong_requests_are_one_sentence(
     args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("d.csv").write_text("text,label\ngood,pos\n")
+    Path("blank.csv").write_text('text,label\n" ",pos\n')
+    Path("folder.csv").mkdir()
     result = call(*args)
     assert result.exit_code == 2
     assert said in result.stderr
@@ -296,6 +325,20 @@ def test_a_wrong_out_costs_no_work(model: Model, reviews: Path) -> None:
     assert model.asked == {}
 
 
+@pytest.mark.parametrize("name", ["out", "out/a.csv"])
+def test_an_out_that_cannot_be_written_costs_no_work(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    result = call("attribute", "m", "--text", "a", "--out", tmp_path / name)
+    assert result.exit_code == 2
+    assert "(Permission denied); name another place" in result.stderr
+    assert model.asked == {}
+
+
 def test_attribute_texts(model: Model) -> None:
     result = call("attribute", "m", "--text", "a", "--text", "b", "--unit", "token", "--no-quality", "--seed", 3)
     assert result.exit_code == 0, result.stderr
@@ -358,16 +401,22 @@ def test_probe(monkeypatch: pytest.MonkeyPatch, model: Model, tmp_path: Path, ve
         return attribution()
 
     monkeypatch.setitem(interpret.__dict__, "probe", probe)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.conllu", "b.conllu"):
+        Path(name).touch()
+    Path("a.csv").write_text("text,label\ngood,pos\n")
     result = call(*verb, "m", "a.conllu", "--label", "upos", "--test", "b.conllu", "--out", tmp_path / "p")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(tmp_path / "p")
     assert asked["lm"] is model
     assert (asked["data"], asked["test"], asked["label"]) == (Path("a.conllu"), Path("b.conllu"), "upos")
     assert "sites" not in asked
-    plain = json.loads(call(*verb, "m", "a.csv", "--sites", "embed,z.0", "--columns", "a,b", "--json").stdout)
+    plain = json.loads(
+        call(*verb, "m", "a.csv", "--sites", "embed,z.0", "--no-header", "--columns", "text, label", "--json").stdout
+    )
     assert plain["path"] is None
     assert asked["sites"] == ["embed", "z.0"]
-    assert asked["columns"] == ["a", "b"]
+    assert asked["columns"] == ["text", "label"]
 
 
 # --- audit, demo, report ---
@@ -411,7 +460,8 @@ def test_audit_writes_everything_whatever_the_verdict(
 def test_audit_options_reach_the_facade(audited: dict[str, Any], reviews: Path, tmp_path: Path) -> None:
     config = tmp_path / "audit.yaml"
     config.write_text("explained: 5\ncriteria_on: 2024-05-01\nintended_use.who: us\n")
-    switches = "--limit 2 --seed 1 --label-map a=0 --columns a,b --no-header --slice-column s --skip-bad-rows"
+    (tmp_path / "base").mkdir()
+    switches = "--limit 2 --seed 1 --label-map a=0 --columns text,b --no-header --slice-column s --skip-bad-rows"
     named = [
         "--base",
         tmp_path / "base",
@@ -427,13 +477,14 @@ def test_audit_options_reach_the_facade(audited: dict[str, Any], reviews: Path, 
     assert audited["config"] == {"explained": 5, "criteria_on": "2024-05-01", "intended_use": {"who": "us"}}
     assert audited["base"] == str(tmp_path / "base")
     assert audited["header"] is False
-    assert audited["columns"] == ["a", "b"]
+    assert audited["columns"] == ["text", "b"]
+    assert audited["progress"] is True
     assert (audited["seed"], audited["limit"], audited["slices"]) == (1, 2, "s")
     assert audited["title"] == "My audit"
     assert audited["skip_bad_rows"] is True
     assert audited["command"] == (
         "interpret audit some/model reviews.csv --base base --config audit.yaml --title 'My audit' "
-        "--slice-column s --seed 1 --limit 2 --label-map a=0 --no-header --columns a,b --skip-bad-rows"
+        "--slice-column s --seed 1 --limit 2 --label-map a=0 --no-header --columns text,b --skip-bad-rows"
     )
     assert str(tmp_path) not in audited["command"]
 
@@ -467,6 +518,15 @@ def test_a_model_without_labels_is_summarised(audited: dict[str, Any], reviews: 
     missing = Estimate(name="accuracy", value=None)
     audited["result"] = audit(performance=audits.Performance(**{**vars(performance), "metrics": (missing,)}))
     assert "accuracy      not measured" in call("audit", "m", reviews, "--out", tmp_path / "out").stdout
+
+
+def test_a_base_that_is_not_compared_is_said() -> None:
+    why = Message(code="section.base_without_head", params={"base": "b"})
+    part = audits.Coverage(section="comparison", status="not_run", why=why)
+    others = [c for c in audit().coverage if c.section != "comparison"]
+    made = audit()
+    object.__setattr__(made, "coverage", (*others, part))
+    assert any("not compared: the base model b has no trained" in line for line in summary(made))
 
 
 def test_demo(audited: dict[str, Any], model: Model, tmp_path: Path) -> None:

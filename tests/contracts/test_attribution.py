@@ -95,3 +95,16 @@ def test_the_model_is_untouched_after_an_exception(method: str, monkeypatch: pyt
         attribute(handle, encoded, method=method, **QUICK.get(method, {}))
     monkeypatch.undo()
     assert _state(handle) == before
+
+
+def test_rollout_reads_where_a_decoder_classifier_does() -> None:
+    model, tokenizer = tiny.tiny("gpt2")
+    tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    handle = attach_handle(model, tokenizer)
+    # The text ends with the token that stands for padding: the logits are those of the token before it.
+    plain, ended = encode(handle, ["the film was good", f"the film was good{tokenizer.eos_token}"])
+    assert ended.ids == (*plain.ids, tokenizer.eos_token_id)
+    assert np.allclose(*(logits(handle, [Row(e.ids)]) for e in (plain, ended)), atol=1e-5)
+    whole = attribute(handle, [plain, ended], method="attention_rollout")
+    assert np.allclose(whole[1].scores, [*whole[0].scores, 0.0], atol=1e-6)

@@ -110,3 +110,10 @@ def test_the_first_line_of_an_unknown_label_is_named() -> None:
 def test_many_classes_are_shortened() -> None:
     with pytest.raises(LabelError, match=r"\(150 in all\)"):
         map_labels(["x"], {i: f"c{i}" for i in range(150)})
+
+
+def test_more_labels_than_classes_may_share_them() -> None:
+    with pytest.raises(
+        LabelError, match=r"--label-map \(several labels may share a class\), as in 1=<class>,2=<class>"
+    ):
+        map_labels(["1", "2", "3", "4", "5"], {0: "negative", 1: "positive"})

@@ -99,8 +99,9 @@ def test_headerless_files_take_names(tmp_path: Path) -> None:
         read_table(path, header=False, columns="a,b,c")
     with pytest.raises(UsageError, match="--no-header"):
         read_table(path, columns="label,text")
-    with pytest.raises(UsageError, match="without a name"):
+    with pytest.raises(UsageError, match="'label,' of --columns leave a column without a name"):
         read_table(path, header=False, columns="label,")
+    assert read_table(path, header=False, columns=["label", " text"]).columns == ("label", "text")
 
 
 def test_wrong_number_of_fields_names_the_line_or_is_listed(tmp_path: Path) -> None:
@@ -135,7 +136,9 @@ def test_very_long_fields_are_read_and_the_csv_limit_is_put_back(tmp_path: Path)
     ("content", "said"),
     [
         ("text,label\nok,1\ncaf\xe9,0\n".encode("latin-1"), "line 3: not UTF-8"),
-        ("text\n".encode("utf-16"), "line 1: not UTF-8"),
+        ("text\n".encode("utf-16"), "line 1: UTF-16, not UTF-8; save the file as UTF-8"),
+        ("text\nok\n".encode("utf-16-le"), "line 1: holds zero bytes"),
+        (b"text,label\nok,1\n\x00\xff,0\n", "line 3: holds zero bytes, so it is no text file"),
         (b"text,text\na,b\n", "two columns are called 'text'"),
     ],
 )

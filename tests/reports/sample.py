@@ -68,6 +68,8 @@ def identity(name: str = "reviews-tuned", base: str | None = "minilm-base") -> I
         capture_logit_difference=0.0,
         config_sha256="0b6e52fd13c78a94" * 4,
         tokenizer_sha256="51d0c7e2f93ab846" * 4,
+        config_sha256_after="0b6e52fd13c78a94" * 4,
+        tokenizer_sha256_after="51d0c7e2f93ab846" * 4,
         remote_code=False,
         quantisation=None,
         base_name=base,
@@ -227,6 +229,11 @@ def probes() -> ProbeResult:
         n_control_seeds=5,
         seed=0,
         notes=(Message(code="probe_mean_pooling"), Message(code="probe_control_is_capacity")),
+        validation_rows=tuple(
+            replace(row, ci_low=None, ci_high=None, n=60)
+            for row in rows
+            if row.probe == "ridge" and row.metric in ("accuracy", "selectivity")
+        ),
     )
 
 

@@ -146,6 +146,8 @@ def audit(**changes: Any) -> Audit:
         capture_logit_difference=0.0,
         config_sha256="1" * 64,
         tokenizer_sha256="2" * 64,
+        config_sha256_after="1" * 64,
+        tokenizer_sha256_after="2" * 64,
         remote_code=False,
         quantisation=None,
         base_name=None,
@@ -218,7 +220,7 @@ def test_arrays_lie_in_safetensors_and_json_holds_references(tmp_path: Path) -> 
     assert "好".encode() in text
     assert text.endswith(b"}\n")
     assert b"\r" not in text
-    header = (tmp_path / "arrays.safetensors").read_bytes()
+    header = (tmp_path / "sample.safetensors").read_bytes()
     assert b"__metadata__" not in header
 
 
@@ -271,11 +273,12 @@ def test_a_record_without_arrays_leaves_no_arrays_behind(tmp_path: Path) -> None
     assert load_record(Sample, tmp_path) == Sample(1)
 
 
-def test_another_kind_does_not_overwrite_arrays(tmp_path: Path) -> None:
+def test_records_of_two_kinds_live_in_one_folder(tmp_path: Path) -> None:
     sample().save(tmp_path)
-    with pytest.raises(UsageError, match="folder of its own"):
-        attribution().save(tmp_path)
+    attribution().save(tmp_path)
+    sample().save(tmp_path)
     assert equal(Sample.load(tmp_path), sample())
+    assert equal(Attribution.load(tmp_path), attribution())
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
@@ -342,7 +345,7 @@ def test_inconsistent_values_are_a_store_error(tmp_path: Path) -> None:
 
 def test_damaged_bytes_are_named(tmp_path: Path) -> None:
     sample().save(tmp_path)
-    arrays = tmp_path / "arrays.safetensors"
+    arrays = tmp_path / "sample.safetensors"
     good = arrays.read_bytes()
     arrays.write_bytes(good[:-1] + b"\x07")
     with pytest.raises(StoreError, match="SHA-256"):
@@ -384,13 +387,25 @@ def test_a_changed_audit_is_found_and_a_missing_run_is_not_missed(tmp_path: Path
         Audit.load(tmp_path)
 
 
+def test_verification_cannot_be_switched_off_by_removing_checksums(tmp_path: Path) -> None:
+    audit().save(tmp_path)
+    whole = (tmp_path / "SHA256SUMS").read_text()
+    shorter = "".join(line for line in whole.splitlines(keepends=True) if "resolved" not in line)
+    (tmp_path / "SHA256SUMS").write_text(shorter)
+    with pytest.raises(StoreError, match="but a saved audit lists"):
+        Audit.load(tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(StoreError, match="is missing"):
+        Audit.load(tmp_path)
+
+
 def test_a_failed_save_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample().save(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     real = Path.write_bytes
 
     def full_disk(self: Path, data: bytes) -> int:
-        if "arrays" in self.name:
+        if ".safetensors" in self.name:
             raise OSError("no space left")
         return real(self, data)
 

@@ -200,7 +200,9 @@ def test_every_code_that_the_package_writes_has_words() -> None:
         written |= set(re.findall(r'code="([a-z_.]+)"', content))
         written |= set(re.findall(r'"((?:section|check|estimate|compare)\.[a-z_]+)"', content))
     assert len(written) > 20
-    assert sorted(code for code in written if code not in words("en")) == []
+    # What an error carries as its code is a reason inside another sentence.
+    known = words("en")
+    assert sorted(code for code in written if code not in known and f"estimate_why.{code}" not in known) == []
 
 
 @pytest.mark.parametrize(

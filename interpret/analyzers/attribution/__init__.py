@@ -114,6 +114,11 @@ def attribute(
     if name not in METHODS:
         raise UsageError(f"no attribution method {method!r}; there are auto, {known}")
     chosen = METHODS[name]
+    if handle.task == "none" and "none" not in chosen.tasks:
+        raise UsageError(
+            f"{handle.name} has no head ({handle.architecture}), so there is no output for {name} to explain; "
+            "give a model with a classification or language-model head"
+        )
     if handle.task not in chosen.tasks:
         raise UsageError(f"{name} explains {', '.join(chosen.tasks)}, and {handle.name} is loaded for {handle.task!r}")
     _check_options(name, chosen, options)

@@ -64,12 +64,20 @@ def attention_rollout(job: Job) -> Scores:
                 sites["attn_pattern", layer][line, :, :n_tokens, :n_tokens].double().numpy()
                 for layer in range(n_layers)
             ]
-            position = job.targets[i].position if job.targets else None
-            if position is None:
-                position = n_tokens - 1 if job.handle.is_decoder else 0
-            scores[i] = rollout(layers)[position]
+            scores[i] = rollout(layers)[_read_at(job, i)]
     nothing: list[float | None] = [None] * len(job.encoded)
     return Scores(scores, nothing, nothing, nothing, {"signed": False})
+
+
+def _read_at(job: Job, i: int) -> int:
+    """The position that the prediction of a text is read at."""
+    position = job.targets[i].position if job.targets else None
+    if position is not None or not job.handle.is_decoder:
+        return position or 0
+    ids = job.encoded[i].ids
+    # Decoder classifiers look for the last token that is not the padding one, which a text may well end with.
+    pad = job.handle.config.pad_token_id if job.handle.task == "text-classification" else None
+    return max((p for p, token in enumerate(ids) if token != pad), default=0)
 
 
 def attribute_capture(capture: Capture, method: str = "attention_rollout") -> Attribution:
@@ -96,7 +104,8 @@ def attribute_capture(capture: Capture, method: str = "attention_rollout") -> At
     examples = []
     for i in range(len(capture)):
         real = np.flatnonzero(mask[i])
-        patterns = [capture["attn_pattern", layer][i].double().numpy()[:, real[:, None], real] for layer in layers]
+        whole = [capture["attn_pattern", layer][i].detach().double().cpu().numpy() for layer in layers]
+        patterns = [pattern[:, real[:, None], real] for pattern in whole]
         causal = len(real) > 1 and all(not np.triu(pattern, k=1).any() for pattern in patterns)
         scores = rollout(patterns)[-1 if causal else 0]
         examples.append(_captured(capture, i, real, scores))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.faithfulness.stats import MIN_BOOTSTRAP, bootstrap, resamples, spearman
+from interpret.analyzers.faithfulness.stats import spearman
+from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.errors import UsageError
 from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 from interpret.results.record import Estimate, Message

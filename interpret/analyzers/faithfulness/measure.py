@@ -9,15 +9,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.faithfulness.stats import (
-    MIN_BOOTSTRAP,
-    bootstrap,
-    percentile_of,
-    resamples,
-    verdict_by_bootstrap,
-    verdict_by_permutation,
-)
+from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_bootstrap, verdict_by_permutation
 from interpret.analyzers.faithfulness.words import Ranked, lay_out, trivial_scores
+from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.analyzers.scheduler import Operator, Scheduler, masked_rows, removal
 from interpret.errors import UsageError
 from interpret.models.batching import Row
@@ -38,6 +32,8 @@ BUDGET: Final = 400_000
 CHEAP_BUDGET: Final = 150_000
 #: Fewer random rankings than this cannot tell the 95th percentile.
 MIN_RANDOM: Final = 20
+#: Random rankings of a single text, and the most of them that a budget may buy.
+MOST_RANDOM: Final = 200
 #: Rows built at once; what they yield is a few numbers, but the ids of long texts add up.
 _CHUNK_ROWS: Final = 8192
 
@@ -78,7 +74,7 @@ def measure(
     handle: Handle,
     attribution: Attribution,
     *,
-    n_random: int = 200,
+    n_random: int | None = None,
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     n_bootstrap: int = 1000,
@@ -100,14 +96,15 @@ def measure(
     Args:
         handle: the model.
         attribution: signed or unsigned scores, ours or made elsewhere.
-        n_random: random rankings per text for fewer than 5 texts, and the most of them for more.
+        n_random: random rankings per text, run as given. None takes 200 for fewer than 5 texts, and for more what
+            `budget` allows between 20 and 200.
         fractions: shares of the words to remove or keep, each in (0, 1].
         seed: of random rankings and of the bootstrap.
         n_bootstrap: resamples.
         operator: what removed tokens become, "mask_token", "eos_token", ...; None takes the model's own.
         scheduler: shares rows that were run before.
-        budget: tokens to spend on random rankings, of which there are at least 20 per text whatever it says.
-            None spends what it takes on fewer than 5 texts, and 400,000 on more.
+        budget: tokens to spend on random rankings where `n_random` is None. None spends what it takes on fewer
+            than 5 texts, and 400,000 on more.
 
     Returns:
         Rows `aopc_comprehensiveness` (higher is better) and `aopc_sufficiency` (lower is better), then each
@@ -177,7 +174,7 @@ def quality_auto(
     return measure(
         handle,
         attribution,
-        n_random=200 if small else MIN_RANDOM,
+        n_random=None if small else MIN_RANDOM,
         seed=seed,
         scheduler=scheduler,
         budget=CHEAP_BUDGET,
@@ -220,27 +217,29 @@ class _Plan(NamedTuple):
     n_sufficiency: int
 
 
-def _check(fractions: Sequence[float], n_random: int, n_bootstrap: int) -> None:
+def _check(fractions: Sequence[float], n_random: int | None, n_bootstrap: int) -> None:
     if not fractions or not all(0 < f <= 1 for f in fractions):
         raise UsageError(f"fractions are {tuple(fractions)}; give shares of the words above 0 and up to 1")
-    if n_random < MIN_RANDOM:
+    if n_random is not None and n_random < MIN_RANDOM:
         raise UsageError(f"n_random is {n_random}; the 95th percentile needs at least {MIN_RANDOM} random rankings")
     if n_bootstrap < 100:
         raise UsageError(f"n_bootstrap is {n_bootstrap}; a 95% interval needs at least 100 resamples")
 
 
-def _plan(lengths: Sequence[int], n_fractions: int, n_random: int, budget: int | None) -> tuple[int, int]:
+def _plan(lengths: Sequence[int], n_fractions: int, n_random: int | None, budget: int | None) -> tuple[int, int]:
     """Random rankings per text for comprehensiveness and for sufficiency."""
+    many = len(lengths) >= MIN_BOOTSTRAP
+    if n_random is not None:
+        # The mean over many texts needs few rankings of each, and no percentile hangs on the second metric.
+        return n_random, max(MIN_RANDOM // 4, n_random // 4) if many else n_random
     cost = max(1, sum(lengths) * n_fractions)
-    if len(lengths) < MIN_BOOTSTRAP:
-        if budget is None:
-            return n_random, n_random
-        first = int(np.clip(budget // cost, MIN_RANDOM, n_random))
-        # The percentile hangs on the first metric alone, and half the rows would go to the second.
-        return first, MIN_RANDOM
-    # The mean over many texts needs few rankings of each, and no percentile hangs on the second metric.
-    first = int(np.clip((BUDGET if budget is None else budget) / (1.25 * cost), MIN_RANDOM, n_random))
-    return first, first // 4
+    if many:
+        first = int(np.clip((BUDGET if budget is None else budget) / (1.25 * cost), MIN_RANDOM, MOST_RANDOM))
+        return first, first // 4
+    if budget is None:
+        return MOST_RANDOM, MOST_RANDOM
+    # The percentile hangs on the first metric alone, and half the rows would go to the second.
+    return int(np.clip(budget // cost, MIN_RANDOM, MOST_RANDOM)), MIN_RANDOM
 
 
 def _curves(

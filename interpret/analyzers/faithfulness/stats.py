@@ -1,47 +1,17 @@
-"""Intervals and the rule that turns them into a verdict."""
+"""The rule that turns intervals and percentiles into a verdict."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-from interpret.results.explanations import FloatArray, IntArray, Verdict
+from interpret.analyzers.intervals import Interval
+from interpret.results.explanations import FloatArray, Verdict
 
-#: From this many examples on, the examples themselves are resampled; below, random rankings are.
-MIN_BOOTSTRAP: Final = 5
 #: From this many examples on, an interval that holds 0 means no effect worth the name rather than too little
 #: data.
 MIN_CONCLUSIVE: Final = 20
-
-
-class Interval(NamedTuple):
-    """A mean with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def resamples(n: int, n_bootstrap: int, seed: int) -> IntArray:
-    """Indices [resample, example]: the same ones for every metric, so that all intervals are paired."""
-    return np.random.default_rng(seed).integers(0, n, size=(n_bootstrap, n))
-
-
-def bootstrap(values: FloatArray, draws: IntArray) -> Interval:
-    """Mean and 95% interval by resampling examples, widened for small samples.
-
-    The percentiles are taken further out than 2.5 and 97.5 by the ratio of the t to the normal quantile and
-    of n to n - 1: the plain percentile interval of 5 examples covers 80%, not 95%.
-
-    Reference: Hesterberg 2015, doi 10.1080/00031305.2015.1089789, section 4.3 (expanded percentile interval).
-    """
-    from scipy.stats import norm, t
-
-    n = len(values)
-    tail = float(norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)))
-    low, high = np.quantile(values[draws].mean(axis=1), [tail, 1.0 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def verdict_by_bootstrap(difference: Interval, trivial: Interval | None, n: int) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ def probe(
     keys = probe_keys(handle, sites)
     plan = _plan(handle, train, test, seed, n_control)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
-    rows = _Rows(handle.name, train.task, len(plan.labels[0]) - plan.n_fit)
+    rows = _Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train)
     _trivial(rows, plan, bootstrap)
 
     n_not_converged = 0
@@ -122,6 +122,7 @@ def probe(
         n_control_seeds=n_control,
         seed=seed,
         notes=tuple(notes),
+        validation_rows=tuple(rows.validation),
     )
 
 
@@ -149,9 +150,30 @@ class _Plan:
 class _Rows:
     """Collects the cells of the result."""
 
-    def __init__(self, model: str, task: str, n: int) -> None:
-        self.model, self.task, self.n = model, task, n
+    def __init__(self, model: str, task: str, n: int, n_validation: int) -> None:
+        self.model, self.task, self.n, self.n_validation = model, task, n, n_validation
         self.kept: list[ProbeRow] = []
+        self.validation: list[ProbeRow] = []
+
+    def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
+        """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""
+        task, control = float(accuracies[0]), float(accuracies[1:].mean())
+        found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
+        for metric, value in found:
+            self.validation.append(
+                ProbeRow(
+                    model=self.model,
+                    site=key[0],
+                    layer=key[1],
+                    task=self.task,
+                    probe="ridge",
+                    metric=metric,
+                    value=value,
+                    ci_low=None,
+                    ci_high=None,
+                    n=self.n_validation,
+                )
+            )
 
     def add(
         self,
@@ -212,7 +234,8 @@ def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n
         if size < floor:
             raise InconclusiveError(
                 f"probing {train.task} on {train.name} leaves {size} labelled {what} for {name}; "
-                f"at least {floor} are needed to say anything, so bring more data"
+                f"at least {floor} are needed to say anything, so bring more data",
+                code="thin_data",
             )
     classes, codes = np.unique(np.asarray(items.label, dtype=object), return_inverse=True)
     codes = codes.reshape(-1).astype(np.int64)
@@ -221,7 +244,8 @@ def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n
         if len(present) < 2:
             raise InconclusiveError(
                 f"every labelled item for {name} in {train.name} has {train.task} = {classes[present[0]]!r}; "
-                "a probe needs at least two labels to tell apart"
+                "a probe needs at least two labels to tell apart",
+                code="one_class",
             )
     numbers: dict[tuple[str, ...], int] = {}
     group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
@@ -230,7 +254,8 @@ def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n
     if n_clusters < MIN_SENTENCES:
         raise InconclusiveError(
             f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
-            f"{MIN_SENTENCES} are needed for an interval, so bring more data"
+            f"{MIN_SENTENCES} are needed for an interval, so bring more data",
+            code="thin_data",
         )
     seeds = [(seed, i) for i in range(n_control)]
     if train.level == "word":
@@ -263,36 +288,47 @@ def _trivial(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> None:
         rows.add_all((NO_SITE, None), "type", bootstrap.score(predicted, gold[plan.test], n_classes))
 
 
-def _ridge_predictions(plan: _Plan, X: Float32Array) -> tuple[RidgePath, list[IntArray]]:
-    """Test predictions of the task and of each control, lambda chosen for each on validation."""
+class _Screened(NamedTuple):
+    """Test predictions of the task and of each control, lambda chosen for each on validation [task]."""
+
+    path: RidgePath
+    predicted: list[IntArray]
+    validation: FloatArray
+
+
+def _ridge_predictions(plan: _Plan, X: Float32Array) -> _Screened:
     n_classes = len(plan.classes)
     fit, held = slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
     sums = moments(X[fit], plan.labels[:, fit], n_classes)
-    lambdas = choose(ridge_path(sums).accuracies(X[held], plan.labels[:, held]))
+    accuracies = ridge_path(sums).accuracies(X[held], plan.labels[:, held])
+    lambdas = choose(accuracies)
     path = ridge_path(sums + moments(X[held], plan.labels[:, held], n_classes))
-    return path, [path.predict(X[plan.test], lam, task) for task, lam in enumerate(lambdas)]
+    predicted = [path.predict(X[plan.test], lam, task) for task, lam in enumerate(lambdas)]
+    return _Screened(path, predicted, accuracies.max(axis=1))
 
 
 def _ridge_cells(
     plan: _Plan, bootstrap: ClusterBootstrap, X: Float32Array
-) -> tuple[RidgePath, dict[str, Interval], Interval]:
-    """Ridge path, scores with selectivity, and control accuracy."""
-    path, predicted = _ridge_predictions(plan, X)
+) -> tuple[_Screened, dict[str, Interval], Interval]:
+    """The screen, scores with selectivity, and control accuracy."""
+    screened = _ridge_predictions(plan, X)
+    predicted = screened.predicted
     right = np.stack([p == plan.labels[t, plan.test] for t, p in enumerate(predicted)]).astype(np.float64)
     scores = bootstrap.score(predicted[0], plan.labels[0, plan.test], len(plan.classes))
     draws = right[1:].mean(axis=1)
     control = right[1:].mean(axis=0)
     scores["selectivity"] = over_draws(bootstrap.mean(right[0] - control), draws, fresh=True)
-    return path, scores, over_draws(bootstrap.mean(control), draws, fresh=False)
+    return screened, scores, over_draws(bootstrap.mean(control), draws, fresh=False)
 
 
 def _ridge_rows(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array) -> RidgePath:
-    path, scores, control = _ridge_cells(plan, bootstrap, X)
+    screened, scores, control = _ridge_cells(plan, bootstrap, X)
+    rows.add_validation(key, screened.validation)
     rows.add_all(key, "ridge", scores)
     rows.add(key, "control", "accuracy", control)
     if key[0] == "embed":
         rows.add_all(key, "embedding", scores)
-    return path
+    return screened.path
 
 
 def _logistic_rows(

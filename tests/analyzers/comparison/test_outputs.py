@@ -18,13 +18,20 @@ def test_kl_equals_scipy() -> None:
     assert kl_bits(p, q) == pytest.approx(entropy(p, q, axis=1, base=2))
 
 
-def test_identical_outputs_show_no_change_with_intervals_at_zero() -> None:
+def test_identical_outputs_show_no_change_with_intervals_around_zero() -> None:
     p = _probabilities(0)
     gold = np.random.default_rng(2).integers(0, 2, size=len(p))
     result = compare_outputs(p, p, gold, base_name="b", tuned_name="t", seed=0)
     rows = {r.name: r for r in result.rows}
-    for name in ("changed_predictions", "kl_bits", "accuracy_difference", "gold_probability_difference"):
+    for name in ("kl_bits", "gold_probability_difference"):
         assert (rows[name].value, rows[name].ci_low, rows[name].ci_high) == (0.0, 0.0, 0.0)
+    for name in ("changed_predictions", "accuracy_difference"):
+        row = rows[name]
+        assert row.value == 0.0
+        assert row.ci_low is not None
+        assert row.ci_high is not None
+        # 80 examples without a change do not show that there never is one.
+        assert row.ci_low <= 0.0 < row.ci_high < 0.06
     assert result.p_value == 1.0
     assert (result.only_base_right, result.only_tuned_right) == (0, 0)
 
@@ -48,6 +55,13 @@ def test_each_slice_has_its_own_rows() -> None:
     assert set(of_cat["name"]) == {"changed_predictions", "kl_bits"}
     assert (of_cat["n"] == 30).all()
     assert of_cat.loc[of_cat["name"] == "kl_bits", "value"].item() == pytest.approx(kl_bits(q, p)[:30].mean())
+
+
+def test_one_example_has_no_interval_of_a_mean() -> None:
+    p, q = _probabilities(0), _probabilities(1)
+    result = compare_outputs(p, q, None, ["cat"] + [None] * 79, base_name="b", tuned_name="t", seed=0)
+    row = next(r for r in result.rows if r.slice == "cat" and r.name == "kl_bits")
+    assert (row.n, row.ci_low, row.ci_high) == (1, None, None)
 
 
 def test_outputs_that_do_not_pair_are_refused() -> None:

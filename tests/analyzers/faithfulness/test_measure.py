@@ -15,15 +15,8 @@ from interpret.analyzers.faithfulness import (
     with_quality,
 )
 from interpret.analyzers.faithfulness.measure import top_counts
-from interpret.analyzers.faithfulness.stats import (
-    Interval,
-    bootstrap,
-    percentile_of,
-    resamples,
-    spearman,
-    verdict_by_bootstrap,
-    verdict_by_permutation,
-)
+from interpret.analyzers.faithfulness.stats import percentile_of, spearman, verdict_by_bootstrap, verdict_by_permutation
+from interpret.analyzers.intervals import Interval, bootstrap, resamples
 from interpret.errors import UsageError
 from interpret.models.fingerprints import weights_sha256
 from interpret.models.inputs import encode

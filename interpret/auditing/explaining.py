@@ -1,0 +1,156 @@
+"""Sections 7 to 9: what the model uses, how far that can be trusted, and single cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.analyzers.attribution import attribute
+from interpret.analyzers.faithfulness import agreement, completeness, measure, randomisation, with_quality
+from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.auditing.stage import Run
+from interpret.auditing.words import MIN_EXAMPLES, important_words
+from interpret.models.handle import Handle
+from interpret.results.audits import Case, ExplanationQuality, MethodQuality, RandomisationRow, WordImportance
+from interpret.results.explanations import Attribution, ExampleAttribution
+
+FloatArray = npt.NDArray[np.float64]
+CaseRule = Literal["error", "random"]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Attributions, with their quality, by example number.
+
+    `sample` is random, so that sections 7 and 8 speak for the data; errors are explained for section 9 only.
+    """
+
+    sample: list[int]
+    of_sample: Attribution
+    cases: Mapping[int, ExampleAttribution]
+
+    def part(self, numbers: Sequence[int]) -> Attribution:
+        """The sample's attribution of some of its examples, in this order, without their quality."""
+        return replace(self.of_sample, examples=tuple(self.cases[i] for i in numbers), quality=None)
+
+
+def explain(run: Run, probabilities: FloatArray) -> tuple[Explained, list[tuple[int, CaseRule]]]:
+    """Explain the sample and the errors; also which examples section 9 shows, each with the rule that chose it."""
+    config = run.config
+    sample = run.sample(range(len(run.examples)), config.explained, stream=70)
+    errors: list[int] = []
+    if run.examples.gold is not None:
+        wrong = np.flatnonzero(probabilities.argmax(axis=1) != run.examples.gold).tolist()
+        errors = run.sample(wrong, config.errors_shown, stream=90)
+    of_sample = _with_evidence(run, sample, config.method)
+    further = sorted(set(errors) - set(sample))
+    cases = dict(zip(sample, of_sample, strict=True))
+    if further:
+        cases |= dict(zip(further, _with_evidence(run, further, of_sample.method), strict=True))
+    at_random = [i for i in run.sample(sample, config.random_shown, stream=91) if i not in set(errors)]
+    shown: list[tuple[int, CaseRule]] = [(i, "error") for i in errors]
+    shown += [(i, "random") for i in at_random]
+    return Explained(sample, of_sample, cases), shown
+
+
+def _with_evidence(run: Run, numbers: Sequence[int], method: str) -> Attribution:
+    attribution = attribute(
+        run.handle,
+        [run.encoded[i] for i in numbers],
+        method=method,
+        seed=run.seed,
+        scheduler=run.scheduler,
+    )
+    quality = measure(
+        run.handle,
+        attribution,
+        # Of a handful of texts each stands alone, and a percentile needs many rankings.
+        n_random=None if len(attribution) < MIN_BOOTSTRAP else run.config.random_rankings,
+        seed=run.seed,
+        n_bootstrap=run.config.bootstraps,
+        scheduler=run.scheduler,
+    )
+    return with_quality(attribution, quality)
+
+
+def words_used(run: Run, explained: Attribution) -> tuple[WordImportance, ...]:
+    """Section 7; empty, and said to be, where no word stands in enough examples of a class."""
+    words = important_words(explained, top=run.config.words_shown)
+    if words:
+        run.done("global_attribution", len(explained))
+    else:
+        run.not_run("global_attribution", "section.too_few", n=len(explained), needed=MIN_EXAMPLES)
+    return words
+
+
+def explanation_quality(run: Run, explained: Explained) -> ExplanationQuality:
+    """Section 8: the main method on the whole sample, the others on a part of it, and the randomisation test."""
+    config, seed = run.config, run.seed
+    main = explained.of_sample
+    methods = [_method_quality(main, None, seed)]
+    few = run.sample(explained.sample, config.compared, stream=80)
+    for name in config.compared_names:
+        if name != main.method and few:
+            methods.append(_method_quality(_with_evidence(run, few, name), explained.part(few), seed))
+    rows: tuple[RandomisationRow, ...] = ()
+    some = run.sample(explained.sample, config.randomised, stream=81)
+    if len(some) >= MIN_BOOTSTRAP:
+        rows = randomisation(
+            run.handle,
+            [run.encoded[i] for i in some],
+            explained.part(some),
+            # Without the run's scheduler: it remembers outputs of the model as it was.
+            explain=lambda handle, encoded, targets: attribute(
+                handle, encoded, target=targets, method=main.method, seed=seed
+            ),
+            seed=seed,
+        )
+    run.done("explanation_quality", len(main))
+    return ExplanationQuality(methods=tuple(methods), randomisation=rows)
+
+
+def _method_quality(attribution: Attribution, main: Attribution | None, seed: int) -> MethodQuality:
+    assert attribution.quality is not None  # `_with_evidence` measured it
+    complete = completeness(attribution)
+    return MethodQuality(
+        method=attribution.method,
+        faithfulness=attribution.quality,
+        completeness_median=complete.median,
+        completeness_max=complete.max,
+        agreement=None if main is None else agreement(main, attribution, seed=seed),
+        n=len(attribution),
+    )
+
+
+def shown_cases(
+    run: Run, probabilities: FloatArray, explained: Explained, shown: Sequence[tuple[int, CaseRule]]
+) -> tuple[Case, ...]:
+    """Section 9: each shown example whole, with the model's answer and the rule that chose it."""
+    cases = []
+    for number, rule in shown:
+        predicted = int(probabilities[number].argmax())
+        gold = None if run.examples.gold is None else int(run.examples.gold[number])
+        cases.append(
+            Case(
+                row=run.examples.rows[number],
+                rule=rule,
+                label=None if gold is None else run.handle.labels[gold],
+                prediction=_output_name(run.handle, predicted),
+                confidence=float(probabilities[number, predicted]),
+                slice=None if run.examples.slices is None else run.examples.slices[number],
+                attribution=explained.cases[number],
+            )
+        )
+    run.done("cases", len(cases))
+    return tuple(cases)
+
+
+def _output_name(handle: Handle, index: int) -> str:
+    """The class, or for language models the piece of text, that an output index stands for."""
+    if handle.task == "text-classification" or handle.tokenizer is None:
+        return handle.labels[index] if handle.labels else str(index)
+    return str(handle.tokenizer.decode([index]))
