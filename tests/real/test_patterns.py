@@ -71,3 +71,18 @@ def test_patterns_under_sdpa_are_the_eager_ones(name: str, request: pytest.Fixtu
         assert (pattern[pairs] - reference[pairs]).abs().max() < allowed
         sums: Any = pattern.nansum(-1).transpose(1, 2)[mask]
         assert (sums - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["minilm", "waimai"])
+def test_every_layer_is_the_softmax_of_its_own_queries_and_keys(name: str, request: pytest.FixtureRequest) -> None:
+    """In fp32, on what the layer really read: no second run, so no other rounding, and 1e-6 holds at every depth."""
+    lm: AttachedModel = request.getfixturevalue(name)
+    with lm.capturing("attn_pattern", "q", "k") as capture:
+        logits_of(lm.handle, batch_of(lm.handle, TEXTS[name], "right"))
+    mask = capture.mask
+    pairs = (mask[:, None, :, None] & mask[:, None, None, :]).expand(-1, lm.handle.n_heads, -1, -1)
+    for layer in range(lm.handle.n_layers):
+        q, k = (torch.nan_to_num(capture[site, layer]) for site in ("q", "k"))
+        scores = q @ k.transpose(-1, -2) / lm.handle.d_head**0.5
+        expected = scores.masked_fill(~mask[:, None, None, :], float("-inf")).softmax(-1)
+        assert (capture["attn_pattern", layer][pairs] - expected[pairs]).abs().max() < 1e-6

@@ -141,7 +141,7 @@ def test_what_was_not_run_says_so_and_why() -> None:
         (4, "the data has no labels"),
         (5, "no base model was given"),
         (6, "no slices were given"),
-        (7, "3 texts are too few; 5 are needed"),
+        (7, "too few texts: 3, and 5 are needed"),
         (10, "not available for the task none"),
         (12, "not part of this version"),
     ):
