@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from interpret.errors import UsageError
+from interpret.readers.columns import pick_columns, pick_extra
 from interpret.readers.labels import map_labels
-from interpret.readers.tables import Table, pick_columns, pick_extra
+from interpret.readers.tables import Table
 from interpret.results.audits import DataSummary, LabelMapping
 from interpret.results.record import Message
 

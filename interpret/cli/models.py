@@ -82,7 +82,8 @@ def read_texts(
     limit: int | None,
 ) -> tuple[Table, list[str], str | None]:
     """Read the table, its first `limit` texts and the name of its label column, if it has one."""
-    from interpret.readers.tables import pick_columns, read_table
+    from interpret.readers.columns import pick_columns
+    from interpret.readers.tables import read_table
 
     table = read_table(data, header=not no_header, columns=o.names(columns), skip_bad_rows=skip_bad_rows)
     text, label = pick_columns(table, text_column, label_column)

@@ -200,7 +200,8 @@ def _read(
             task=task,
             sentences=tuple(sentence.words for sentence in read),
         )
-    from interpret.readers.tables import pick_columns, read_table
+    from interpret.readers.columns import pick_columns
+    from interpret.readers.tables import read_table
 
     table = read_table(data, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
     text_column, label_column = pick_columns(table, text, label)

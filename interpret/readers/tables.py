@@ -28,10 +28,6 @@ from interpret.errors import DataError, MissingFileError, UsageError
 BadRowReason = Literal["fields", "quote", "null", "json", "not_an_object"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-TEXT_NAMES = frozenset("text sentence review content comment message document body sms tweet post utterance".split())
-LABEL_NAMES = frozenset(
-    "label labels class category sentiment target gold rating stars polarity emotion intent".split()
-)
 _SAVED = ("state.json", "dataset_info.json")
 _SPLITS = "dataset_dict.json"
 
@@ -167,7 +163,7 @@ def read_table(
     if kind == "Dataset":
         return _read_dataset(data, "dataset", None, skip_bad_rows)
     if kind == "DatasetDict":
-        raise UsageError(f"a DatasetDict holds several splits: pass one of them, {_listed(data)}")
+        raise UsageError(f"a DatasetDict holds several splits: pass one of them, {listed(data)}")
     if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
         return _read_objects("rows", None, enumerate(data, 1), [], skip_bad_rows)
     raise UsageError(
@@ -198,7 +194,8 @@ def _kind(data: object) -> str:
     return ""
 
 
-def _listed(names: Any) -> str:
+def listed(names: Any) -> str:
+    """The names as a message lists them."""
     return ", ".join(map(str, names))
 
 
@@ -241,7 +238,7 @@ def _missing(path: Path) -> str:
     if parent != path.parent:
         return f"there is no file {path}; the nearest folder that exists is {parent}"
     near = difflib.get_close_matches(path.name, [p.name for p in parent.iterdir()], n=3, cutoff=0.6)
-    return f"there is no file {path}" + (f"; did you mean {_listed(near)}?" if near else "")
+    return f"there is no file {path}" + (f"; did you mean {listed(near)}?" if near else "")
 
 
 def _read_text(path: Path) -> str:
@@ -322,7 +319,7 @@ def _read_records(
     _refuse_repeated(columns, path, line)
     if names is not None and len(names) != len(fields):
         raise DataError(
-            f"{len(fields)} fields, but --columns names {len(names)}: {_listed(names)}", path=path, line=line
+            f"{len(fields)} fields, but --columns names {len(names)}: {listed(names)}", path=path, line=line
         )
     draft = _Draft(columns, bad=bad)
     if not header:
@@ -369,10 +366,10 @@ def _read_parquet(path: Path, skip_bad_rows: bool) -> Table:
 def _read_saved(path: Path, skip_bad_rows: bool) -> Table:
     if (path / _SPLITS).is_file():
         splits = json.loads((path / _SPLITS).read_text(encoding="utf-8")).get("splits", [])
-        raise UsageError(f"{path} holds several splits: name one of them, {_listed(path / s for s in splits)}")
+        raise UsageError(f"{path} holds several splits: name one of them, {listed(path / s for s in splits)}")
     if not all((path / name).is_file() for name in _SAVED):
         found = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        held = f"it holds {_listed(found)}: name one of them" if found else "it holds no data file"
+        held = f"it holds {listed(found)}: name one of them" if found else "it holds no data file"
         raise UsageError(f"{path} is a folder but not one saved by datasets; {held}")
     try:
         from datasets import load_from_disk
@@ -452,59 +449,3 @@ def _to_text(value: object) -> str | None:
         return _to_text(item())
     to_list = getattr(value, "tolist", None)
     return _to_text(to_list()) if callable(to_list) else str(value)
-
-
-# --- columns ---
-
-
-def pick_columns(table: Table, text: str | None = None, label: str | None = None) -> tuple[str, str | None]:
-    """Choose the text and the label column: as named, else by the usual names; no label column gives None.
-
-    Raises:
-        UsageError: a column that is not there, none that could be the text, or several that could be either.
-
-    """
-    text_column = _pick(table, text, TEXT_NAMES, "text")
-    if text_column is None:
-        headerless = "; if the first row is data, add --no-header --columns" if table.path is not None else ""
-        raise UsageError(
-            f"cannot tell which column of {table.name} holds the text: its columns are "
-            f"{_listed(table.columns)}; name one with --text-column (text=){headerless}"
-        )
-    label_column = _pick(table, label, LABEL_NAMES - {text_column.casefold()}, "label")
-    if label_column == text_column:
-        raise UsageError(f"column {text_column!r} was named as text and as label; name two different columns")
-    return text_column, label_column
-
-
-def _pick(table: Table, named: str | None, usual: frozenset[str], role: str) -> str | None:
-    if named is not None:
-        if named not in table.columns:
-            near = difflib.get_close_matches(named, table.columns, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise UsageError(
-                f"{table.name} has no column {named!r}{hint}; its columns are {_listed(table.columns)}; "
-                f"name one with --{role}-column ({role}=)"
-            )
-        return named
-    found = [c for c in table.columns if c.strip().casefold() in usual]
-    if len(found) > 1:
-        raise UsageError(
-            f"several columns of {table.name} could be the {role}: {_listed(found)}; "
-            f"name one with --{role}-column ({role}=)"
-        )
-    return found[0] if found else None
-
-
-def pick_extra(table: Table, name: str | None, usual: Literal["slice", "pair"]) -> str | None:
-    """Choose the column of slices or of pairs: as named, else the one called `slice` or `pair`, else None.
-
-    Raises:
-        UsageError: a column was named that is not there.
-
-    """
-    if name is None:
-        return usual if usual in table.columns else None
-    if name not in table.columns:
-        raise UsageError(f"{table.name} has no column {name!r} for {usual}s; its columns are {_listed(table.columns)}")
-    return name

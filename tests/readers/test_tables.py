@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpret.errors import DataError, MissingFileError, UsageError
-from interpret.readers.tables import BadRow, Table, pick_columns, pick_extra, read_table
+from interpret.readers.columns import pick_columns, pick_extra
+from interpret.readers.tables import BadRow, Table, read_table
 
 WORDS = ["NA", "None", "null", "nan", "", " ", "007", "1.0", "True"]
 
