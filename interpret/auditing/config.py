@@ -38,12 +38,12 @@ class AuditConfig:
     """
 
     method: str = "auto"
-    explained: int = 80
+    explained: int = 60
     errors_shown: int = 30
     random_shown: int = 30
     random_rankings: int = 20
     compared_methods: str = "gradient_x_input,leave_one_out,shap"
-    compared: int = 16
+    compared: int = 12
     randomised: int = 12
     attention: int = 64
     probed: int = 1000
