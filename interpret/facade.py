@@ -408,13 +408,9 @@ def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message
         )
     if handle.labels != tuned.labels:
         return None, Message(code="section.base_other_labels", params={"base": handle.name})
-    if not tuned.labels and _vocabulary(handle) != _vocabulary(tuned):
+    if not tuned.labels and (handle.vocab_size, handle.vocabulary) != (tuned.vocab_size, tuned.vocabulary):
         return None, Message(code="section.base_other_vocabulary", params={"base": handle.name})
     return handle, None
-
-
-def _vocabulary(handle: Handle) -> tuple[int, dict[str, int]]:
-    return handle.vocab_size, {} if handle.tokenizer is None else handle.tokenizer.get_vocab()
 
 
 def _call(model: str, data: str, options: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -188,7 +188,7 @@ def _comparison(run: Run, probabilities: FloatArray, base: Handle | None, missin
         why = missing or Message(code="section.no_base")
         run.not_run("comparison", why.code, **why.params)
         return None
-    same = _vocabulary(base) == _vocabulary(run.handle)
+    same = base.vocabulary == run.handle.vocabulary
     notes: tuple[Message, ...] = (Message(code="compare.same_tokenizer" if same else "compare.different_tokenizer"),)
     theirs = _probabilities(base, encode(base, run.examples.texts))
     if np.array_equal(theirs, probabilities):
@@ -205,10 +205,6 @@ def _comparison(run: Run, probabilities: FloatArray, base: Handle | None, missin
         n_bootstrap=run.config.bootstraps,
         notes=notes,
     )
-
-
-def _vocabulary(handle: Handle) -> Mapping[str, int]:
-    return {} if handle.tokenizer is None else handle.tokenizer.get_vocab()
 
 
 def _attention(run: Run) -> AttentionSummary | None:

@@ -130,6 +130,11 @@ class Handle:
         return int(self.roles.word_embeddings.num_embeddings)
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        """Pieces of text to token ids; empty without a tokenizer."""
+        return {} if self.tokenizer is None else dict(self.tokenizer.get_vocab())
+
+    @property
     def n_parameters(self) -> int:
         """Parameters, shared ones once, adapters included."""
         return sum(parameter.numel() for parameter in self.model.parameters())

@@ -59,8 +59,7 @@ def compare_outputs(
     if base.shape != tuned.shape:
         raise ValueError(f"base has shape {base.shape}, tuned {tuned.shape}: they must hold the same examples")
     base_says, tuned_says = base.argmax(axis=1), tuned.argmax(axis=1)
-    everything = np.ones(len(base), dtype=bool)
-    parts: list[tuple[str | None, BoolArray]] = [(None, everything)]
+    parts: list[tuple[str | None, BoolArray]] = [(None, np.ones(len(base), dtype=bool))]
     if slices is not None:
         of = np.array([name or "" for name in slices])
         parts += [(name, of == name) for name in sorted({s for s in slices if s})]

@@ -160,20 +160,30 @@ class _Rows:
         task, control = float(accuracies[0]), float(accuracies[1:].mean())
         found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
         for metric, value in found:
-            self.validation.append(
-                ProbeRow(
-                    model=self.model,
-                    site=key[0],
-                    layer=key[1],
-                    task=self.task,
-                    probe="ridge",
-                    metric=metric,
-                    value=value,
-                    ci_low=None,
-                    ci_high=None,
-                    n=self.n_validation,
-                )
-            )
+            self.validation.append(self._row(key, "ridge", metric, value, None, None, self.n_validation))
+
+    def _row(
+        self,
+        key: tuple[str, int | None],
+        probe: ProbeKind,
+        metric: ProbeMetric,
+        value: float | None,
+        low: float | None,
+        high: float | None,
+        n: int,
+    ) -> ProbeRow:
+        return ProbeRow(
+            model=self.model,
+            site=key[0],
+            layer=key[1],
+            task=self.task,
+            probe=probe,
+            metric=metric,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=n,
+        )
 
     def add(
         self,
@@ -186,20 +196,8 @@ class _Rows:
         """One cell."""
         if metric not in get_args(ProbeMetric):
             raise ValueError(f"unknown metric {metric}")
-        self.kept.append(
-            ProbeRow(
-                model=self.model,
-                site=key[0],
-                layer=key[1],
-                task=self.task,
-                probe=probe,
-                metric=metric,  # type: ignore[arg-type]
-                value=found.value,
-                ci_low=found.low,
-                ci_high=found.high,
-                n=self.n if n is None else n,
-            )
-        )
+        known: ProbeMetric = metric  # type: ignore[assignment]
+        self.kept.append(self._row(key, probe, known, found.value, found.low, found.high, self.n if n is None else n))
 
     def add_all(self, key: tuple[str, int | None], probe: ProbeKind, scores: dict[str, Interval]) -> None:
         """A cell for each score."""
@@ -289,7 +287,7 @@ def _trivial(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> None:
 
 
 class _Screened(NamedTuple):
-    """Test predictions of the task and of each control, lambda chosen for each on validation [task]."""
+    """Test predictions of the task and of each control, and their best accuracy on validation [task]."""
 
     path: RidgePath
     predicted: list[IntArray]
@@ -297,6 +295,7 @@ class _Screened(NamedTuple):
 
 
 def _ridge_predictions(plan: _Plan, X: Float32Array) -> _Screened:
+    """Lambda is chosen for the task and for each control on validation, the probe refitted on both parts."""
     n_classes = len(plan.classes)
     fit, held = slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
     sums = moments(X[fit], plan.labels[:, fit], n_classes)
