@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -149,14 +150,18 @@ def gpt2_bpe() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end)
 
 
-def llama_bpe() -> PreTrainedTokenizerFast:
-    """SentencePiece-like BPE: "▁" before each word, <s> in front, unknown characters become <unk>."""
-    specials = ["<unk>", "<s>", "</s>", "<pad>"]
+def _metaspace(specials: list[str]) -> tuple[Tokenizer, dict[str, int]]:
     letters = sorted(set("abcdefghijklmnopqrstuvwxyzI0123456789.,!?'-"))
     vocabulary, merges = _merged([*specials, "▁", *letters], [f"▁{word}" for word in WORDS])
     raw = Tokenizer(token_models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=False))
     raw.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
     raw.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="first")
+    return raw, vocabulary
+
+
+def llama_bpe() -> PreTrainedTokenizerFast:
+    """SentencePiece-like BPE: "▁" before each word, <s> in front, unknown characters become <unk>."""
+    raw, vocabulary = _metaspace(["<unk>", "<s>", "</s>", "<pad>"])
     raw.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocabulary["<s>"])]
     )
@@ -165,7 +170,16 @@ def llama_bpe() -> PreTrainedTokenizerFast:
     )
 
 
-def _config(family: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
+def t5_bpe() -> PreTrainedTokenizerFast:
+    """As Llama's, but numbered as T5 numbers it: padding is 0, and </s> stands at the end of each text."""
+    raw, vocabulary = _metaspace(["<pad>", "</s>", "<unk>"])
+    raw.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", vocabulary["</s>"])]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="</s>", pad_token="<pad>")
+
+
+def config_for(family: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
     n_vocabulary = len(tokenizer)
     # Wide initial weights: near-uniform attention and equal logits would let wrong code pass.
     spread = {"initializer_range": 0.25}
@@ -244,6 +258,29 @@ CLASSES: Final = {
 }
 
 
+def label(config: PreTrainedConfig, n_labels: int = len(LABELS)) -> None:
+    """Give the head of a classifier its labels, and with them its width."""
+    config.id2label = dict(enumerate(LABELS[:n_labels]))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+
+
+def seeded(create: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
+    """The model that `create` makes under `seed`, jittered, in eval mode; the caller's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = create()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim == 1 or name.endswith("bias"):
+                    # Zero biases and unit norms hide terms that were forgotten.
+                    parameter += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def n_parameters(model: PreTrainedModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def tiny(
     family: str, task: str = "text-classification", seed: int = 0, *, n_labels: int = 3
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -252,26 +289,18 @@ def tiny(
     The caller's random state is left alone.
     """
     tokenizer = TOKENIZERS[family]()
-    config = _config(family, tokenizer)
+    config = config_for(family, tokenizer)
     if task == "text-classification":
-        config.id2label = dict(enumerate(LABELS[:n_labels]))
-        config.label2id = {label: index for index, label in config.id2label.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = CLASSES[task].from_config(config, dtype=torch.float32)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim == 1:
-                    # Zero biases and unit norms hide terms that were forgotten.
-                    parameter += 0.1 * torch.randn_like(parameter)
+        label(config, n_labels)
+    model = seeded(lambda: CLASSES[task].from_config(config, dtype=torch.float32), seed)
     # As the real tokenizers have it; GPT-2 would embed and add token types if it were given any.
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     if family in ("bert", "electra"):
         tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    found = sum(parameter.numel() for parameter in model.parameters())
+    found = n_parameters(model)
     expected = N_PARAMETERS[family, task] - (3 - n_labels) * _per_label(family, task)
     assert found == expected, f"tiny {family} for {task} has {found} parameters, expected {expected}"
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 def _per_label(family: str, task: str) -> int:
