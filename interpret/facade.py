@@ -19,7 +19,7 @@ from interpret.capture.capture import Capture, capture_texts, sites_frame
 from interpret.capture.capture import capturing as capturing_sites
 from interpret.capture.proof import Proof, prove
 from interpret.errors import LoadError, UsageError
-from interpret.models.handle import Handle, Task
+from interpret.models.handle import EXPLAINED, Handle, Task
 from interpret.models.inputs import Encoded, Unit, encode
 from interpret.models.load import attach_handle, is_mutated_by_peft, load_handle
 from interpret.readers.probe_data import read_probe_data
@@ -378,6 +378,10 @@ def _require_classes(handle: Handle) -> None:
         raise UsageError(
             f"{handle.name} has no head ({handle.architecture}), so there is no output to audit; "
             "give a model with a classification or language-model head"
+        )
+    if handle.task not in EXPLAINED:
+        raise UsageError(
+            f"{handle.name} is a {handle.task} model; audits are there for {', '.join(EXPLAINED)}, not yet for others"
         )
     kind = getattr(handle.config, "problem_type", None)
     if handle.task == "text-classification" and (

@@ -4,12 +4,16 @@
 `hidden_states` is shifted by one: index 0 is the embedding output and index `layer + 1` is what the block wrote,
 except that in decoders the *last* index is taken after the final norm and so equals no `resid_post` at all.
 `hidden_states_index` states this once; nothing else in the package counts hidden states.
+
+A model made of several stacks has a prefix before each site: `encoder.`, `decoder.` and `cross.` (the decoder's
+attention to the encoder, with the decoder's layers), or `vision.`, `audio.` and `text.`. `logits` has none, for
+they belong to the model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
 from interpret.errors import UnknownSiteError, UsageError
@@ -56,18 +60,58 @@ AXES: Final[dict[Site, tuple[str, ...]]] = {
 }
 
 
+Prefix = Literal["encoder", "decoder", "cross", "vision", "audio", "text"]
+PREFIXES: Final[tuple[Prefix, ...]] = get_args(Prefix)
+
+#: What the attention from a decoder to its encoder has of its own; `cross.resid_mid` is the stream after it.
+CROSS_SITES: Final[frozenset[Site]] = frozenset(
+    {"resid_mid", "q", "k", "v", "attn_scores", "attn_pattern", "z", "attn_out"}
+)
+
+#: One captured tensor: a site as it is written, prefix included, and its layer; None where there are no layers.
+Key = tuple[str, int | None]
+
+
 class SiteRequest(NamedTuple):
     """One site at the layers asked for; `layers` is None for a site without layers or for all of them."""
 
-    site: Site
+    site: str
     layers: tuple[int, ...] | None
 
 
-_WRITTEN = re.compile(r"(?P<site>[a-z_]+)(?:\.(?P<first>\d+)(?:-(?P<last>\d+))?)?")
+_WRITTEN = re.compile(
+    rf"(?:(?P<prefix>{'|'.join(PREFIXES)})\.)?(?P<site>[a-z_]+)(?:\.(?P<first>\d+)(?:-(?P<last>\d+))?)?"
+)
+
+
+def split_site(name: str) -> tuple[str, Site]:
+    """Prefix ("" where there is none) and site of the vocabulary.
+
+    Raises:
+        UnknownSiteError: the name is not in the vocabulary.
+    """
+    prefix, _, site = name.rpartition(".")
+    if site not in SITES or (prefix and prefix not in PREFIXES):
+        raise UnknownSiteError(
+            f"unknown site {name!r}; the sites are {', '.join(SITES)}, behind one of {', '.join(PREFIXES)} and a dot "
+            "in models of several stacks"
+        )
+    return prefix, site
+
+
+def axes_of(name: str, n_dims: int | None = None) -> tuple[str, ...]:
+    """Axes of a captured tensor, outermost first; with `n_dims` 3, logits at every position."""
+    _, site = split_site(name)
+    return ("example", "position", "label") if site == "logits" and n_dims == 3 else AXES[site]
+
+
+def is_layered(name: str) -> bool:
+    """Whether the site exists once per layer."""
+    return split_site(name)[1] not in UNLAYERED
 
 
 def parse_site(written: str) -> SiteRequest:
-    """Read `"resid_post"` (all layers), `"resid_post.3"` or `"attn_pattern.0-5"` (both ends included).
+    """Read `"resid_post"` (all layers), `"decoder.resid_post.3"` or `"attn_pattern.0-5"` (both ends included).
 
     Raises:
         UnknownSiteError: the name is not in the vocabulary.
@@ -79,40 +123,69 @@ def parse_site(written: str) -> SiteRequest:
             f"cannot read the site {written!r}: write a site, a site and a layer, or a site and a range, "
             'for example "resid_post", "resid_post.3" or "attn_pattern.0-5"'
         )
-    site = match["site"]
-    if site not in SITES:
-        raise UnknownSiteError(f"unknown site {site!r}; the sites are {', '.join(SITES)}")
+    name = match["site"] if match["prefix"] is None else f"{match['prefix']}.{match['site']}"
+    split_site(name)
     if match["first"] is None:
-        return SiteRequest(site, None)
-    if site in UNLAYERED:
-        raise UnknownSiteError(f"{site!r} exists once per model and takes no layer; write {site!r}")
+        return SiteRequest(name, None)
+    if not is_layered(name):
+        raise UnknownSiteError(f"{name!r} exists once per model and takes no layer; write {name!r}")
     first = int(match["first"])
     last = first if match["last"] is None else int(match["last"])
     if last < first:
-        raise UsageError(f"the range in {written!r} runs backwards; write {site}.{last}-{first}")
-    return SiteRequest(site, tuple(range(first, last + 1)))
+        raise UsageError(f"the range in {written!r} runs backwards; write {name}.{last}-{first}")
+    return SiteRequest(name, tuple(range(first, last + 1)))
 
 
-def expand_sites(written: Iterable[str] | str, n_layers: int) -> list[tuple[Site, int | None]]:
-    """Every (site, layer) a request names, in vocabulary then layer order, each once; layer None for unlayered.
+def site_names(stacks: Iterable[str]) -> tuple[str, ...]:
+    """Every site that a model of these stacks (prefixes; "" for the only one) could have, in order."""
+    names: list[str] = []
+    for stack in stacks:
+        sites = [site for site in SITES if site != "logits" and (stack != "cross" or site in CROSS_SITES)]
+        names += [f"{stack}.{site}" if stack else site for site in sites]
+    return (*names, "logits")
+
+
+def expand_sites(written: Iterable[str] | str, n_layers: int | Mapping[str, int]) -> list[Key]:
+    """Every (site, layer) a request names, in the order of stacks, vocabulary and layers, each once.
+
+    Args:
+        written: sites as `parse_site` reads them.
+        n_layers: layers of the model, or of each of its stacks by prefix.
 
     Raises:
-        UnknownSiteError: a layer the model does not have.
+        UnknownSiteError: a stack or a layer the model does not have.
     """
+    layers_of = {"": n_layers} if isinstance(n_layers, int) else dict(n_layers)
     names = [written] if isinstance(written, str) else list(written)
-    wanted: set[tuple[Site, int | None]] = set()
+    wanted: set[Key] = set()
     for name in names:
         site, layers = parse_site(name)
-        if site in UNLAYERED:
+        if site == "logits":
             wanted.add((site, None))
             continue
-        for layer in range(n_layers) if layers is None else layers:
-            if layer >= n_layers:
+        prefix, bare = split_site(site)
+        if prefix not in layers_of:
+            raise UnknownSiteError(_other_stacks(site, bare, tuple(layers_of)))
+        if not is_layered(site):
+            wanted.add((site, None))
+            continue
+        there = layers_of[prefix]
+        for layer in range(there) if layers is None else layers:
+            if layer >= there:
                 raise UnknownSiteError(
-                    f"asked for {site}.{layer}, but the model has {n_layers} layers: 0 to {n_layers - 1}"
+                    f"asked for {site}.{layer}, but the {prefix or 'model'} has {there} layers: 0 to {there - 1}"
                 )
             wanted.add((site, layer))
-    return sorted(wanted, key=lambda key: (SITES.index(key[0]), -1 if key[1] is None else key[1]))
+    order = {name: index for index, name in enumerate(site_names(layers_of))}
+    # A site that no such stack can have stands last; what it lacks is said by whoever knows the model.
+    return sorted(wanted, key=lambda key: (order.get(key[0], len(order)), -1 if key[1] is None else key[1]))
+
+
+def _other_stacks(site: str, bare: str, stacks: tuple[str, ...]) -> str:
+    if stacks == ("",):
+        return f"asked for {site}, but the model is one stack, whose sites have no prefix; write {bare!r}"
+    there = [f"{stack}.{bare}" for stack in stacks if stack != "cross" or bare in CROSS_SITES]
+    return f"asked for {site}, but the model has several stacks; write one of {', '.join(there)}"
 
 
 def hidden_states_index(layer: int) -> int:

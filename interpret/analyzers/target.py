@@ -19,7 +19,7 @@ import numpy as np
 
 from interpret.errors import UsageError
 from interpret.models.batching import Row, logits
-from interpret.models.handle import Handle
+from interpret.models.handle import EXPLAINED, Handle
 from interpret.models.inputs import Encoded
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import TargetRecord
@@ -84,6 +84,11 @@ def resolve_targets(
         raise UsageError(
             f"{handle.name} has no classification or language-modelling head, so there is no logit to explain; "
             "load it with task='text-classification', 'causal-lm' or 'masked-lm'"
+        )
+    if handle.task not in EXPLAINED:
+        raise UsageError(
+            f"{handle.name} is a {handle.task} model, whose outputs cannot be explained yet, only those of "
+            f"{', '.join(EXPLAINED)}; its activations can be captured and probed"
         )
     positions = [mask_position(handle, e) for e in encoded]
     chosen: Chosen = "given"

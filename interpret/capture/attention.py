@@ -8,7 +8,9 @@ keys and keeps only the weights.
     with patterns(base, {3: attention_module}, sink):
         model(**batch)                      # sink(3, weights [example, head, query, key])
 
-Nothing stays behind: the registrations are taken back, and the config names what it named before.
+An edit of a pattern or of scores cannot be had beside a fused kernel: the layers that are edited, and only they,
+take their output from the edited pattern. Nothing stays behind: the registrations are taken back, and the config
+names what it named before.
 """
 
 from __future__ import annotations
@@ -17,36 +19,89 @@ import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from interpret.capture.reduction import Reduction, Rows, take_rows
 from interpret.errors import ProofError, UsageError
 
 #: What a caller asks for; "auto" never changes the numerics of the model.
 Mode = Literal["auto", "tee", "native", "eager"]
 #: What was done; recorded with every capture, because "eager" changes the numerics.
 ResolvedMode = Literal["tee", "native", "eager"]
-Sink = Callable[[int, Tensor], None]
 
 _MASKED: Final = -1e4
+#: How far softmax of the scores may be from the pattern, by dtype.
+SCORES_TOLERANCE: Final = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+#: Weights formed at once where only a reduction of them is kept: 64 MB in fp32.
+_CHUNK: Final = 2**24
 _numbers = itertools.count()
 _lock = threading.RLock()
 
 
+class Seen(NamedTuple):
+    """What one attention did; `ours` where the tensor belongs to nobody else and may be written to.
+
+    `top` says which keys the values belong to, where only the largest were kept.
+    """
+
+    tensor: Tensor
+    ours: bool
+    top: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Want:
+    """What is asked of the attention module of one layer.
+
+    `rows` gives the query positions to keep, [example, query], for the forward that is running; None keeps all.
+    """
+
+    module: nn.Module
+    #: Which pass through a module that serves several layers; None where it serves one.
+    turn: int | None = None
+    pattern: Callable[[Seen], None] | None = None
+    scores: Callable[[Seen], None] | None = None
+    edit_pattern: Callable[[Tensor], Tensor] | None = None
+    edit_scores: Callable[[Tensor], Tensor] | None = None
+    reduction: Reduction | None = None
+    rows: Callable[[], Tensor | None] | None = None
+    grad: bool = False
+
+    @property
+    def edits(self) -> bool:
+        return self.edit_pattern is not None or self.edit_scores is not None
+
+
 @dataclass(eq=False)
 class _Listener:
-    """One open context: whose patterns it wants and where they go."""
+    """One open context: what it wants of which module, and which pass through a module is on."""
 
-    layers: dict[nn.Module, int]
-    sink: Sink
-    grad: bool
+    wants: dict[nn.Module, list[Want]]
+    turn_of: Callable[[nn.Module], int]
+
+    def of(self, module: nn.Module) -> list[Want]:
+        found = self.wants.get(module, [])
+        return [want for want in found if want.turn is None or want.turn == self.turn_of(module)]
+
+
+class _Call(NamedTuple):
+    """The arguments of one call of an attention function."""
+
+    eager: Callable[..., tuple[Tensor, Tensor]]
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Any
+    kwargs: dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -71,48 +126,146 @@ class _Tee:
         eager = eager_function(module)
         registry = getattr(sys.modules[type(module).__module__], "ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)
         own = registry.get_interface(self.delegate, eager)
+        wants = [want for listener in self.listeners for want in listener.of(module)]
+        if not wants:
+            unseen: tuple[Tensor, Tensor | None] = own(module, query, key, value, attention_mask, **kwargs)
+            return unseen
+        assert eager is not None
+        call = _Call(eager, module, query, key, value, attention_mask, kwargs)
+        if any(want.edits for want in wants):
+            return self._edited(call, wants)
         output, weights = own(module, query, key, value, attention_mask, **kwargs)
-        listeners = [listener for listener in self.listeners if module in listener.layers]
-        if listeners:
-            # Weights the model made itself are taken as they are, unless dropout has already thinned them.
-            seen = weights if own is eager and not (module.training and kwargs.get("dropout")) else None
-            if seen is None:
-                assert eager is not None
-                grad = any(listener.grad for listener in listeners)
-                with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-                    seen = self._eager_weights(eager, module, query, key, value, attention_mask, kwargs)
-            for listener in listeners:
-                listener.sink(listener.layers[module], seen if listener.grad else seen.detach())
+        # Weights the model made itself are taken as they are, unless dropout has already thinned them.
+        made = weights if own is eager and not (module.training and kwargs.get("dropout")) else None
+        for want in wants:
+            with torch.set_grad_enabled(want.grad and torch.is_grad_enabled()):
+                self._observe(call, want, made if made is None or want.grad else made.detach())
         return output, weights
 
-    def _eager_weights(
-        self,
-        eager: Callable[..., tuple[Tensor, Tensor]],
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Any,
-        kwargs: dict[str, Any],
-    ) -> Tensor:
-        causal = kwargs.get("is_causal")
+    def _observe(self, call: _Call, want: Want, made: Tensor | None) -> None:
+        rows = None if want.rows is None else want.rows()
+        reduction = want.reduction
+        if reduction is None and rows is None:
+            weights = self._weights(call) if made is None else made
+            if want.scores is not None:
+                want.scores(Seen(self._scores(call, weights), True))
+            if want.pattern is not None:
+                want.pattern(Seen(weights, made is None))
+            return
+        reduction = reduction or Reduction()
+        patterns, scores = [], []
+        for part in _parts(call, rows):
+            weights = self._weights(call, part) if made is None else take_rows(made, part)
+            if want.scores is not None:
+                scores.append(reduction.heads_of(self._scores(call, weights, part)))
+            if want.pattern is not None:
+                patterns.append(reduction.apply(weights))
+        if want.scores is not None:
+            want.scores(Seen(torch.cat(scores, dim=2), True))
+        if want.pattern is not None:
+            values = torch.cat([value for value, _ in patterns], dim=reduction.query_axis)
+            index = [index for _, index in patterns if index is not None]
+            want.pattern(Seen(values, True, torch.cat(index, dim=2) if index else None))
+
+    def _edited(self, call: _Call, wants: list[Want]) -> tuple[Tensor, Tensor]:
+        """Take the output from the edited pattern: the declared eager path of this layer."""
+        weights = self._weights(call, keep_value=True)
+        for want in wants:
+            if want.edit_scores is not None:
+                scores = want.edit_scores(self._scores(call, weights))
+                weights = _softmax(scores, _sinks(call)).to(call.query.dtype)
+            if want.edit_pattern is not None:
+                weights = want.edit_pattern(weights)
+        for want in wants:
+            if not want.edits:
+                self._observe(call, want, weights if want.grad else weights.detach())
+        dropped = nn.functional.dropout(weights, call.kwargs.get("dropout") or 0.0, call.module.training)
+        value = call.value.repeat_interleave(weights.shape[1] // call.value.shape[1], dim=1)
+        return (dropped @ value).transpose(1, 2).contiguous(), weights
+
+    def _weights(self, call: _Call, rows: Rows = None, *, keep_value: bool = False) -> Tensor:
+        mask = self._mask(call, rows)
+        # Dropout would draw from the user's random stream, and a pattern is meant without it.
+        quiet = {**call.kwargs, "dropout": 0.0}
+        if rows is not None and quiet.get("position_bias") is not None:
+            quiet["position_bias"] = take_rows(quiet["position_bias"], rows)
+        query = call.query if rows is None else take_rows(call.query, rows)
+        # Only the weights are wanted: one column of the values keeps the product with them cheap.
+        value = call.value if keep_value else call.value[..., :1]
+        weights: Tensor = call.eager(call.module, query, call.key, value, mask, **quiet)[1]
+        if mask is not None:
+            _assert_mask_kept(weights, mask, call.module)
+        return weights
+
+    def _mask(self, call: _Call, rows: Rows = None) -> Tensor | None:
+        causal = call.kwargs.get("is_causal")
         if causal is None:
             # The default of transformers' own sdpa function, for a module that does not say.
-            causal = getattr(module, "is_causal", True)
-        mask = additive_mask(
-            attention_mask,
-            query,
-            key,
+            causal = getattr(call.module, "is_causal", True)
+        return additive_mask(
+            call.mask,
+            call.query,
+            call.key,
             causal=bool(causal),
             sdpa=self.delegate.endswith("sdpa"),
-            window=kwargs.get("sliding_window"),
+            window=call.kwargs.get("sliding_window"),
+            rows=rows,
         )
-        # Dropout would draw from the user's random stream, and a pattern is meant without it.
-        quiet = {**kwargs, "dropout": 0.0}
-        weights = eager(module, query, key, value, mask, **quiet)[1]
+
+    def _scores(self, call: _Call, weights: Tensor, rows: Rows = None) -> Tensor:
+        """What softmax is taken of: q k^T times the scaling, capped, plus position bias; -inf where masked.
+
+        Raises:
+            ProofError: softmax of it is not the pattern, so this family computes its scores otherwise.
+        """
+        query = call.query if rows is None else take_rows(call.query, rows)
+        scaling = call.kwargs.get("scaling")
+        key = call.key.repeat_interleave(query.shape[1] // call.key.shape[1], dim=1)
+        scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        if call.kwargs.get("softcap") is not None:
+            scores = call.kwargs["softcap"] * torch.tanh(scores / call.kwargs["softcap"])
+        bias = call.kwargs.get("position_bias")
+        if bias is not None:
+            scores = scores + (bias if rows is None else take_rows(bias, rows))
+        mask = self._mask(call, rows)
         if mask is not None:
-            _assert_mask_kept(weights, mask, module)
-        return weights
+            forbidden = mask <= _MASKED
+            scores = (scores + mask.masked_fill(forbidden, 0.0)).masked_fill(forbidden, float("-inf"))
+        expected = _softmax(scores.detach(), _sinks(call))
+        somewhere = scores.detach().isfinite().any(-1, keepdim=True)
+        error = (expected - weights.detach()).masked_fill(~somewhere, 0.0).abs().max().item()
+        if not error <= SCORES_TOLERANCE.get(weights.dtype, 1e-5):
+            raise ProofError(
+                f"softmax of queries times keys is not the attention pattern of {type(call.module).__name__} (it "
+                f"deviates by {error:.3g}), so its scores before the softmax are not known; ask for attn_pattern"
+            )
+        found: Tensor = scores
+        return found
+
+
+def _sinks(call: _Call) -> Tensor | None:
+    found = call.kwargs.get("s_aux", getattr(call.module, "sinks", None))
+    return found if isinstance(found, Tensor) else None
+
+
+def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """The pattern of scores [example, head, query, key], in float32 or wider; sinks take their share of each row."""
+    wide = scores if scores.dtype == torch.float64 else scores.float()
+    if sinks is None:
+        return wide.softmax(-1)
+    column = sinks.to(wide).view(1, -1, 1, 1).expand(wide.shape[0], -1, wide.shape[2], 1)
+    return torch.cat([wide, column], dim=-1).softmax(-1)[..., :-1]
+
+
+def _parts(call: _Call, rows: Tensor | None) -> Iterator[slice | Tensor]:
+    """Query positions in portions whose weights are small enough to be formed at once."""
+    if rows is not None:
+        yield rows.to(call.query.device)
+        return
+    n_query = call.query.shape[2]
+    size = max(1, _CHUNK // (call.query.shape[0] * call.query.shape[1] * call.key.shape[2]))
+    for start in range(0, n_query, size):
+        yield slice(start, min(start + size, n_query))
 
 
 _tees: dict[int, _Tee] = {}
@@ -140,7 +293,7 @@ def on_interface(module: nn.Module) -> bool:
 
 
 def additive_mask(
-    mask: Any, query: Tensor, key: Tensor, *, causal: bool, sdpa: bool, window: int | None = None
+    mask: Any, query: Tensor, key: Tensor, *, causal: bool, sdpa: bool, window: int | None = None, rows: Rows = None
 ) -> Tensor | None:
     """Say what the model's own implementation was told, as a float mask to add to the scores.
 
@@ -153,6 +306,7 @@ def additive_mask(
         sdpa: whether the model runs sdpa, which aligns the triangle with the first key; the others align it
             with the last.
         window: width of a sliding window, where only the kernel knows it.
+        rows: the query positions to say it for; None for all.
 
     """
     n_query, n_key = query.shape[2], key.shape[2]
@@ -160,6 +314,8 @@ def additive_mask(
     allowed: Tensor
     if isinstance(mask, Tensor) and mask.ndim == 4:
         allowed = mask[..., :n_key]
+        if rows is not None and allowed.shape[2] > 1:
+            allowed = take_rows(allowed, rows)
         if allowed.dtype != torch.bool:
             return allowed
     elif mask is None or isinstance(mask, Tensor):
@@ -167,17 +323,19 @@ def additive_mask(
             return None
         # sdpa gets no mask only when queries and keys start together; an empty static cache is longer.
         offset = 0 if sdpa and n_query > 1 else n_key - n_query
-        distance = torch.arange(n_query, device=device)[:, None] + offset - torch.arange(n_key, device=device)
+        at = torch.arange(n_query, device=device).view(1, 1, -1, 1)
+        at = at if rows is None else take_rows(at, rows)
+        distance = at + offset - torch.arange(n_key, device=device)
         allowed = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
         if window is not None and not sdpa:
             allowed = allowed & (distance.abs() < window if causal else distance.abs() <= window)
-        allowed = allowed[None, None]
         if mask is not None:
             allowed = allowed & mask.bool()[:, None, None, -n_key:]
     elif hasattr(mask, "mask_mod"):
         from torch.nn.attention.flex_attention import create_mask
 
         allowed = create_mask(mask.mask_mod, query.shape[0], None, n_query, n_key, device=device)
+        allowed = allowed if rows is None else take_rows(allowed, rows)
     else:
         raise UsageError(
             f"cannot read an attention mask of type {type(mask).__name__}; ask for the patterns with mode='eager'"
@@ -191,7 +349,8 @@ def _assert_mask_kept(weights: Tensor, mask: Tensor, module: nn.Module) -> None:
     forbidden = mask <= _MASKED
     # An unmasked causal pattern still sums to 1, so only this comparison can see it.
     checked = forbidden & ~forbidden.all(-1, keepdim=True)
-    leaked = weights.detach().masked_fill(~checked, 0).max().item()
+    # The largest over heads first: the mask is the same for all of them, and this reads the weights only once.
+    leaked = weights.detach().amax(1, keepdim=True).masked_fill(~checked, 0).max().item()
     if leaked > 0:
         raise ProofError(
             f"the eager attention of {type(module).__name__} put {leaked:.3g} of its mass on positions that "
@@ -199,12 +358,12 @@ def _assert_mask_kept(weights: Tensor, mask: Tensor, module: nn.Module) -> None:
         )
 
 
-def resolve_mode(attention: Mapping[int, nn.Module], mode: Mode) -> ResolvedMode:
+def resolve_mode(attention: Mapping[Any, nn.Module], mode: Mode, *, edits: bool = False) -> ResolvedMode:
     """Decide what "auto" stands for.
 
     Raises:
-        UsageError: a tee was asked of a family whose attention does not go through the interface, or a mode
-            that does not exist.
+        UsageError: a tee was asked of a family whose attention does not go through the interface, an edit of such a
+            pattern, or a mode that does not exist.
 
     """
     if mode not in ("auto", "tee", "native", "eager"):
@@ -214,6 +373,11 @@ def resolve_mode(attention: Mapping[int, nn.Module], mode: Mode) -> ResolvedMode
     off = next((module for module in attention.values() if not on_interface(module)), None)
     if off is None:
         return "tee" if mode == "auto" else mode
+    if edits:
+        raise UsageError(
+            f"{type(off).__name__} does not use transformers' attention interface, so its pattern can be read but "
+            "not edited; edit z, q, k, v or a residual site instead"
+        )
     if mode in ("tee", "eager"):
         raise UsageError(
             f"{type(off).__name__} does not use transformers' attention interface, so mode={mode!r} is not "
@@ -225,8 +389,8 @@ def resolve_mode(attention: Mapping[int, nn.Module], mode: Mode) -> ResolvedMode
 @contextmanager
 def patterns(
     base: nn.Module,
-    attention: Mapping[int, nn.Module],
-    sink: Sink,
+    attention: Mapping[Any, nn.Module],
+    sink: Callable[[Any, Tensor], None],
     *,
     mode: Mode = "auto",
     grad: bool = False,
@@ -249,17 +413,45 @@ def patterns(
         ProofError: during a forward, the eager weights contradict the model's mask.
 
     """
-    resolved = resolve_mode(attention, mode)
+
+    def handing(layer: Hashable) -> Callable[[Seen], None]:
+        return lambda seen: sink(layer, seen.tensor)
+
+    wants = [Want(module, pattern=handing(layer), grad=grad) for layer, module in attention.items()]
+    with observed([base.config], wants, mode=mode) as resolved:
+        yield resolved
+
+
+@contextmanager
+def observed(
+    configs: list[Any],
+    wants: list[Want],
+    *,
+    mode: Mode = "auto",
+    turn_of: Callable[[nn.Module], int] = lambda module: 0,
+) -> Iterator[ResolvedMode]:
+    """Serve what is wanted of attention modules while the context is open; see `patterns`.
+
+    Args:
+        configs: those that the model builds its masks by, besides those of the modules.
+        wants: what is asked of which module.
+        mode: as for `patterns`.
+        turn_of: which pass through a module that serves several layers is on.
+
+    """
+    modules = dict(enumerate(want.module for want in wants))
+    resolved = resolve_mode(modules, mode, edits=any(want.edits for want in wants))
     with ExitStack() as stack:
+        by_module: dict[nn.Module, list[Want]] = {}
+        for want in wants:
+            by_module.setdefault(want.module, []).append(want)
+        listener = _Listener(by_module, turn_of)
         if resolved == "native":
-            for layer, module in attention.items():
-                _read_native(stack, module, layer, sink, grad)
+            for module in by_module:
+                _read_native(stack, module, listener)
         else:
-            listener = _Listener({module: layer for layer, module in attention.items()}, sink, grad)
-            configs = {
-                id(config): config for config in (base.config, *(module.config for module in attention.values()))
-            }
-            for config in configs.values():
+            every = {id(config): config for config in (*configs, *(module.config for module in by_module))}
+            for config in every.values():
                 _listen(stack, config, listener, resolved)
         yield resolved
 
@@ -309,7 +501,7 @@ def _leave(tee: _Tee, listener: _Listener) -> None:
         AttentionMaskInterface._global_mapping.pop(tee.key, None)
 
 
-def _read_native(stack: ExitStack, module: nn.Module, layer: int, sink: Sink, grad: bool) -> None:
+def _read_native(stack: ExitStack, module: nn.Module, listener: _Listener) -> None:
     """Read the weights of a module off the interface, which hands them out itself when it is asked to."""
     parameters = inspect.signature(module.forward).parameters
     asked: list[bool] = []
@@ -327,9 +519,20 @@ def _read_native(stack: ExitStack, module: nn.Module, layer: int, sink: Sink, gr
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         if not isinstance(weights, Tensor) or weights.ndim != 4:
             raise ProofError(
-                f"{type(module).__name__} in layer {layer} returned no attention weights; its patterns are unavailable"
+                f"{type(module).__name__} returned no attention weights; its patterns are unavailable, ask for other "
+                "sites"
             )
-        sink(layer, weights if grad else weights.detach())
+        for want in listener.of(module):
+            if want.pattern is None:
+                continue
+            seen = weights if want.grad else weights.detach()
+            rows = None if want.rows is None else want.rows()
+            seen = seen if rows is None else take_rows(seen, rows.to(seen.device))
+            if want.reduction is None:
+                want.pattern(Seen(seen, False))
+            else:
+                values, index = want.reduction.apply(seen)
+                want.pattern(Seen(values, True, index))
         if "output_attentions" in parameters and not asked[0]:
             return (output[0], None, *output[2:])
         return output

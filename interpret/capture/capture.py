@@ -8,7 +8,6 @@ capture["attn_pattern", 3]
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,52 +16,112 @@ import torch
 from torch import Tensor
 
 from interpret.capture.attention import Mode
-from interpret.capture.hooks import Around, hooks
+from interpret.capture.edits import Edit, bind
+from interpret.capture.hooks import Around, Partial, hooks
 from interpret.capture.points import Key, check_sites, n_values, name_of, sites_frame
-from interpret.capture.tensors import Capture, Forward, axes_of, blank_pads
-from interpret.errors import ProofError, UsageError
+from interpret.capture.recorder import Recorder, StopForward
+from interpret.capture.reduction import Reduction, Summary
+from interpret.capture.tensors import Capture, Forward, StackInputs
+from interpret.errors import UsageError
 from interpret.models.batching import Row, run_batches
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.sites import split_site
 
-__all__ = ["Capture", "capture_texts", "capturing", "sites_frame", "stream"]
+__all__ = ["Capture", "capture_batches", "capture_texts", "capturing", "sites_frame", "stream"]
 
 #: What `capture_texts` may hold at once unless told otherwise: 4 GiB.
 MAX_BYTES: Final = 4 << 30
 
 
 @contextmanager
-def capturing(handle: Handle, *sites: str, mode: Mode = "auto", grad: bool = False) -> Iterator[Capture]:
+def capturing(
+    handle: Handle,
+    *sites: str,
+    mode: Mode = "auto",
+    grad: bool = False,
+    stop: bool = False,
+    edits: Sequence[Edit] = (),
+    heads: Sequence[int] | None = None,
+    queries: Sequence[int] | None = None,
+    summary: Summary | None = None,
+    k: int = 8,
+) -> Iterator[Capture]:
     """Record the sites in every forward of the model that runs, in this thread, while the context is open.
 
     Attention mask and token ids are taken from the arguments of the forward. Each forward appends its
     examples, so in generation with a cache every step appends one row per sequence: the new position, against
-    all keys so far. The logits of the forward are the same to the last bit, except with `mode="eager"`.
+    all keys so far (`capture.example` and `capture.step` tell which). The logits of the forward are the same to the
+    last bit, except with `mode="eager"` and with edits.
 
     Args:
         handle: the attached model.
-        sites: `"resid_post"` (all layers), `"resid_post.3"`, `"attn_pattern.0-5"`, ...
+        sites: `"resid_post"` (all layers), `"resid_post.3"`, `"decoder.attn_pattern.0-5"`, ... May be left out where
+            there are edits.
         mode: how attention patterns are obtained: "auto" beside the model's own implementation; "eager" makes
             the whole model run eager attention, which changes its numerics.
         grad: keep the tensors attached to the graph; then pads are not blanked and one forward is captured.
+        stop: end the forward after the last of the sites, and with it the `with` block.
+        edits: made in the order given before anything is read.
+        heads: keep only these heads of attention patterns and scores.
+        queries: keep only these query positions, counted among the tokens of each example; -1 is the last one.
+        summary: keep less than each row of a pattern: its "entropy" in nats, its "top_k" largest weights, or the
+            "mean" over heads; see `interpret.capture.reduction`.
+        k: how many weights "top_k" keeps.
 
     Yields:
         The `Capture`, which fills while forwards run.
 
     Raises:
         UnknownSiteError: a site or layer the model does not have; the model has not been touched then.
-        UsageError: no site was named, or the model is compiled.
+        UsageError: no site was named, the model is compiled, or options that contradict each other.
 
     """
-    if not sites:
+    if not sites and not edits:
         raise UsageError('no site was named; name some, for example capturing("resid_post", "attn_pattern.0-3")')
     keys = check_sites(handle, list(sites))
-    capture = Capture(keys, model=handle.name, grad=grad)
-    recorder = _Recorder(handle, capture)
+    reduction = _reduction(handle, keys, heads, queries, summary, k, grad)
+    if stop and (not keys or ("logits", None) in keys):
+        raise UsageError("stop=True ends the forward before the logits; ask for other sites, or leave out stop=True")
+    capture = Capture(keys, model=handle.name, grad=grad, reduction=reduction)
+    recorder = Recorder(handle, capture, queries=None if queries is None else tuple(queries), stop=stop)
     reads = {key: recorder.reader(key) for key in keys}
-    with hooks(handle, reads, mode=mode, grad=grad, around=Around(recorder.begin, recorder.end)) as resolved:
+    around = Around(recorder.begin, recorder.end, recorder.stack)
+    partial = Partial(reduction, None if queries is None else recorder.rows, recorder.seen)
+    bound = bind(handle, edits, recorder.inputs)
+    with hooks(handle, reads, bound, mode=mode, grad=grad, around=around, partial=partial) as resolved:
         capture.mode = resolved
-        yield capture
+        try:
+            yield capture
+        except StopForward as stopped:
+            if stopped.recorder is not recorder:
+                raise
+
+
+def _reduction(
+    handle: Handle,
+    keys: Sequence[Key],
+    heads: Sequence[int] | None,
+    queries: Sequence[int] | None,
+    summary: Summary | None,
+    k: int,
+    grad: bool,
+) -> Reduction | None:
+    if heads is None and queries is None and summary is None:
+        return None
+    attention = [name for name, _ in keys if split_site(name)[1] in ("attn_pattern", "attn_scores")]
+    if not attention:
+        raise UsageError(
+            "heads=, queries= and summary= choose what is kept of attention; name attn_pattern among the sites"
+        )
+    if grad and (queries is not None or summary is not None):
+        raise UsageError("grad=True keeps whole patterns in the graph; leave out queries= and summary=")
+    reduction = Reduction(None if heads is None else tuple(heads), summary, k)
+    for name in attention:
+        roles = handle.stack(split_site(name)[0])
+        assert roles is not None
+        reduction.check(roles.n_heads)
+    return reduction
 
 
 def stream(
@@ -74,10 +133,11 @@ def stream(
     token_budget: int | None = None,
     max_batch: int | None = None,
     progress: str | None = None,
+    **options: Any,
 ) -> Iterator[tuple[list[int], dict[Key, Tensor], Tensor]]:
     """Run texts in batches of similar length and hand over each batch; nothing is kept.
 
-    Between batches the model is as the caller left it.
+    Between batches the model is as the caller left it. Where no logits are wanted, forwards end after the last site.
 
     Args:
         handle: the attached model.
@@ -87,6 +147,7 @@ def stream(
         token_budget: tokens per batch, pads included.
         max_batch: examples per batch.
         progress: label of a progress bar on stderr.
+        options: `edits`, `heads`, `queries`, `summary` and `k`, as for `capturing`.
 
     Yields:
         Indices into `encoded`, (site, layer) to a detached tensor on the CPU (`interpret.sites.AXES`, NaN at
@@ -97,9 +158,10 @@ def stream(
 
     """
     written = [sites] if isinstance(sites, str) else list(sites)
-    check_sites(handle, written)
-    for indices, forward, _ in _batches(handle, encoded, written, mode, token_budget, max_batch, progress):
-        yield indices, forward.tensors, forward.mask
+    keys = check_sites(handle, written)
+    rows = [Row(row.ids, row.type_ids) for row in encoded]
+    for indices, forward, _ in _batches(handle, rows, written, mode, token_budget, max_batch, progress, options):
+        yield indices, forward.tensors, forward.stack_of(keys[0][0]).mask
 
 
 def capture_texts(
@@ -107,11 +169,13 @@ def capture_texts(
     encoded: Sequence[Encoded],
     sites: Sequence[str] | str,
     *,
+    targets: Sequence[Encoded] | None = None,
     mode: Mode = "auto",
     token_budget: int | None = None,
     max_batch: int | None = None,
     max_bytes: int = MAX_BYTES,
     progress: str | None = None,
+    **options: Any,
 ) -> Capture:
     """Capture texts in batches; the examples of the capture stand in the order given.
 
@@ -119,11 +183,13 @@ def capture_texts(
         handle: the attached model.
         encoded: the texts.
         sites: written as for `capturing`.
+        targets: what the decoder of an encoder-decoder reads, one for each text.
         mode: as for `capturing`.
         token_budget: tokens per batch, pads included.
         max_batch: examples per batch.
         max_bytes: refuse a capture that would be larger; the size is known before anything runs.
         progress: label of a progress bar on stderr.
+        options: `edits`, `heads`, `queries`, `summary` and `k`, as for `capturing`.
 
     Raises:
         UnknownSiteError: a site or layer the model does not have.
@@ -134,184 +200,200 @@ def capture_texts(
     keys = check_sites(handle, written)
     if not encoded:
         raise UsageError("there is no text to capture; give at least one")
-    width = max(len(row.ids) for row in encoded)
-    itemsize = handle.roles.word_embeddings.weight.element_size()
-    n_bytes = itemsize * len(encoded) * sum(n_values(handle, site, width) for site, _ in keys)
+    rows = _rows(handle, encoded, keys, targets)
+    _refuse_too_large(handle, rows, keys, max_bytes, options)
+    heads, queries, summary = (options.get(name) for name in ("heads", "queries", "summary"))
+    reduction = _reduction(handle, keys, heads, queries, summary, int(options.get("k", 8)), grad=False)
+    capture = Capture(keys, model=handle.name, encoded=encoded, reduction=reduction)
+    whole = _Whole(len(encoded))
+    for indices, forward, used in _batches(handle, rows, written, mode, token_budget, max_batch, progress, options):
+        capture.mode = used
+        whole.put(indices, forward)
+    capture.add(whole.forward(handle, keys, encoded, targets))
+    return capture
+
+
+def capture_batches(
+    handle: Handle, batches: Sequence[dict[str, Tensor]], sites: Sequence[str] | str, **options: Any
+) -> Capture:
+    """Capture ready-made inputs, such as a processor makes of images or sound; one forward for each batch.
+
+    Args:
+        handle: the attached model.
+        batches: arguments of the model's forward, on any device.
+        sites: written as for `capturing`.
+        options: as for `capturing`.
+
+    """
+    from interpret.models.state import untouched
+
+    written = [sites] if isinstance(sites, str) else list(sites)
+    found: Capture | None = None
+    for batch in batches:
+        inputs = {
+            name: value.to(handle.device) if isinstance(value, Tensor) else value for name, value in batch.items()
+        }
+        with untouched(handle.model, handle.tokenizer), torch.no_grad(), capturing(handle, *written, **options) as part:
+            handle.model(**inputs, **_without_cache(handle))
+        if found is None:
+            found = part
+        else:
+            found.add(part.last())
+    if found is None:
+        raise UsageError("there is nothing to capture; give at least one batch")
+    return found
+
+
+def _rows(
+    handle: Handle, encoded: Sequence[Encoded], keys: Sequence[Key], targets: Sequence[Encoded] | None
+) -> list[Row]:
+    """What the model reads for each text; decoders beside an encoder read the targets."""
+    if handle.stack("decoder") is None:
+        if targets is not None:
+            raise UsageError(
+                f"{handle.name} has no decoder beside an encoder, so it reads no targets; leave out targets="
+            )
+        return [Row(row.ids, row.type_ids) for row in encoded]
+    if targets is None:
+        other = [name_of(key) for key in keys if split_site(key[0])[0] != "encoder"]
+        if other and handle.task == "seq2seq-lm":
+            raise UsageError(
+                f"{other[0]} of {handle.name} depends on what its decoder reads; give targets=, one text for each "
+                "text, or let the model write them with capture_generated()"
+            )
+        start = getattr(handle.config, "decoder_start_token_id", None)
+        if handle.task != "seq2seq-lm":
+            # Its head gives the decoder what it needs.
+            return [Row(row.ids, row.type_ids) for row in encoded]
+        return [Row(row.ids, row.type_ids, (handle.pad_id or 0 if start is None else int(start),)) for row in encoded]
+    if len(targets) != len(encoded):
+        raise UsageError(f"{len(encoded)} texts were given and {len(targets)} targets; give one target for each text")
+    return [Row(row.ids, row.type_ids, target.ids) for row, target in zip(encoded, targets, strict=True)]
+
+
+def _refuse_too_large(
+    handle: Handle, rows: Sequence[Row], keys: Sequence[Key], max_bytes: int, options: dict[str, Any]
+) -> None:
+    """Hold what a capture will take against the limit, pads included."""
+    widths = {"": max(len(row.ids) for row in rows)}
+    widths["encoder"] = widths["text"] = widths[""]
+    widths["decoder"] = max(len(row.decoder_ids or row.ids) for row in rows)
+    itemsize = handle.run_torch_dtype.itemsize
+    n_bytes = 0
+    for site, _ in keys:
+        prefix, bare = split_site(site)
+        own = "encoder" if prefix == "cross" and bare in ("k", "v") else "decoder" if prefix == "cross" else prefix
+        if bare == "logits":
+            own = handle.roles.prefix
+        n_keys = widths["encoder"] if prefix == "cross" else None
+        size = n_values(handle, site, widths.get(own, widths[""]), n_keys)
+        if bare == "attn_pattern":
+            size = _reduced(handle, site, size, widths.get(own, widths[""]), n_keys, options)
+        n_bytes += itemsize * len(rows) * size
     if n_bytes > max_bytes:
         raise UsageError(
-            f"capturing {len(keys)} tensors of {len(encoded)} texts of up to {width} tokens takes "
-            f"{n_bytes:,} bytes, more than max_bytes={max_bytes:,}; ask for fewer sites or layers, stream "
-            "the texts, or raise max_bytes"
+            f"capturing {len(keys)} tensors of {len(rows)} texts of up to {widths['']} tokens takes "
+            f"{n_bytes:,} bytes, more than max_bytes={max_bytes:,}; ask for fewer sites or layers, for a summary of "
+            "attention, stream the texts, or raise max_bytes"
         )
-    capture = Capture(keys, model=handle.name, encoded=encoded)
-    mask = torch.zeros(len(encoded), width, dtype=torch.bool)
-    joined: dict[Key, Tensor] = {}
-    for indices, forward, mode_used in _batches(handle, encoded, written, mode, token_budget, max_batch, progress):
-        capture.mode = mode_used
+
+
+def _reduced(
+    handle: Handle, site: str, size: int, n_positions: int, n_keys: int | None, options: dict[str, Any]
+) -> int:
+    """Numbers kept of one pattern."""
+    roles = handle.stack(split_site(site)[0])
+    assert roles is not None
+    n_heads = len(options["heads"]) if options.get("heads") is not None else roles.n_heads
+    n_queries = len(options["queries"]) if options.get("queries") is not None else n_positions
+    n_looked_at = n_positions if n_keys is None else n_keys
+    match options.get("summary"):
+        case "entropy":
+            return n_heads * n_queries
+        case "top_k":
+            # Each weight comes with the key it belongs to, eight bytes of its own.
+            return 3 * n_heads * n_queries * int(options.get("k", 8))
+        case "mean":
+            return n_queries * n_looked_at
+    return n_heads * n_queries * n_looked_at
+
+
+class _Whole:
+    """Batches put together into one forward of all examples."""
+
+    def __init__(self, n_examples: int) -> None:
+        self.n_examples = n_examples
+        self.masks: dict[str, Tensor] = {}
+        self.tensors: dict[Key, Tensor] = {}
+        self.index: dict[Key, Tensor] = {}
+        self.causal: dict[str, bool] = {}
+        self.names: dict[str, list[tuple[str, ...]]] = {}
+
+    def put(self, indices: list[int], forward: Forward) -> None:
         where = torch.tensor(indices)
-        mask[where, : forward.mask.shape[1]] = forward.mask
+        for prefix, stack in forward.stacks.items():
+            self.causal[prefix] = stack.causal
+            self.masks[prefix] = self._placed(self.masks.get(prefix), where, stack.mask, False)
+            names = self.names.setdefault(prefix, [()] * self.n_examples)
+            for index, tokens in zip(indices, stack.tokens, strict=True):
+                names[index] = tokens
         for key, tensor in forward.tensors.items():
-            axes = axes_of(key[0], tensor.ndim)
-            if key not in joined:
-                free = {"example": len(encoded), "position": width, "query": width, "key": width}
-                shape = [free.get(axis, size) for axis, size in zip(axes, tensor.shape, strict=True)]
-                joined[key] = tensor.new_full(shape, float("nan"))
-            wide = joined[key]
-            for axis, size in enumerate(tensor.shape[1:], start=1):
-                wide = wide.narrow(axis, 0, size)
-            wide[where] = tensor
-    tokens = tuple(row.tokens for row in encoded)
-    capture.add(Forward(mask, mask, 0, tokens, {key: joined[key] for key in keys}))
-    return capture
+            self.tensors[key] = self._placed(self.tensors.get(key), where, tensor, float("nan"))
+        for key, top in forward.index.items():
+            self.index[key] = self._placed(self.index.get(key), where, top, -1)
+
+    def _placed(self, whole: Tensor | None, where: Tensor, part: Tensor, blank: float) -> Tensor:
+        """Put the rows of a batch where they belong; the first batch is the widest, unless the decoder's are not."""
+        size = [
+            max(a, b) for a, b in zip(part.shape[1:], part.shape[1:] if whole is None else whole.shape[1:], strict=True)
+        ]
+        if whole is None:
+            whole = part.new_full([self.n_examples, *size], blank)
+        elif list(whole.shape[1:]) != size:
+            grown = part.new_full([self.n_examples, *size], blank)
+            grown[tuple(slice(length) for length in whole.shape)] = whole
+            whole = grown
+        into = whole
+        for axis, length in enumerate(part.shape[1:], start=1):
+            into = into.narrow(axis, 0, length)
+        into[where] = part
+        return whole
+
+    def forward(
+        self, handle: Handle, keys: Sequence[Key], encoded: Sequence[Encoded], targets: Sequence[Encoded] | None
+    ) -> Forward:
+        found = Forward(index=self.index, tensors={key: self.tensors[key] for key in keys})
+        for prefix, mask in self.masks.items():
+            names = tuple(self.names[prefix])
+            found.stacks[prefix] = StackInputs(mask, mask, 0, self.causal[prefix], lambda names=names: names)  # type: ignore[misc]
+        return found
+
+
+def _without_cache(handle: Handle) -> dict[str, Any]:
+    takes_cache = "use_cache" in inspect.signature(handle.core.forward).parameters
+    return {"use_cache": False} if takes_cache else {}
 
 
 def _batches(
     handle: Handle,
-    encoded: Sequence[Encoded],
+    rows: Sequence[Row],
     sites: Sequence[str],
     mode: Mode,
     token_budget: int | None,
     max_batch: int | None,
     progress: str | None,
+    options: dict[str, Any],
 ) -> Iterator[tuple[list[int], Forward, str | None]]:
-    takes_cache = "use_cache" in inspect.signature(handle.core.forward).parameters
-    extra: dict[str, Any] = {"use_cache": False} if takes_cache else {}
+    extra = _without_cache(handle)
+    stop = ("logits", None) not in check_sites(handle, sites)
 
     def step(batch: dict[str, Tensor], _: list[int]) -> tuple[Forward, str | None]:
         # Entered anew for each batch: between two of them the caller's own code runs.
-        with torch.no_grad(), capturing(handle, *sites, mode=mode) as capture:
+        with torch.no_grad(), capturing(handle, *sites, mode=mode, stop=stop, **options) as capture:
             handle.model(**batch, **extra)
-        return capture.last(), capture.mode
+        return capture.last().settle(), capture.mode
 
-    rows = [Row(row.ids, row.type_ids) for row in encoded]
     for indices, (forward, used) in run_batches(
         handle, rows, step, token_budget=token_budget, max_batch=max_batch, progress=progress
     ):
         yield indices, forward, used
-
-
-class _Recorder:
-    """Collects the reads of one forward after another into a capture."""
-
-    def __init__(self, handle: Handle, capture: Capture) -> None:
-        self.handle = handle
-        self.capture = capture
-        self.thread = threading.get_ident()
-        self.parameters = tuple(inspect.signature(handle.roles.base.forward).parameters)
-        self.current: Forward | None = None
-        self.inside = False
-
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == self.thread:
-            # A forward that was interrupted leaves an unfinished record, which is dropped here.
-            self.current = _inputs(self.handle, {**dict(zip(self.parameters, args, strict=False)), **kwargs})
-            self.inside = True
-
-    def end(self) -> None:
-        if threading.get_ident() == self.thread:
-            self.inside = False
-            self._finish()
-
-    def reader(self, key: Key) -> Any:
-        # Only logits arrive after the base model is done; anything else then is a recomputation for a
-        # backward pass.
-        outside = key[0] == "logits"
-
-        def read(tensor: Tensor) -> None:
-            if threading.get_ident() == self.thread and self.current is not None and (outside or self.inside):
-                self._keep(self.current, key, tensor)
-
-        return read
-
-    def _keep(self, forward: Forward, key: Key, tensor: Tensor) -> None:
-        axes = axes_of(key[0], tensor.ndim)
-        if key[0] == "attn_pattern":
-            self._check_future(forward, key, tensor)
-            forward.key_mask = _fit(forward.key_mask, tensor.shape[-1])
-        if not self.capture.grad:
-            n_positions = forward.mask.shape[1]
-            if key[0] == "logits" and tensor.ndim == 3 and tensor.shape[1] < n_positions:
-                # Generation asks for the logits of the last positions only.
-                missing = n_positions - tensor.shape[1]
-                tensor = torch.nn.functional.pad(tensor, (0, 0, missing, 0), value=float("nan"))
-            tensor = blank_pads(tensor, axes, forward.mask, forward.key_mask).cpu()
-        forward.tensors[key] = tensor
-        if key[0] == "logits":
-            self._finish()
-
-    def _check_future(self, forward: Forward, key: Key, pattern: Tensor) -> None:
-        n_query, n_key = pattern.shape[-2:]
-        # A longer key axis is a preallocated cache, a shorter one a sliding window; the model's own mask,
-        # which the tee has already held the pattern against, is then the better witness.
-        if forward.causal and n_key == forward.n_past + n_query:
-            # A pad in front has nothing to look at, and eager attention then looks everywhere.
-            tokens = forward.mask.to(pattern.device)[:, None, :, None]
-            ahead = pattern.detach().triu(forward.n_past + 1).masked_fill(~tokens, 0).amax().item()
-            if ahead > 0:
-                raise ProofError(
-                    f"{name_of(key)} of {self.handle.name} puts {ahead:.3g} of its mass on the future "
-                    "although the model is causal; its attention patterns cannot be trusted, ask for other "
-                    "sites"
-                )
-
-    def _finish(self) -> None:
-        forward = self.current
-        if forward is not None and not self.inside and len(forward.tensors) == len(self.capture.keys):
-            # In the order asked for, not in the order of arrival.
-            forward.tensors = {key: forward.tensors[key] for key in self.capture.keys}
-            self.capture.add(forward)
-            self.current = None
-
-
-def _inputs(handle: Handle, given: dict[str, Any]) -> Forward:
-    """Mask, cache length and tokens from the arguments of the base model."""
-    ids = given.get("input_ids")
-    source = ids if isinstance(ids, Tensor) else given.get("inputs_embeds")
-    if not isinstance(source, Tensor):
-        raise UsageError("this forward passed neither input_ids nor inputs_embeds; pass one of them as a tensor")
-    n_examples, n_positions = source.shape[:2]
-    past: Any = given.get("past_key_values")
-    n_past = int(past.get_seq_length()) if hasattr(past, "get_seq_length") else 0
-    mask = given.get("attention_mask")
-    causal = handle.is_decoder
-    if isinstance(mask, dict):
-        mask = mask.get("full_attention", next(iter(mask.values()), None))
-    if isinstance(mask, Tensor) and mask.ndim == 2:
-        key_mask = mask.detach().cpu().bool()
-        position_mask = key_mask[:, -n_positions:]
-    elif isinstance(mask, Tensor) and mask.ndim in (3, 4):
-        # A mask of the caller's own: a position is a pad if it may look nowhere, a key if nobody may look at
-        # it.
-        causal = False
-        allowed = mask.detach().cpu()
-        allowed = allowed if allowed.dtype == torch.bool else allowed > -1e4
-        allowed = allowed.any(1) if allowed.ndim == 4 else allowed
-        position_mask, key_mask = (
-            allowed.any(-1).expand(n_examples, -1),
-            allowed.any(-2).expand(n_examples, -1),
-        )
-    else:
-        position_mask = torch.ones(n_examples, n_positions, dtype=torch.bool)
-        key_mask = torch.ones(n_examples, n_past + n_positions, dtype=torch.bool)
-    return Forward(position_mask, key_mask, n_past, _tokens(handle, ids, position_mask), {}, causal)
-
-
-def _tokens(handle: Handle, ids: Any, mask: Tensor) -> tuple[tuple[str, ...], ...]:
-    """Name the token of every position, "" at pads and without ids; pads at the end are left out."""
-    rows = []
-    for index, keep in enumerate(mask.tolist()):
-        end = max((position + 1 for position, kept in enumerate(keep) if kept), default=0)
-        if not isinstance(ids, Tensor):
-            rows.append(("",) * end)
-            continue
-        row = ids[index, :end].tolist()
-        names = [str(i) for i in row] if handle.tokenizer is None else handle.tokenizer.convert_ids_to_tokens(row)
-        rows.append(tuple(str(name) if kept else "" for name, kept in zip(names, keep[:end], strict=True)))
-    return tuple(rows)
-
-
-def _fit(key_mask: Tensor, n_keys: int) -> Tensor:
-    """Bring the key mask to the width that the attention ran with."""
-    missing = n_keys - key_mask.shape[1]
-    # A preallocated cache ends in empty slots; a sliding cache has dropped the oldest keys.
-    return torch.nn.functional.pad(key_mask, (0, missing)) if missing >= 0 else key_mask[:, -n_keys:]

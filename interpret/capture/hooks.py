@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from interpret.capture.attention import Mode, ResolvedMode, patterns
+from interpret.capture.attention import Mode, ResolvedMode, Seen, Want, observed
 from interpret.capture.points import Key, Point, name_of, point
+from interpret.capture.reduction import Reduction
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
+from interpret.sites import split_site
 
 #: Receives the tensor of one site, shaped as `interpret.sites.AXES` says; it must not change it in place.
 Read = Callable[[Tensor], None]
@@ -26,10 +29,45 @@ Edit = Callable[[Tensor], Tensor]
 
 
 class Around(NamedTuple):
-    """Called with the arguments of the base model before every forward, and with nothing after it."""
+    """Told of every forward: of the base model with its arguments and when it is over, and of each of its stacks."""
 
     begin: Callable[[tuple[Any, ...], dict[str, Any]], None]
     end: Callable[[], None]
+    stack: Callable[[str, tuple[Any, ...], dict[str, Any]], None]
+
+
+class Partial(NamedTuple):
+    """How attention is read where not all of it is wanted: see `Reduction` and `Want.rows`."""
+
+    reduction: Reduction | None = None
+    rows: Callable[[Key], Tensor | None] | None = None
+    #: Takes the place of the reads of attention; told which keys the values belong to.
+    seen: Callable[[Key, Seen], None] | None = None
+
+
+class _Turns:
+    """Which pass is on through modules that serve several layers."""
+
+    def __init__(self) -> None:
+        self.counts: dict[nn.Module, int] = {}
+
+    def watch(self, stack: ExitStack, base: nn.Module, modules: list[nn.Module]) -> None:
+        self.counts = dict.fromkeys(modules, -1)
+        if not modules:
+            return
+
+        def restart(*_: Any) -> None:
+            self.counts = dict.fromkeys(self.counts, -1)
+
+        def count(module: nn.Module, *_: Any) -> None:
+            self.counts[module] += 1
+
+        stack.callback(base.register_forward_pre_hook(restart, prepend=True).remove)
+        for module in self.counts:
+            stack.callback(module.register_forward_pre_hook(count, prepend=True).remove)
+
+    def of(self, module: nn.Module) -> int:
+        return self.counts.get(module, 0)
 
 
 @contextmanager
@@ -41,6 +79,7 @@ def hooks(
     mode: Mode = "auto",
     grad: bool = False,
     around: Around | None = None,
+    partial: Partial | None = None,
 ) -> Iterator[ResolvedMode | None]:
     """Call `reads` and apply `edits` during every forward of the model while the context is open.
 
@@ -50,52 +89,110 @@ def hooks(
     Args:
         handle: the attached model.
         reads: (site, layer) to a function of the site's tensor; layer is None for a site without layers.
-        edits: (site, layer) to a function that returns the new value of the site.
+        edits: (site, layer) to a function that returns the new value of the site. An edit of `attn_pattern` or
+            `attn_scores` makes this layer, and no other, take its output from the edited pattern.
         mode: how attention patterns are obtained, see `interpret.capture.attention`.
         grad: hand out the tensors of the graph, so that gradients with respect to them can be taken.
         around: told when a forward of the base model (without its head) begins and ends.
+        partial: how attention is read where not all of it is wanted.
 
     Yields:
         How attention patterns are obtained, None when none were asked for.
 
     Raises:
         UnknownSiteError: a site or layer this model does not have; nothing has been registered then.
-        UsageError: the model is compiled, an edit of a site that can only be read, or an impossible mode.
+        UsageError: the model is compiled, an edit of a pattern that the module forms itself, or an impossible mode.
 
     """
     refuse_compiled(handle.model)
-    edits = edits or {}
     # Everything is looked up before the first registration, so that a wrong name leaves no hook behind.
-    editing = [(point(handle, *key), key, edit) for key, edit in edits.items()]
-    for place, key, _ in editing:
-        if place.write is None:
-            raise UsageError(f"{name_of(key)} can be read but not edited; edit z, q, k, v or a residual site instead")
+    editing = [(point(handle, *key), key, edit) for key, edit in (edits or {}).items()]
     reading = [(point(handle, *key), key, read) for key, read in reads.items()]
-    wanted = {key[1]: read for _, key, read in reading if key[0] == "attn_pattern" and key[1] is not None}
+    turns = _Turns()
+    wants = _wants(editing, reading, grad, partial or Partial())
     with ExitStack() as stack:
+        base = handle.roles.base
         if around is not None:
-            _surround(stack, handle.roles.base, around)
-            if handle.roles.base is handle.core is not handle.model:
+            _surround(stack, base, around)
+            if base is handle.core is not handle.model:
                 # PEFT calls `forward` of the model inside it, past that model's own hooks.
                 _surround(stack, handle.model, around)
+            for roles in handle.stacks:
+                _announce(stack, roles.stack, roles.prefix, around)
         for place, key, read in reading:
-            if key[0] != "attn_pattern":
-                _add_read(stack, place, key, read, grad)
+            if not _of_attention(key):
+                _add_read(stack, place, key, read, grad, turns)
         # Prepended one by one, so the last registered runs first: edits after reads.
         for place, key, edit in editing:
-            _add_edit(stack, place, key, edit)
+            if not _of_attention(key):
+                _add_edit(stack, place, key, edit, turns)
+        # Last, and so first to run: whoever reads or edits must know which pass it is.
+        turns.watch(stack, base, [place.module for place, *_ in (*editing, *reading) if place.turn is not None])
         resolved: ResolvedMode | None = None
-        if wanted:
-            resolved = stack.enter_context(
-                patterns(
-                    handle.roles.base,
-                    {layer: handle.roles.attention[layer] for layer in wanted},
-                    lambda layer, weights: wanted[layer](weights),
-                    mode=mode,
-                    grad=grad,
-                )
-            )
+        if wants:
+            configs = [base.config, *(roles.config for roles in handle.stacks)]
+            resolved = stack.enter_context(observed(configs, list(wants.values()), mode=mode, turn_of=turns.of))
         yield resolved
+
+
+def _of_attention(key: Key) -> bool:
+    """Whether a site is seen inside the attention function instead of at a module."""
+    return split_site(key[0])[1] in ("attn_pattern", "attn_scores")
+
+
+def _wants(
+    editing: list[tuple[Point, Key, Edit]], reading: list[tuple[Point, Key, Read]], grad: bool, partial: Partial
+) -> dict[tuple[nn.Module, int | None], Want]:
+    """Everything that is asked of each pass through each attention module."""
+    wants: dict[tuple[nn.Module, int | None], Want] = {}
+
+    def want_of(place: Point) -> Want:
+        return wants.setdefault((place.module, place.turn), Want(place.module, place.turn, grad=grad))
+
+    for place, key, edit in editing:
+        if _of_attention(key):
+            what = "edit_scores" if key[0].endswith("scores") else "edit_pattern"
+            setattr(want_of(place), what, _checked(key, edit))
+    reads: dict[tuple[nn.Module, int | None], Want] = {}
+    for place, key, read in reading:
+        if not _of_attention(key):
+            continue
+        at = (place.module, place.turn)
+        if at in wants:
+            # Edits are made before anybody looks, so reading is a want of its own.
+            want = reads.setdefault(at, Want(place.module, place.turn, grad=grad))
+        else:
+            want = want_of(place)
+        want.reduction = partial.reduction
+        if partial.rows is not None:
+            want.rows = _rows_of(partial.rows, key)
+        setattr(want, "scores" if key[0].endswith("scores") else "pattern", _handing(key, read, partial))
+    # Keyed apart from the edits of the same module.
+    return wants | {(module, -1 - (turn or 0)): want for (module, turn), want in reads.items()}
+
+
+def _rows_of(rows: Callable[[Key], Tensor | None], key: Key) -> Callable[[], Tensor | None]:
+    return lambda: rows(key)
+
+
+def _handing(key: Key, read: Read, partial: Partial) -> Callable[[Seen], None]:
+    if partial.seen is None:
+        return lambda seen: read(seen.tensor)
+    hand = partial.seen
+    return lambda seen: hand(key, seen)
+
+
+def _checked(key: Key, edit: Edit) -> Edit:
+    def run(before: Tensor) -> Tensor:
+        after = edit(before)
+        if after.shape != before.shape:
+            raise UsageError(
+                f"the edit of {name_of(key)} returned shape {tuple(after.shape)}, but the site has shape "
+                f"{tuple(before.shape)}; return a tensor of the same shape"
+            )
+        return after
+
+    return run
 
 
 def refuse_compiled(model: nn.Module) -> None:
@@ -123,8 +220,18 @@ def _surround(stack: ExitStack, base: nn.Module, around: Around) -> None:
     stack.callback(base.register_forward_hook(end).remove)
 
 
-def _add_read(stack: ExitStack, place: Point, key: Key, read: Read, grad: bool) -> None:
+def _announce(stack: ExitStack, module: nn.Module, prefix: str, around: Around) -> None:
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        around.stack(prefix, args, kwargs)
+
+    # Not prepended: the base model may be the stack, and its forward is announced first.
+    stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+
+
+def _add_read(stack: ExitStack, place: Point, key: Key, read: Read, grad: bool, turns: _Turns) -> None:
     def visit(raw: Tensor) -> Tensor | None:
+        if place.turn is not None and turns.of(place.module) != place.turn:
+            return None
         if not grad:
             read(place.read(raw.detach()))
             return None
@@ -136,19 +243,14 @@ def _add_read(stack: ExitStack, place: Point, key: Key, read: Read, grad: bool) 
     _register(stack, place, key, visit, prepend=False)
 
 
-def _add_edit(stack: ExitStack, place: Point, key: Key, edit: Edit) -> None:
-    write = place.write
+def _add_edit(stack: ExitStack, place: Point, key: Key, edit: Edit, turns: _Turns) -> None:
+    write, change = place.write, _checked(key, edit)
     assert write is not None
 
-    def visit(raw: Tensor) -> Tensor:
-        before = place.read(raw)
-        after = edit(before)
-        if after.shape != before.shape:
-            raise UsageError(
-                f"the edit of {name_of(key)} returned shape {tuple(after.shape)}, but the site has shape "
-                f"{tuple(before.shape)}; return a tensor of the same shape"
-            )
-        return write(raw, after)
+    def visit(raw: Tensor) -> Tensor | None:
+        if place.turn is not None and turns.of(place.module) != place.turn:
+            return None
+        return write(raw, change(place.read(raw)))
 
     _register(stack, place, key, visit, prepend=True)
 
@@ -172,23 +274,45 @@ def _register(
     else:
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            raw = _logits(output) if key[0] == "logits" else output[0] if isinstance(output, tuple) else output
+            if key[0] == "logits":
+                raw = logits_in(output)
+            else:
+                raw = output[0] if isinstance(output, tuple) else output
             if not isinstance(raw, Tensor):
                 raise _not_a_tensor(key, module)
             new = visit(raw)
             if new is None:
                 return None
+            if key[0] == "logits":
+                return _with_logits(output, new)
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         handle = place.module.register_forward_hook(after, prepend=prepend)
     stack.callback(handle.remove)
 
 
-def _logits(output: Any) -> Any:
-    """Find the logits in a model's output, also in a bare tuple, in which the loss may stand first."""
+def logits_in(output: Any) -> Any:
+    """Find the logits in a model's output, also in a bare tuple, in which the loss may stand first.
+
+    Start and end of an answer are put side by side, [example, position, 2].
+    """
     if isinstance(output, tuple):
         return next((item for item in output if isinstance(item, Tensor) and item.ndim > 1), None)
+    if isinstance(getattr(output, "start_logits", None), Tensor):
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
     return getattr(output, "logits", None)
+
+
+def _with_logits(output: Any, new: Tensor) -> Any:
+    """Put other logits into an output of the same form; the output of one forward is nobody else's."""
+    if isinstance(output, tuple):
+        at = next(index for index, item in enumerate(output) if isinstance(item, Tensor) and item.ndim > 1)
+        return (*output[:at], new, *output[at + 1 :])
+    if isinstance(getattr(output, "start_logits", None), Tensor):
+        output.start_logits, output.end_logits = new.unbind(-1)
+    else:
+        output.logits = new
+    return output
 
 
 def _not_a_tensor(key: Key, module: nn.Module) -> UsageError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -16,55 +17,103 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interpret.capture.points import Key, name_of
+from interpret.capture.reduction import Reduction
 from interpret.errors import MissingFileError, StoreError, UnknownSiteError, UsageError
 from interpret.models.inputs import Encoded
-from interpret.sites import AXES, UNLAYERED, Site, parse_site
+from interpret.sites import axes_of, is_layered, parse_site, split_site
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Pool = Literal["mean", "cls"]
 
-SCHEMA: Final = "interpret.capture/1"
+SCHEMA: Final = "interpret.capture/2"
 _TENSORS: Final = "capture.safetensors"
 _HEADER: Final = "capture.json"
+#: How the mask of a stack is called in the file; no site has a colon in it.
+_MASK: Final = "mask:"
+
+
+@dataclass(eq=False)
+class StackInputs:
+    """What one stack was run on: which of its positions hold something, and what.
+
+    `key_mask` is wider than `mask` when a cache is in use. `name` puts the positions into words when it is asked to.
+    """
+
+    mask: Tensor  # bool [example, position]
+    key_mask: Tensor  # bool [example, key]
+    n_past: int
+    causal: bool
+    name: Callable[[], tuple[tuple[str, ...], ...]]
+
+    @cached_property
+    def tokens(self) -> tuple[tuple[str, ...], ...]:
+        return self.name()
 
 
 @dataclass(eq=False)
 class Forward:
-    """One forward of the model: a batch with its own width."""
+    """One forward of the model: a batch with its own widths.
 
-    mask: Tensor  # bool [example, position]
-    key_mask: Tensor  # bool [example, key]; wider than `mask` when a cache is in use
-    n_past: int
-    tokens: tuple[tuple[str, ...], ...]
+    `tensors` holds what was read; `index` the keys that the largest attention weights belong to; `rows` the query
+    positions that were kept, where not all were, with the ones that exist. Attention is kept as it came and blanked
+    when somebody asks for it: `raw` says of which tensors, and whether they may be written to.
+    """
+
+    stacks: dict[str, StackInputs] = field(default_factory=dict)
     tensors: dict[Key, Tensor] = field(default_factory=dict)
-    causal: bool = False
+    index: dict[Key, Tensor] = field(default_factory=dict)
+    rows: dict[Key, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    raw: dict[Key, tuple[bool, tuple[str, ...]]] = field(default_factory=dict)
+
+    def stack_of(self, name: str) -> StackInputs:
+        """The stack whose positions (and queries) a site has; that of the logits is the last."""
+        prefix, site = split_site(name)
+        if site == "logits":
+            return self.stacks[next(reversed(self.stacks))]
+        if prefix == "cross":
+            prefix = "encoder" if site in ("k", "v") else "decoder"
+        return self.stacks[prefix]
+
+    def masks(self, key: Key) -> dict[str, Tensor]:
+        """Which entries of an axis hold something, bool [example, ...] by the axis' name."""
+        own = self.stack_of(key[0])
+        query = self.rows[key][1] if key in self.rows else own.mask
+        prefix, _ = split_site(key[0])
+        keys = self.stacks["encoder"].mask if prefix == "cross" else own.key_mask
+        return {"position": own.mask, "query": query, "key": keys}
+
+    def settle(self) -> Self:
+        """Blank what was kept as it came."""
+        for key, (ours, axes) in list(self.raw.items()):
+            self.tensors[key] = blank_pads(self.tensors[key], axes, self.masks(key), ours=ours)
+            del self.raw[key]
+        return self
+
+    def __len__(self) -> int:
+        return len(next(iter(self.stacks.values())).mask)
 
 
-def axes_of(site: Site, n_dims: int) -> tuple[str, ...]:
-    """Axes of a captured tensor; language models have logits at every position."""
-    return ("example", "position", "label") if site == "logits" and n_dims == 3 else AXES[site]
-
-
-def blank_pads(tensor: Tensor, axes: Sequence[str], mask: Tensor, key_mask: Tensor) -> Tensor:
-    """Copy, with NaN for every value at a pad position (query or key)."""
+def blank_pads(tensor: Tensor, axes: Sequence[str], masks: dict[str, Tensor], *, ours: bool = False) -> Tensor:
+    """NaN for every value at a pad position (query or key): in a copy, unless the tensor is ours."""
     keep = torch.ones((), dtype=torch.bool, device=tensor.device)
-    for name, of_axis in (("position", mask), ("query", mask), ("key", key_mask)):
-        if name in axes:
+    for name, of_axis in masks.items():
+        if name in axes and not of_axis.all():
             shape = [1] * tensor.ndim
             shape[0], shape[axes.index(name)] = of_axis.shape
             keep = keep & of_axis.to(tensor.device).view(shape)
-    return tensor.masked_fill(~keep, float("nan"))
+    if keep.ndim == 0:
+        return tensor if ours else tensor.clone()
+    return tensor.masked_fill_(~keep, float("nan")) if ours else tensor.masked_fill(~keep, float("nan"))
 
 
-def widen(tensor: Tensor, axes: Sequence[str], n_positions: int, n_keys: int) -> Tensor:
-    """Pad with NaN at the end of the position, query and key axes."""
-    width = {"position": n_positions, "query": n_positions, "key": n_keys}
-    target = [width.get(name, size) for name, size in zip(axes, tensor.shape, strict=True)]
+def widen(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    """Pad with NaN at the end of every axis but the first."""
+    target = [tensor.shape[0], *size]
     if target == list(tensor.shape):
         return tensor
-    wide = tensor.new_full(target, float("nan"))
+    wide = tensor.new_full(target, float("nan") if tensor.dtype.is_floating_point else -1)
     wide[tuple(slice(size) for size in tensor.shape)] = tensor
     return wide
 
@@ -91,6 +140,7 @@ class Capture:
         mode: str | None = None,
         grad: bool = False,
         encoded: Sequence[Encoded] | None = None,
+        reduction: Reduction | None = None,
     ) -> None:
         self.keys: tuple[Key, ...] = tuple(keys)
         #: Name of the model the activations come from.
@@ -100,6 +150,14 @@ class Capture:
         self.grad = grad
         #: The texts, when the capture was made from texts; None for a forward that the user ran.
         self.encoded: tuple[Encoded, ...] | None = None if encoded is None else tuple(encoded)
+        #: What was kept of attention patterns; None for all of them.
+        self.reduction = reduction
+        #: Example id, label and prediction of each example, where they are known.
+        self.ids: tuple[str, ...] | None = None
+        self.labels: tuple[str, ...] | None = None
+        self.predictions: tuple[str, ...] | None = None
+        #: Tokens of the prompt of each example, where the capture is of generated text.
+        self.n_prompt: tuple[int, ...] | None = None
         self._forwards: list[Forward] = []
         self._joined: dict[Key, Tensor] = {}
 
@@ -113,7 +171,7 @@ class Capture:
         return self._all()[-1]
 
     def __len__(self) -> int:
-        return sum(len(forward.mask) for forward in self._forwards)
+        return sum(len(forward) for forward in self._forwards)
 
     def __contains__(self, key: object) -> bool:
         return key in self.keys
@@ -131,14 +189,53 @@ class Capture:
 
     @property
     def mask(self) -> Tensor:
-        """Which positions hold a token: bool `[example, position]`."""
-        wide = self._n_positions()
-        return torch.cat([torch.nn.functional.pad(f.mask, (0, wide - f.mask.shape[1])) for f in self._all()])
+        """Which positions hold a token: bool `[example, position]`; of the stack of the first site that has any."""
+        return self.mask_of(self._first_site())
+
+    def mask_of(self, site: str) -> Tensor:
+        """Which positions of a site hold a token: bool `[example, position]`."""
+        masks = [forward.stack_of(site).mask for forward in self._all()]
+        wide = max(mask.shape[1] for mask in masks)
+        return torch.cat([torch.nn.functional.pad(mask, (0, wide - mask.shape[1])) for mask in masks])
 
     @property
     def tokens(self) -> tuple[tuple[str, ...], ...]:
         """The token at each position of each example, "" at a pad before the last token."""
-        return tuple(tokens for forward in self._all() for tokens in forward.tokens)
+        return self.tokens_of(self._first_site())
+
+    def tokens_of(self, site: str) -> tuple[tuple[str, ...], ...]:
+        """The token at each position of a site; for images and sound the number of the position."""
+        return tuple(tokens for forward in self._all() for tokens in forward.stack_of(site).tokens)
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Which example each row belongs to: while text is generated, every step of it appends a row."""
+        rows, first, count = [], 0, 0
+        for forward in self._all():
+            n = len(forward)
+            if _n_past(forward) == 0:
+                first, count = count, count + n
+            rows += [first + row for row in range(n)]
+        return tuple(rows)
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        """Which step of generation each row belongs to, 0 for the prompt and for plain forwards."""
+        rows, step = [], 0
+        for forward in self._all():
+            step = 0 if _n_past(forward) == 0 else step + 1
+            rows += [step] * len(forward)
+        return tuple(rows)
+
+    def axes(self, key: str | tuple[str] | tuple[str, int | None]) -> tuple[str, ...]:
+        """Names of the axes of one captured tensor."""
+        wanted = self.key(key)
+        return self._axes(wanted, self._all()[0].tensors[wanted].ndim)
+
+    def _axes(self, key: Key, n_dims: int) -> tuple[str, ...]:
+        if self.reduction is not None and split_site(key[0])[1] == "attn_pattern":
+            return self.reduction.axes
+        return axes_of(key[0], n_dims)
 
     def __getitem__(self, key: str | tuple[str] | tuple[str, int | None]) -> Tensor:
         wanted = self.key(key)
@@ -151,12 +248,24 @@ class Capture:
                 )
             return forwards[0].tensors[wanted]
         if wanted not in self._joined:
-            n_positions, n_keys = self._n_positions(), max(f.key_mask.shape[1] for f in forwards)
-            parts = [forward.tensors[wanted] for forward in forwards]
-            self._joined[wanted] = torch.cat(
-                [widen(part, axes_of(wanted[0], part.ndim), n_positions, n_keys) for part in parts]
-            )
+            self._joined[wanted] = _stacked([forward.settle().tensors[wanted] for forward in forwards])
         return self._joined[wanted]
+
+    def top_keys(self, key: str | tuple[str] | tuple[str, int | None]) -> Tensor:
+        """Positions of the keys that the largest weights belong to: int64 `[example, head, query, rank]`, else -1.
+
+        Raises:
+            UsageError: the pattern was not captured with `summary="top_k"`.
+        """
+        wanted = self.key(key)
+        if any(wanted not in forward.index for forward in self._all()):
+            raise UsageError(f"{name_of(wanted)} was not captured with summary='top_k', so its keys were not recorded")
+        found = _stacked([forward.index[wanted] for forward in self._all()])
+        return found.masked_fill(self[wanted].isnan().cpu(), -1)
+
+    def _first_site(self) -> str:
+        positioned = (name for name, _ in self.keys if split_site(name)[1] != "logits")
+        return next(positioned, "logits")
 
     def key(self, written: str | tuple[str] | tuple[str, int | None]) -> Key:
         """Find the captured (site, layer) that is meant by `"resid_post.3"` or `("resid_post", 3)`.
@@ -168,7 +277,7 @@ class Capture:
         """
         if isinstance(written, str):
             site, layers = parse_site(written)
-            if layers is None and site not in UNLAYERED:
+            if layers is None and is_layered(site):
                 layers = tuple(layer for name, layer in self.keys if name == site and layer is not None)
             if layers is not None and len(layers) > 1:
                 raise UsageError(
@@ -202,8 +311,18 @@ class Capture:
         from interpret.capture.frames import frame
 
         wanted = self.key(key)
-        tensor = self[wanted].detach()
-        return frame(tensor, axes_of(wanted[0], tensor.ndim), self.mask, self.tokens, name_of(wanted), pool)
+        tensor, site = self[wanted].detach(), wanted[0]
+        tokens = self.tokens_of(site)
+        # Attention from a decoder to its encoder looks at other tokens than its own.
+        looked_at = self.tokens_of("encoder.embed") if split_site(site)[0] == "cross" else tokens
+        return frame(
+            tensor,
+            self._axes(wanted, tensor.ndim),
+            self.mask_of(site),
+            (tokens, looked_at),
+            name_of(wanted),
+            pool,
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write `capture.safetensors` and `capture.json` into the folder `path`, made if absent."""
@@ -214,14 +333,21 @@ class Capture:
         if self.grad:
             # The stream after one block is the very tensor before the next, and a file holds no tensor twice.
             tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        tensors["mask"] = self.mask.cpu().contiguous()
+        if self.reduction is not None and (self.reduction.summary == "top_k"):
+            for key in self.keys:
+                if split_site(key[0])[1] == "attn_pattern":
+                    tensors[f"keys:{name_of(key)}"] = self.top_keys(key).contiguous()
+        stacks = {prefix: self._prefixed(prefix) for prefix in self._all()[0].stacks}
+        tensors |= {f"{_MASK}{prefix}": self.mask_of(site).cpu().contiguous() for prefix, site in stacks.items()}
         header = {
             "schema": SCHEMA,
             "model": self.model,
             "mode": self.mode,
             "sites": [name_of(key) for key in self.keys],
-            "tokens": self.tokens,
+            "tokens": {prefix: self.tokens_of(site) for prefix, site in stacks.items()},
             "encoded": None if self.encoded is None else [dataclasses.asdict(row) for row in self.encoded],
+            "reduction": None if self.reduction is None else dataclasses.asdict(self.reduction),
+            **{name: getattr(self, name) for name in _ROWS},
         }
         folder.mkdir(parents=True, exist_ok=True)
         # A reader sees the old pair or, for a moment, a mismatch it can detect; never half a file.
@@ -253,25 +379,46 @@ class Capture:
                 raise StoreError(f"{folder} holds schema {header['schema']!r}, but this version reads {SCHEMA!r}")
             with safe_open(folder / _TENSORS, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
+            reduced = header["reduction"]
+            if reduced is not None:
+                heads = reduced["heads"]
+                reduced = Reduction(None if heads is None else tuple(heads), reduced["summary"], reduced["k"])
             capture = cls(
                 [_key_of(name) for name in header["sites"]],
                 model=header["model"],
                 mode=header["mode"],
                 encoded=None if header["encoded"] is None else [_encoded(row) for row in header["encoded"]],
+                reduction=reduced,
             )
-            mask = tensors.pop("mask")
-            by_key = {_key_of(name): tensor for name, tensor in tensors.items()}
-            pattern = next((tensor for key, tensor in by_key.items() if key[0] == "attn_pattern"), None)
-            n_keys = mask.shape[1] if pattern is None else pattern.shape[-1]
-            tokens = tuple(tuple(row) for row in header["tokens"])
-            consistent = set(by_key) == set(capture.keys) and len(tokens) == len(mask)
-        except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            for name in _ROWS:
+                setattr(capture, name, None if header[name] is None else tuple(header[name]))
+            forward = Forward()
+            for prefix, rows in header["tokens"].items():
+                forward.stacks[prefix] = _loaded_stack(tensors.pop(f"{_MASK}{prefix}"), rows)
+            for name in [name for name in tensors if name.startswith("keys:")]:
+                forward.index[_key_of(name.removeprefix("keys:"))] = tensors.pop(name)
+            forward.tensors = {_key_of(name): t for name, t in tensors.items() if not name.startswith(_MASK)}
+            consistent = (
+                set(forward.tensors) == set(capture.keys)
+                and bool(forward.stacks)
+                and all(len(stack.tokens) == len(stack.mask) for stack in forward.stacks.values())
+            )
+        except (
+            SafetensorError,
+            json.JSONDecodeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+        ) as error:
             raise StoreError(f"the capture in {folder} is damaged: {error}") from error
         if not consistent:
             raise StoreError(f"{_HEADER} and {_TENSORS} in {folder} do not belong together")
-        key_mask = torch.ones(len(mask), n_keys, dtype=torch.bool)
-        capture.add(Forward(mask, key_mask, 0, tokens, by_key))
+        capture.add(forward)
         return capture
+
+    def _prefixed(self, prefix: str) -> str:
+        return f"{prefix}.embed" if prefix else "embed"
 
     def _all(self) -> list[Forward]:
         if not self._forwards:
@@ -282,8 +429,25 @@ class Capture:
             )
         return self._forwards
 
-    def _n_positions(self) -> int:
-        return max(forward.mask.shape[1] for forward in self._all())
+
+#: Attributes with one entry for each example.
+_ROWS: Final = ("ids", "labels", "predictions", "n_prompt")
+
+
+def _n_past(forward: Forward) -> int:
+    return next(reversed(forward.stacks.values())).n_past
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """All examples in one tensor, as wide as the widest along every other axis."""
+    size = [max(part.shape[axis] for part in parts) for axis in range(1, parts[0].ndim)]
+    return torch.cat([widen(part, size) for part in parts])
+
+
+def _loaded_stack(mask: Tensor, rows: list[list[str]]) -> StackInputs:
+    tokens = tuple(tuple(row) for row in rows)
+    # The values are blank already where there is nothing, so that every key counts.
+    return StackInputs(mask, torch.ones_like(mask), 0, False, lambda: tokens)
 
 
 def _key_of(name: str) -> Key:

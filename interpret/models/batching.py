@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpret.errors import RunError, UsageError
-from interpret.models.handle import Handle
+from interpret.models.handle import EXPLAINED, Handle
 from interpret.models.state import untouched
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ class Row(NamedTuple):
 
     ids: tuple[int, ...]
     type_ids: tuple[int, ...] | None = None
+    #: What the decoder of an encoder-decoder reads.
+    decoder_ids: tuple[int, ...] | None = None
 
 
 def collate(handle: Handle, rows: Sequence[Row]) -> dict[str, Tensor]:
@@ -42,20 +44,26 @@ def collate(handle: Handle, rows: Sequence[Row]) -> dict[str, Tensor]:
     """
     if not rows or not all(row.ids for row in rows):
         raise UsageError("a batch needs at least one row, and every row at least one token")
-    width = max(len(row.ids) for row in rows)
-    # Without a padding id any id will do, since the mask hides it.
-    ids = torch.full((len(rows), width), handle.pad_id or 0, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    types = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        mask[index, : len(row.ids)] = 1
-        if row.type_ids is not None:
-            types[index, : len(row.ids)] = torch.tensor(row.type_ids)
+    ids, mask = _padded(handle, [row.ids for row in rows])
     batch = {"input_ids": ids, "attention_mask": mask}
     if rows[0].type_ids is not None:
-        batch["token_type_ids"] = types
+        batch["token_type_ids"] = _padded(handle, [row.type_ids or () for row in rows], fill=0)[0]
+    if rows[0].decoder_ids is not None:
+        ids, mask = _padded(handle, [row.decoder_ids or () for row in rows])
+        batch |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
     return {name: tensor.to(handle.device) for name, tensor in batch.items()}
+
+
+def _padded(handle: Handle, rows: Sequence[Sequence[int]], fill: int | None = None) -> tuple[Tensor, Tensor]:
+    """Ids and mask `[example, position]`, padded on the right."""
+    # Without a padding id any id will do, since the mask hides it.
+    value = (handle.pad_id or 0) if fill is None else fill
+    ids = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = 1
+    return ids, mask
 
 
 def run_batches(
@@ -137,6 +145,11 @@ def logits(
     """
     if handle.task == "none":
         raise UsageError(f"{handle.name} ({handle.architecture}) has no head, so it has no logits")
+    if handle.task not in EXPLAINED:
+        raise UsageError(
+            f"{handle.name} is a {handle.task} model; one row of logits for each text is there for "
+            f"{', '.join(EXPLAINED)}, those of other tasks are captured as the site logits"
+        )
     at = None if handle.task == "text-classification" else _positions(handle, rows, positions)
     if at is not None and token_budget is None:
         budget = CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS

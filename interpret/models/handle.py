@@ -9,39 +9,109 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-Task = Literal["text-classification", "causal-lm", "masked-lm", "none"]
+from interpret.models.families import Fused, Layout, Side
+
+Task = Literal[
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "masked-lm",
+    "causal-lm",
+    "seq2seq-lm",
+    "image-classification",
+    "audio-classification",
+    "ctc",
+    "none",
+]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
+#: Tasks with one row of logits for each example; those of the others stand at every position.
+CLASSIFYING: Final[frozenset[Task]] = frozenset({"text-classification", "image-classification", "audio-classification"})
+
+#: Tasks whose outputs analyzers can explain and audits can count.
+EXPLAINED: Final[tuple[Task, ...]] = ("text-classification", "causal-lm", "masked-lm")
+
+Modules = tuple[nn.Module, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Roles:
-    """The modules that sites are read at; per-layer roles are tuples with one module per block.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttentionRoles:
+    """The modules around one attention, one for each block.
 
-    `mid` is where the stream between attention and mlp can be read, at its input or its output (`mid_side`).
-    `mlp` is the module whose output is `mlp_out`; `mlp_act` is the mlp's output projection, whose input is
-    `mlp_act` (empty where experts share the work). With `fused_qkv` the modules of `q`, `k` and `v` are one
-    and the same. `sinks`: attention rows sum to less than one.
+    `attention_output` is the output projection, whose input is `z`; `attn_out` is the module whose output is added to
+    the stream. `mid` is where the stream after this attention can be read, at its input or output (`mid_side`), and
+    empty where attention and mlp run in parallel. With `fused` the modules of `q`, `k` and `v` are one and the same;
+    with `used_again` they see the text first and then something else.
+    """
+
+    attention: Modules
+    attention_output: Modules
+    attn_out: Modules
+    q: Modules
+    k: Modules
+    v: Modules
+    mid: Modules
+    mid_side: Side
+    fused: Fused | None
+    used_again: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Roles(AttentionRoles):
+    """The modules of one stack of blocks; per-layer roles are tuples with one module for each layer.
+
+    A block that serves several layers (ALBERT) stands in them several times. `prefix` is written before the stack's
+    sites, "" where the model is one stack; `base` is the model without its head; `stack` the module that is called
+    with the inputs and the mask of this stack. `embed` is None where no module's output is just what enters the
+    first block. `mlp` is the module whose output is `mlp_out`; `mlp_act` is the mlp's output projection, whose input
+    is `mlp_act` (empty where experts share the work); `post_norm` closes a block (empty unless the sum is normed).
     """
 
     family: str
-    kind: Literal["encoder", "decoder"]
+    prefix: str
+    layout: Layout
+    config: Any
     base: nn.Module
-    word_embeddings: nn.Embedding
-    embed: nn.Module
-    blocks: tuple[nn.Module, ...]
-    attention: tuple[nn.Module, ...]
-    attention_output: tuple[nn.Module, ...]
-    q: tuple[nn.Module, ...]
-    k: tuple[nn.Module, ...]
-    v: tuple[nn.Module, ...]
-    mid: tuple[nn.Module, ...]
-    mid_side: Literal["input", "output"]
-    mlp: tuple[nn.Module, ...]
-    mlp_act: tuple[nn.Module, ...]
+    stack: nn.Module
+    word_embeddings: nn.Embedding | None
+    embed: nn.Module | None
+    blocks: Modules
+    mlp: Modules
+    mlp_act: Modules
+    post_norm: Modules
     final_norm: nn.Module | None
-    fused_qkv: bool = False
-    sinks: bool = False
-    positions_after_padding: bool = False
+    cross: AttentionRoles | None
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def n_heads(self) -> int:
+        return int(getattr(self.config, self.layout.n_heads))
+
+    @property
+    def n_kv_heads(self) -> int:
+        return int(getattr(self.config, "num_key_value_heads", None) or self.n_heads)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def d_head(self) -> int:
+        return int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether attention within this stack only looks back."""
+        return self.layout.causal or bool(not self.prefix and getattr(self.config, "is_decoder", False))
+
+    def of(self, cross: bool) -> AttentionRoles:
+        """Attention within the stack, or from it to the encoder."""
+        if not cross:
+            return self
+        assert self.cross is not None
+        return self.cross
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -59,13 +129,16 @@ class Handle:
 
     `name` is a hub id or the last part of a path. `source` is what `load` was given: it may be private and
     belongs into no result. `saved_dtype` is what the weights are stored in, `run_dtype` what they are
-    computed in.
+    computed in. `roles` are those of the stack that makes the output (the decoder of an encoder-decoder, the text
+    tower of CLIP), `stacks` all of them, in the order they run in.
     """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase | None
+    #: What turns images or sound into inputs.
+    processor: Any
     task: Task
-    roles: Roles
+    stacks: tuple[Roles, ...]
     name: str
     revision: str | None
     adapter: str | None
@@ -74,6 +147,11 @@ class Handle:
     run_dtype: str
     max_length: int
     source: str | None
+
+    @property
+    def roles(self) -> Roles:
+        """The stack that makes the output."""
+        return self.stacks[-1]
 
     @property
     def core(self) -> nn.Module:
@@ -90,33 +168,62 @@ class Handle:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.roles.word_embeddings.weight.device
-        return device
+        """Where inputs go: with a device map the first module of the model says, for its weights may be elsewhere."""
+        hook = getattr(self.core, "_hf_hook", None)
+        execution = getattr(hook, "execution_device", None)
+        if getattr(self.core, "hf_device_map", None) and execution is not None:
+            return torch.device("cuda", execution) if isinstance(execution, int) else torch.device(execution)
+        return next(self.stacks[0].base.parameters()).device
+
+    @property
+    def run_torch_dtype(self) -> torch.dtype:
+        """What activations are computed in."""
+        found: torch.dtype = getattr(torch, self.run_dtype)
+        return found
+
+    def stack(self, prefix: str) -> Roles | None:
+        """The stack that sites with this prefix belong to; None where the model has none such."""
+        wanted = "decoder" if prefix == "cross" else prefix
+        found = next((stack for stack in self.stacks if stack.prefix == wanted), None)
+        return None if found is None or (prefix == "cross" and found.cross is None) else found
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What is written before the sites of each stack; `cross` stands after the decoder."""
+        names: list[str] = []
+        for stack in self.stacks:
+            names += [stack.prefix] if stack.cross is None else [stack.prefix, "cross"]
+        return tuple(names)
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Number of layers for each prefix."""
+        return {prefix: stack.n_layers for prefix in self.prefixes if (stack := self.stack(prefix)) is not None}
 
     @property
     def n_layers(self) -> int:
-        return len(self.roles.blocks)
+        return self.roles.n_layers
 
     @property
     def n_heads(self) -> int:
-        return int(self.config.num_attention_heads)
+        return self.roles.n_heads
 
     @property
     def n_kv_heads(self) -> int:
-        return int(getattr(self.config, "num_key_value_heads", None) or self.n_heads)
+        return self.roles.n_kv_heads
 
     @property
     def d_model(self) -> int:
-        return int(self.config.hidden_size)
+        return self.roles.d_model
 
     @property
     def d_head(self) -> int:
-        return int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
+        return self.roles.d_head
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits; empty for models that do not classify."""
-        if self.task != "text-classification":
+        """Class names in the order of the logits; empty for models that do not classify whole examples."""
+        if self.task not in CLASSIFYING:
             return ()
         names = self.config.id2label
         return tuple(str(names[index]) for index in range(len(names)))
@@ -127,7 +234,8 @@ class Handle:
 
     @property
     def vocab_size(self) -> int:
-        return int(self.roles.word_embeddings.num_embeddings)
+        words = self.roles.word_embeddings
+        return 0 if words is None else int(words.num_embeddings)
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -146,12 +254,12 @@ class Handle:
     @property
     def is_decoder(self) -> bool:
         """Whether attention is causal."""
-        return self.roles.kind == "decoder" or bool(getattr(self.config, "is_decoder", False))
+        return self.roles.is_causal
 
     @property
     def pad_id(self) -> int | None:
         """The padding id the model itself uses, else the tokenizer's, else None."""
-        return _first(self.config.pad_token_id, getattr(self.tokenizer, "pad_token_id", None))
+        return _first(getattr(self.config, "pad_token_id", None), getattr(self.tokenizer, "pad_token_id", None))
 
     @property
     def mask_id(self) -> int | None:

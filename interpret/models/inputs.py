@@ -136,7 +136,7 @@ def _takes_type_ids(handle: Handle) -> bool:
     """Whether the model expects segment ids: GPT-2 would embed them as words, DistilBERT has none."""
     names = getattr(handle.tokenizer, "model_input_names", ())
     n_types = getattr(handle.config, "type_vocab_size", 0) or 0
-    return handle.roles.kind == "encoder" and n_types > 0 and "token_type_ids" in names
+    return not handle.roles.is_causal and n_types > 0 and "token_type_ids" in names
 
 
 def _encoded(handle: Handle, text: str, tokenized: _Tokenized, words: Sequence[Span] | None, *, gaps: bool) -> Encoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final
 import torch
 import transformers
 from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from interpret.errors import LoadError, MissingFileError, UsageError
 from interpret.models.adapters import adapted, adapter_labels, adapter_settings, is_mutated_by_peft
@@ -38,19 +40,50 @@ __all__ = [
     "weights_sha256",
 ]
 
-_CLASSES: Final[dict[Task, Any]] = {
-    "text-classification": transformers.AutoModelForSequenceClassification,
-    "causal-lm": transformers.AutoModelForCausalLM,
-    "masked-lm": transformers.AutoModelForMaskedLM,
-    "none": transformers.AutoModel,
+_CLASSES: Final[dict[Task, tuple[Any, ...]]] = {
+    "text-classification": (transformers.AutoModelForSequenceClassification,),
+    "token-classification": (transformers.AutoModelForTokenClassification,),
+    "question-answering": (transformers.AutoModelForQuestionAnswering,),
+    "causal-lm": (transformers.AutoModelForCausalLM,),
+    "masked-lm": (transformers.AutoModelForMaskedLM,),
+    "seq2seq-lm": (transformers.AutoModelForSeq2SeqLM, transformers.AutoModelForSpeechSeq2Seq),
+    "image-classification": (transformers.AutoModelForImageClassification,),
+    "audio-classification": (transformers.AutoModelForAudioClassification,),
+    "ctc": (transformers.AutoModelForCTC,),
+    "none": (transformers.AutoModel,),
 }
 _HEADS: Final[dict[Task, str]] = {
     "text-classification": "classification head",
+    "token-classification": "token classification head",
+    "question-answering": "question answering head",
     "causal-lm": "language model head",
     "masked-lm": "masked language model head",
+    "seq2seq-lm": "language model head",
+    "image-classification": "image classification head",
+    "audio-classification": "audio classification head",
+    "ctc": "transcription head",
     "none": "head",
 }
-_ADAPTER_TASKS: Final[dict[str, Task]] = {"SEQ_CLS": "text-classification", "CAUSAL_LM": "causal-lm"}
+#: How the classes of each task are named; the first that fits counts.
+_NAMED: Final[tuple[tuple[str, Task], ...]] = (
+    ("ForSequenceClassification", "text-classification"),
+    ("ForTokenClassification", "token-classification"),
+    ("ForQuestionAnswering", "question-answering"),
+    ("ForMaskedLM", "masked-lm"),
+    ("LMHeadModel", "causal-lm"),
+    ("ForCausalLM", "causal-lm"),
+    ("ForConditionalGeneration", "seq2seq-lm"),
+    ("ForImageClassification", "image-classification"),
+    ("ForAudioClassification", "audio-classification"),
+    ("ForCTC", "ctc"),
+)
+_ADAPTER_TASKS: Final[dict[str, Task]] = {
+    "SEQ_CLS": "text-classification",
+    "CAUSAL_LM": "causal-lm",
+    "TOKEN_CLS": "token-classification",
+    "QUESTION_ANS": "question-answering",
+    "SEQ_2_SEQ_LM": "seq2seq-lm",
+}
 _DTYPES: Final[dict[str, torch.dtype]] = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -115,12 +148,16 @@ def load_handle(
         config = transformers.AutoConfig.from_pretrained(found.folder, **options, **resized)
         model = _weights(found, config, task, settings, tuned if chosen else None, run, attn_implementation, options)
         tokenizer = _tokenizer(found.folder, options)
+        processor = _processor(found.folder, options)
         if tuned is not None:
             model = adapted(model, tuned)
-        model = model.to(where).eval()
+        if not _placed(model):
+            model = model.to(where)
+        model = model.eval()
     return _handle(
         model,
         tokenizer,
+        processor,
         task,
         name=found.name,
         revision=found.revision,
@@ -131,10 +168,12 @@ def load_handle(
     )
 
 
-def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None) -> Handle:
+def attach_handle(
+    model: Any, tokenizer: Any = None, *, processor: Any = None, name: str | None = None, task: Task | None = None
+) -> Handle:
     """A handle on a model the caller already holds: from transformers, from PEFT, or in a pipeline.
 
-    The model is not changed. Without a tokenizer only the caller's own forwards can be captured.
+    The model is not changed. Without a tokenizer or a processor only the caller's own forwards can be captured.
 
     Raises:
         UsageError: `model` is neither a torch module nor a pipeline.
@@ -143,7 +182,11 @@ def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None)
     """
     if isinstance(model, transformers.Pipeline):
         tokenizer = tokenizer if tokenizer is not None else model.tokenizer
+        parts = (getattr(model, part, None) for part in ("processor", "image_processor", "feature_extractor"))
+        processor = processor if processor is not None else next((part for part in parts if part is not None), None)
         model = model.model
+    if tokenizer is None:
+        tokenizer = getattr(processor, "tokenizer", None)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"cannot attach to a {type(model).__name__}: give a transformers model, a PEFT model or a "
@@ -153,10 +196,18 @@ def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None)
     config = getattr(core, "config", None)
     saved = getattr(config, "dtype", None)
     adapter = getattr(model, "active_adapter", None) if core is not model else None
+    if is_mutated_by_peft(model):
+        adapter = "inside the base model"
+        warnings.warn(
+            f"PEFT has put its adapter into this {type(core).__name__}, so it computes what the tuned model computes; "
+            "attach the PeftModel, and look at the base through without_adapter(), or load the base a second time",
+            stacklevel=3,
+        )
     return _handle(
         model,
         tokenizer,
-        _class_task(type(core).__name__),
+        processor,
+        task or _class_task(type(core).__name__),
         name=name or public_name(str(getattr(config, "_name_or_path", "") or "")) or type(core).__name__,
         revision=getattr(config, "_commit_hash", None),
         adapter=adapter if isinstance(adapter, str) else None,
@@ -169,6 +220,7 @@ def attach_handle(model: Any, tokenizer: Any = None, *, name: str | None = None)
 def _handle(
     model: nn.Module,
     tokenizer: Any,
+    processor: Any,
     task: Task,
     *,
     name: str,
@@ -178,20 +230,23 @@ def _handle(
     saved_dtype: str | None,
     source: str | None,
 ) -> Handle:
-    roles = resolve(model)
-    run_dtype = str(roles.word_embeddings.weight.dtype).removeprefix("torch.")
+    stacks = resolve(model)
+    # Quantised weights are integers; what they are multiplied in is the type of the rest.
+    weights = next(p for p in stacks[-1].base.parameters() if p.dtype.is_floating_point)
+    run_dtype = str(weights.dtype).removeprefix("torch.")
     handle = Handle(
         model=model,
         tokenizer=tokenizer,
+        processor=processor,
         task=task,
-        roles=roles,
+        stacks=stacks,
         name=name,
         revision=revision,
         adapter=adapter,
         remote_code=remote_code,
         saved_dtype=saved_dtype or run_dtype,
         run_dtype=run_dtype,
-        max_length=_max_length(unwrapped(model), roles.positions_after_padding, tokenizer),
+        max_length=_max_length(unwrapped(model), stacks[-1].layout.positions_after_padding, tokenizer),
         source=source,
     )
     prove(handle)
@@ -222,13 +277,15 @@ def _task(raw: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Task:
 
 
 def _class_task(architecture: str) -> Task:
-    if architecture.endswith("ForSequenceClassification"):
-        return "text-classification"
-    if architecture.endswith("ForMaskedLM"):
-        return "masked-lm"
-    if architecture.endswith(("LMHeadModel", "ForCausalLM")):
-        return "causal-lm"
-    return "none"
+    if architecture in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
+        # Some are called ForSequenceClassification, as those of text are.
+        return "audio-classification"
+    return next((task for ending, task in _NAMED if architecture.endswith(ending)), "none")
+
+
+def _placed(model: Any) -> bool:
+    """Whether the model has its place already: quantised on loading, or spread by a device map."""
+    return bool(getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False))
 
 
 # Loading
@@ -279,11 +336,12 @@ def _weights(
     }
     if attn_implementation is not None:
         arguments["attn_implementation"] = attn_implementation
-    model, info = _CLASSES[task].from_pretrained(found.folder, **arguments)
+    loader = next((auto for auto in _CLASSES[task] if type(config) in auto._model_mapping), _CLASSES[task][0])
+    model, info = loader.from_pretrained(found.folder, **arguments)
     missing = set(info.get("missing_keys") or ())
     if task == "none" and missing and all(key.startswith("pooler.") for key in missing):
         # No site is read after the pooler; a random one must not be there to be read by accident.
-        model, info = _CLASSES[task].from_pretrained(found.folder, add_pooling_layer=False, **arguments)
+        model, info = loader.from_pretrained(found.folder, add_pooling_layer=False, **arguments)
         missing = set(info.get("missing_keys") or ())
     trained = set((adapter or {}).get("modules_to_save") or ())
     if (adapter or {}).get("task_type") == "SEQ_CLS":
@@ -316,6 +374,18 @@ def _tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
     if not any((folder / name).is_file() for name in names):
         return None
     return transformers.AutoTokenizer.from_pretrained(folder, **options)
+
+
+def _processor(folder: Path, options: Mapping[str, Any]) -> Any:
+    """What turns images or sound into inputs, or None where nothing of the kind was saved."""
+    if (folder / "processor_config.json").is_file():
+        return transformers.AutoProcessor.from_pretrained(folder, **options)
+    raw = read_json(folder / "preprocessor_config.json")
+    if raw is None:
+        return None
+    sound = "feature_extractor_type" in raw
+    loader = transformers.AutoFeatureExtractor if sound else transformers.AutoImageProcessor
+    return loader.from_pretrained(folder, **options)
 
 
 @contextmanager

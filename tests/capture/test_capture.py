@@ -253,7 +253,8 @@ def test_damaged_captures(tmp_path: Path) -> None:
     for change, says in (
         ({"schema": "other/9"}, "schema"),
         ({"sites": ["embed", "z.0"]}, "do not belong together"),
-        ({"tokens": []}, "do not belong together"),
+        ({"tokens": {}}, "do not belong together"),
+        ({"tokens": {"": []}}, "do not belong together"),
         ({"encoded": [{"text": "x"}]}, "damaged"),
     ):
         (folder / "capture.json").write_text(json.dumps({**header, **change}))

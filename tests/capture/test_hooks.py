@@ -96,9 +96,8 @@ def test_edits_come_before_hooks_that_were_there_already() -> None:
         ({("attn_pattern", 2): print}, {}, UnknownSiteError, "2 layers"),
         ({("embed", 0): print}, {}, UnknownSiteError, "takes no layer"),
         ({("final_norm", None): print}, {}, UnknownSiteError, "no norm at the end; it has embed, "),
-        ({("attn_scores", 0): print}, {}, UnknownSiteError, "before the softmax"),
-        ({("z", 0): print}, {("attn_pattern", 0): print}, UsageError, "not edited"),
-        ({("z", 0): print}, {("logits", None): print}, UsageError, "not edited"),
+        ({("cross.z", 0): print}, {}, UnknownSiteError, "no stack 'cross'"),
+        ({("z", 0): print}, {("attn_pattern", 4): print}, UnknownSiteError, "2 layers"),
     ],
 )
 def test_a_wrong_request_registers_nothing(reads: Any, edits: Any, error: type[Exception], says: str) -> None:

@@ -21,7 +21,7 @@ from tests.tiny import TEXTS, tiny
 
 
 def altered(handle: Any, **roles: Any) -> Any:
-    return dataclasses.replace(handle, roles=dataclasses.replace(handle.roles, **roles))
+    return dataclasses.replace(handle, stacks=(dataclasses.replace(handle.roles, **roles),))
 
 
 def test_values_that_are_keys() -> None:
@@ -34,12 +34,29 @@ def test_values_that_are_keys() -> None:
 
 def test_a_site_that_leads_nowhere() -> None:
     handle = attached("bert")
-    # The pooler of a classifier reads the first position only; a block that nothing reads is a list of its
-    # own.
+
+    def forget(_: nn.Module, args: Any, output: Any) -> Any:
+        output.pooler_output = torch.ones_like(output.pooler_output)
+        output.last_hidden_state = torch.ones_like(output.last_hidden_state)
+        return output
+
+    handle.roles.base.register_forward_hook(forget)
+    with pytest.raises(ProofError, match=r"overwriting z\.0 .* left the output as it was"):
+        prove(handle)
+
+
+def test_a_block_that_nothing_reads() -> None:
+    handle = attached("bert")
     unused = nn.Identity()
     handle.roles.blocks[0].register_forward_hook(lambda _, args, output: (unused(output), output)[1])
-    with pytest.raises(ProofError, match=r"overwriting resid_post\.0 .* left the output as it was"):
-        prove(altered(handle, blocks=(unused, handle.roles.blocks[1]), mid=handle.roles.mid))
+    with pytest.raises(ProofError, match="resid_mid should be the stream before it and what is added, normed"):
+        prove(altered(handle, blocks=(unused, handle.roles.blocks[1])))
+
+
+def test_an_mlp_that_is_another() -> None:
+    handle = attached("llama")
+    with pytest.raises(ProofError, match="resid_post should be the stream before it and what is added"):
+        prove(altered(handle, mlp=handle.roles.mlp[::-1]))
 
 
 def test_another_width() -> None:
@@ -72,7 +89,7 @@ def test_an_output_that_is_not_finite() -> None:
 def test_a_causal_model_that_looks_ahead() -> None:
     handle = attached("bert")
     with pytest.raises(ProofError, match="the future"):
-        prove(altered(handle, kind="decoder"))
+        prove(altered(handle, layout=handle.roles.layout._replace(causal=True)))
     assert handle.config._attn_implementation == "sdpa"
     nothing_global()
 

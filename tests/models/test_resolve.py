@@ -33,14 +33,14 @@ def test_every_role_is_found_in_every_block(family: str, task: str) -> None:
     assert (roles.final_norm is not None) == handle.is_decoder
     n_kv_heads = 2 if family == "llama" else 4
     d_mlp = 128 if family == "gpt2" else 64
-    assert prove(handle) == (2, 4, n_kv_heads, 32, 8, d_mlp)
+    assert prove(handle) == {"": (2, 4, n_kv_heads, 32, 8, d_mlp)}
 
 
 @pytest.mark.parametrize(("family", "task"), CASES)
 def test_embed_output_is_what_the_first_block_reads(family: str, task: str) -> None:
     # Read here with plain forwards of the modules, because hooks belong to the capture package.
     model, tokenizer = tiny(family, task)
-    roles = resolve(model)
+    (roles,) = resolve(model)
     seen = {}
     for name, module in (("embed", roles.embed), ("mid", roles.mid[0]), ("block", roles.blocks[0])):
         original = module.forward
@@ -70,18 +70,20 @@ def test_a_model_type_without_a_row_is_resolved_by_its_structure() -> None:
     )
     model = AutoModelForCausalLM.from_config(config)
     config.model_type = "newcomer"
-    assert resolve(model).family == "llama"
+    assert [roles.family for roles in resolve(model)] == ["llama"]
 
 
 def test_an_unknown_structure_says_what_was_tried() -> None:
     model, _ = tiny("llama", "causal-lm")
     model.config.model_type = "newcomer"
     for block in model.model.layers:
-        block.second_norm = nn.LayerNorm(32)
+        block.mixer = block.self_attn
+        del block.self_attn
     with pytest.raises(LoadError) as caught:
         resolve(model)
     for family in FAMILIES:
-        assert family.name in str(caught.value)
+        assert not family.children or f"{family.name} (no " in str(caught.value)
+    assert "no attention with queries, keys and values in a block made of" in str(caught.value)
     assert "known model types are" in str(caught.value)
 
 
@@ -92,10 +94,16 @@ def test_a_known_family_that_lost_a_part_says_which() -> None:
         resolve(model)
 
 
-def test_encoder_decoders_are_refused() -> None:
-    config = T5Config(vocab_size=50, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=4)
-    with pytest.raises(LoadError, match="encoder-decoder"):
-        resolve(T5ForConditionalGeneration(config))
+def test_encoder_decoders_have_a_stack_for_each_half() -> None:
+    config = T5Config(vocab_size=50, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_decoder_layers=2, num_heads=4)
+    model = T5ForConditionalGeneration(config)
+    encoder, decoder = resolve(model)
+    assert (encoder.prefix, encoder.n_layers, encoder.cross, encoder.is_causal) == ("encoder", 1, None, False)
+    assert (decoder.prefix, decoder.n_layers, decoder.is_causal) == ("decoder", 2, True)
+    assert decoder.cross is not None
+    model.config.model_type = "newcomer"
+    with pytest.raises(LoadError, match="encoder-decoders are read by their rows only"):
+        resolve(model)
 
 
 def test_a_module_that_is_no_transformers_model_is_refused() -> None:
@@ -126,7 +134,7 @@ def test_a_narrow_mlp_fails_the_proof() -> None:
     handle = attach_handle(model, tokenizer)
     broken = dataclasses.replace(handle.roles, mlp_act=(nn.Linear(64, 8), nn.Linear(64, 8)))
     with pytest.raises(ProofError, match="writes width 8"):
-        prove(dataclasses.replace(handle, roles=broken))
+        prove(dataclasses.replace(handle, stacks=(broken,)))
 
 
 def test_rows_do_not_share_model_types() -> None:
@@ -151,4 +159,4 @@ def test_peft_wrapping_keeps_the_roles() -> None:
     assert handle.task == "text-classification"
     assert handle.adapter == "default"
     assert hasattr(handle.roles.q[0], "lora_A")
-    assert prove(handle).d_mlp == 64
+    assert prove(handle)[""].d_mlp == 64

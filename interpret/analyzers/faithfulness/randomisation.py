@@ -85,7 +85,7 @@ def randomisation(
 def stages(handle: Handle, n_steps: int) -> list[Stage]:
     """What is re-initialised at each stage: the head, then the blocks from the top in even groups."""
     roles = handle.roles
-    kept = {id(p) for module in (roles.embed, roles.word_embeddings) for p in module.parameters()}
+    kept = {id(p) for module in (roles.embed, roles.word_embeddings) if module is not None for p in module.parameters()}
     base = {id(p) for p in roles.base.parameters()}
     top = {id(p) for p in roles.final_norm.parameters()} if roles.final_norm is not None else set()
     named = [(n, p) for n, p in handle.core.named_parameters() if p.is_floating_point() and id(p) not in kept]

@@ -65,4 +65,4 @@ def random_weights(handle: Handle, seed: int) -> Iterator[Handle]:
         model = type(handle.core)(config)
         model.to(device=handle.device, dtype=next(handle.core.parameters()).dtype)
         model.eval()
-        yield replace(handle, model=model, roles=resolve(model))
+        yield replace(handle, model=model, stacks=resolve(model))

@@ -18,15 +18,15 @@ import torch
 
 from interpret.analyzers.probing.ridge import blocks
 from interpret.capture.capture import stream
+from interpret.capture.points import sites_of
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, encode, encode_words
 from interpret.readers.probe_data import ProbeData
-from interpret.sites import AXES, SITES, Site, expand_sites
+from interpret.sites import Key, axes_of, expand_sites
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-Key = tuple[Site, int | None]
 
 #: Features of all sites together; beyond this they lie in temporary files.
 MAX_BYTES_IN_MEMORY: Final = 2 * 1024**3
@@ -138,12 +138,12 @@ def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:
     Raises:
         UsageError: a site that has no single vector per token.
     """
-    keys = expand_sites(sites, handle.n_layers)
-    possible = [site for site in SITES if "position" in AXES[site]]
+    keys = expand_sites(sites, handle.layers)
+    possible = [site for site in sites_of(handle) if "position" in axes_of(site)]
     for site, _ in keys:
         if site not in possible:
             raise UsageError(
-                f"cannot probe {site}, which has axes {', '.join(AXES[site])} and no vector per token; "
+                f"cannot probe {site}, which has axes {', '.join(axes_of(site))} and no vector per token; "
                 f"sites with one are {', '.join(possible)}"
             )
     if not keys:
@@ -230,7 +230,7 @@ def fill(
         row_of = torch.from_numpy(local.reshape(-1))
         count = torch.bincount(row_of, minlength=len(rows))[:, None]
         for (site, layer), tensor in tensors.items():
-            aligned = tensor.movedim(AXES[site].index("position"), 1)
+            aligned = tensor.movedim(axes_of(site).index("position"), 1)
             tokens = aligned[torch.from_numpy(batch), position].flatten(1).float()
             sums = torch.zeros(len(rows), math.prod(tokens.shape[1:])).index_add_(0, row_of, tokens)
             store.write((site, layer), rows, (sums / count).numpy())

@@ -16,7 +16,7 @@ from interpret.analyzers.probing.baselines import (
     permuted_labels,
     random_weights,
 )
-from interpret.analyzers.probing.features import FeatureStore, Items, Key, fill, make_items, probe_keys
+from interpret.analyzers.probing.features import FeatureStore, Items, fill, make_items, probe_keys
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
@@ -25,6 +25,7 @@ from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared, split_sentences
 from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult, ProbeRow
 from interpret.results.record import Message
+from interpret.sites import Key
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
