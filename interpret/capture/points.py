@@ -71,21 +71,19 @@ def absence(handle: Handle, name: str) -> Absence | None:
     if prefix == "cross" and site not in CROSS_SITES:
         return Absence("attention to the encoder has no such place of its own", True)
     part = roles.of(prefix == "cross")
-    family = roles.family
     if site == "attn_scores" and not all(map(on_interface, part.attention)):
         attention = type(part.attention[0]).__name__
         return Absence(
             f"{attention} makes its scores inside and hands out only what softmax makes of them, attn_pattern", False
         )
     if site == "final_norm" and roles.final_norm is None:
-        reason = roles.layout.no_final_norm
-        return Absence(reason or f"the {family} family normalises after every block and has no norm at the end", True)
+        post = "each block norms its sum, so there is no norm at the end"
+        plain = post if roles.layout.norm == "post" else "no norm at the end was found"
+        return Absence(roles.layout.no_final_norm or plain, True)
     if site == "mlp_act" and not roles.mlp_act:
-        return Absence(f"experts share the mlp in the {family} family, so there is no single mlp activation", True)
+        return Absence("experts share the mlp, so there is no single mlp activation", True)
     if site == "resid_mid" and not part.mid:
-        return Absence(
-            f"attention and mlp run in parallel in the {family} family, so the stream has no value between them", True
-        )
+        return Absence("attention and mlp run in parallel, so the stream has no value between them", True)
     return None
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from interpret.errors import LoadError
+from interpret.errors import LoadError, UsageError
 from interpret.models.sources import Source, first_line, read_json, refuse_pickle, tensors
 
 
@@ -22,6 +24,46 @@ def is_mutated_by_peft(model: nn.Module) -> bool:
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
         return False
     return any(hasattr(module, "base_layer") and hasattr(module, "lora_A") for module in model.modules())
+
+
+@contextmanager
+def without_adapter(model: nn.Module) -> Iterator[None]:
+    """The base alone while the context is open: adapter layers pass, and what was trained whole is the base's again.
+
+    Nothing is copied, merged or unmerged, and every flag is as it was afterwards, also after an exception. PEFT's own
+    `disable_adapter` leaves the adapter trainable.
+
+    Raises:
+        UsageError: there is no adapter, it is merged into the weights, or it is not made of layers (prompt tuning).
+    """
+    settings = getattr(model, "peft_config", None)
+    if settings and any(getattr(config, "is_prompt_learning", False) for config in settings.values()):
+        raise UsageError(
+            "this adapter writes into the prompt instead of into layers, so it cannot be switched off; "
+            "compare with the base loaded by itself"
+        )
+    switches: list[Any] = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
+    if not switches:
+        raise UsageError(
+            f"{type(model).__name__} has no adapter to switch off; load one with adapter=, or attach a PeftModel"
+        )
+    if any(getattr(module, "merged", False) for module in switches):
+        raise UsageError(
+            "the adapter is merged into the weights, and taking it out again would round them; load the model without "
+            "merging, or the base by itself"
+        )
+    # The flag is looked up on the class where an instance was never switched.
+    before = [(module, vars(module).get("_disable_adapters")) for module in switches]
+    try:
+        for module in switches:
+            module._disable_adapters = True
+        yield
+    finally:
+        for module, flag in before:
+            if flag is None:
+                vars(module).pop("_disable_adapters", None)
+            else:
+                module._disable_adapters = flag
 
 
 def adapter_settings(tuned: Source) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,34 +35,41 @@ class Row(NamedTuple):
     decoder_ids: tuple[int, ...] | None = None
 
 
-def collate(handle: Handle, rows: Sequence[Row]) -> dict[str, Tensor]:
-    """Pad rows on the right into one batch on the model's device.
+def collate(handle: Handle, rows: Sequence[Row], *, side: Literal["right", "left"] = "right") -> dict[str, Tensor]:
+    """Pad rows into one batch on the model's device.
 
     `input_ids` and `attention_mask` are [example, position]; `token_type_ids` are there if the rows
     have them. Decoders are padded on the right too: positions then need no correction, and causal attention
-    never reaches a pad.
+    never reaches a pad. Only to generate from prompts of different lengths must the pads stand on the left.
     """
     if not rows or not all(row.ids for row in rows):
         raise UsageError("a batch needs at least one row, and every row at least one token")
-    ids, mask = _padded(handle, [row.ids for row in rows])
+    ids, mask = _padded(handle, [row.ids for row in rows], side=side)
     batch = {"input_ids": ids, "attention_mask": mask}
     if rows[0].type_ids is not None:
-        batch["token_type_ids"] = _padded(handle, [row.type_ids or () for row in rows], fill=0)[0]
+        batch["token_type_ids"] = _padded(handle, [row.type_ids or () for row in rows], fill=0, side=side)[0]
     if rows[0].decoder_ids is not None:
         ids, mask = _padded(handle, [row.decoder_ids or () for row in rows])
         batch |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
     return {name: tensor.to(handle.device) for name, tensor in batch.items()}
 
 
-def _padded(handle: Handle, rows: Sequence[Sequence[int]], fill: int | None = None) -> tuple[Tensor, Tensor]:
-    """Ids and mask `[example, position]`, padded on the right."""
+def _padded(
+    handle: Handle,
+    rows: Sequence[Sequence[int]],
+    *,
+    fill: int | None = None,
+    side: Literal["right", "left"] = "right",
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask `[example, position]`."""
     # Without a padding id any id will do, since the mask hides it.
     value = (handle.pad_id or 0) if fill is None else fill
     ids = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[index, : len(row)] = 1
+        at = slice(0, len(row)) if side == "right" else slice(ids.shape[1] - len(row), None)
+        ids[index, at] = torch.tensor(row, dtype=torch.long)
+        mask[index, at] = 1
     return ids, mask
 
 

@@ -92,6 +92,42 @@ def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Enc
     ]
 
 
+def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Encoded:
+    """A prompt and the tokens that a model wrote after it, or only what it wrote.
+
+    Which characters a written token stands for is found by decoding one token further at a time.
+    """
+    tokenizer: Any = handle.tokenizer
+    before = () if prompt is None else prompt.ids
+    text = "" if prompt is None else prompt.text
+    head = str(tokenizer.decode(list(before))) if before else ""
+    spans: list[Span] = []
+    written = ""
+    for end in range(1, len(ids) + 1):
+        further = str(tokenizer.decode([*before, *ids[:end]]))[len(head) :]
+        # Half a character is shown as a replacement sign until its other half has come.
+        start = min(len(written), len(further.rstrip("\ufffd")))
+        spans.append((len(text) + start, len(text) + len(further)))
+        written = further
+    whole = text + written
+    special_ids = set(tokenizer.all_special_ids)
+    special = [token in special_ids for token in ids]
+    spans = [(0, 0) if flag else _trimmed(whole, span) for flag, span in zip(special, spans, strict=True)]
+    special = [*(() if prompt is None else prompt.special), *special]
+    every = [*(() if prompt is None else prompt.char_spans), *spans]
+    index = _renumbered(_word_of_tokens(whole, every, special, word_spans(whole)))
+    return Encoded(
+        text=whole,
+        ids=(*before, *(int(token) for token in ids)),
+        type_ids=None,
+        tokens=tuple(str(token) for token in tokenizer.convert_ids_to_tokens([*before, *ids])),
+        word_index=tuple(index),
+        char_spans=tuple(every),
+        special=tuple(special),
+        n_truncated=0 if prompt is None else prompt.n_truncated,
+    )
+
+
 def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
     """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
     tokenizer: Any = handle.tokenizer

@@ -23,7 +23,7 @@ def untouched(model: nn.Module, tokenizer: Any = None) -> Iterator[None]:
     """
     with ExitStack() as stack:
         # Every snapshot is taken before anything is changed.
-        restorers = [_random_streams(), _configs(model), _gradients(model), _training_flags(model)]
+        restorers = [_random_streams(), _configs(model), _gradients(model), _training_flags(model), _recording(model)]
         for restore in restorers:
             stack.callback(restore)
         if tokenizer is not None:
@@ -66,6 +66,27 @@ def _training_flags(model: nn.Module) -> Any:
             module.training = training
 
     return restore
+
+
+def _recording(model: nn.Module) -> Any:
+    """Hooks that transformers leaves in a model for good when an output of it asks for hidden states."""
+    flag, name = "_output_capturing_hooks_installed", "output_capturing_hook"
+    before = {module for module in model.modules() if vars(module).get(flag)}
+
+    def restore() -> None:
+        modules = list(model.modules())
+        marked = [module for module in modules if vars(module).get(flag) and module not in before]
+        if not marked:
+            return
+        for module in modules:
+            hooks = module._forward_hooks
+            for number in [n for n, hook in hooks.items() if getattr(hook, "__name__", "") == name]:
+                del hooks[number]
+        for module in marked:
+            delattr(module, flag)
+
+    # Were they there before, they are the user's.
+    return (lambda: None) if before else restore
 
 
 def _gradients(model: nn.Module) -> Any:
