@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interpret.capture import Capture
+    from interpret.capture import Capture, Edit
     from interpret.errors import InterpretError
     from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
     from interpret.results.audits import Audit
@@ -31,6 +31,7 @@ _HOME = {
     "Attribution": "interpret.results.explanations",
     "Audit": "interpret.results.audits",
     "Capture": "interpret.capture",
+    "Edit": "interpret.capture",
     "InterpretError": "interpret.errors",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
@@ -45,6 +46,7 @@ __all__ = [
     "Attribution",
     "Audit",
     "Capture",
+    "Edit",
     "InterpretError",
     "attach",
     "audit",

@@ -79,12 +79,20 @@ def argument_names() -> set[str]:
     found: set[str] = set()
     for function in functions:
         found |= _parameters(function)
+    from transformers import GenerationConfig
+
     from interpret.analyzers.probing import probe
     from interpret.auditing.config import AuditConfig
-    from interpret.capture.capture import capture_texts
+    from interpret.capture.capture import capture_texts, capturing, stream
+    from interpret.capture.edits import Where
+    from interpret.capture.generation import capture_generated
     from interpret.models.batching import logits
 
     # What `**options` reaches, and what a user of the parts below the verbs passes.
+    for function in (capturing, stream, capture_generated):
+        found |= _parameters(function)
+    # Options of transformers' `generate` are handed on to it.
+    found |= set(Where.__annotations__) | set(vars(GenerationConfig()))
     for method in METHODS.values():
         found |= _parameters(method.function)
     return found | _parameters(probe) | _parameters(AuditConfig) | _parameters(capture_texts) | _parameters(logits)

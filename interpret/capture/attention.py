@@ -173,7 +173,9 @@ class _Tee:
         for want in wants:
             if want.edit_scores is not None:
                 scores = want.edit_scores(self._scores(call, weights))
-                weights = _softmax(scores, _sinks(call)).to(call.query.dtype)
+                # A pad may look nowhere, and softmax of nothing is NaN, which would spread to everybody.
+                somewhere = (scores > float("-inf")).any(-1, keepdim=True)
+                weights = torch.where(somewhere, _softmax(scores, _sinks(call)).to(weights.dtype), weights)
             if want.edit_pattern is not None:
                 weights = want.edit_pattern(weights)
         for want in wants:

@@ -239,7 +239,7 @@ class Recorder:
         """What the decoder looks at, where the encoder itself did not run in this forward."""
         assert self.current is not None
         states = given.get("encoder_hidden_states")
-        if "encoder" in self.given or not isinstance(states, Tensor):
+        if "encoder" in self.current.stacks or not isinstance(states, Tensor):
             return
         mask = given.get("encoder_attention_mask")
         padding = mask.detach().cpu().bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 INFO_EPILOG = """
 \b
-Example:
+Examples:
   interpret info ./model --json
+  interpret info --families
 """
 
 CAPTURE_EPILOG = """
@@ -97,7 +98,10 @@ def read_texts(
 
 @guarded
 def info(
-    model: o.Model,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Folder or hub id of the model.")] = None,
+    families: Annotated[
+        bool, typer.Option("--families", help="Show which sites are there for which family of models, and why not.")
+    ] = False,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
     task: o.TaskOption = None,
@@ -107,7 +111,23 @@ def info(
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Show a model's family, sizes, labels and the sites it has."""
+    """Show a model's family, sizes, labels and the sites it has; or what is there for every family."""
+    if (model is None) != families:
+        raise UsageError(
+            "there is nothing to show: give a MODEL, or --families for the table of all families"
+            if model is None
+            else "--families shows the table of all families and takes no MODEL; give one or the other"
+        )
+    if model is None:
+        from interpret.models.families_table import as_lines, read_table
+
+        table = read_table()
+        if as_json:
+            show_json(table)
+            return
+        for line in as_lines(table):
+            show(line)
+        return
     lm = load_model(
         model,
         adapter=adapter,

@@ -13,8 +13,14 @@ class Task(StrEnum):
     """What the model's head does."""
 
     CLASSIFICATION = "text-classification"
-    CAUSAL = "causal-lm"
+    TOKENS = "token-classification"
+    ANSWERS = "question-answering"
     MASKED = "masked-lm"
+    CAUSAL = "causal-lm"
+    SEQ2SEQ = "seq2seq-lm"
+    IMAGES = "image-classification"
+    AUDIO = "audio-classification"
+    CTC = "ctc"
     NONE = "none"
 
 
@@ -51,7 +57,7 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="text-classification, causal-lm, masked-lm or none; default: read off the model.",
+        help="What the head does, such as text-classification, causal-lm, none; default: read off the model.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]

@@ -272,3 +272,32 @@ def _running(special: Sequence[bool]) -> list[int]:
 def _renumbered(index: Sequence[int]) -> list[int]:
     order = {word: number for number, word in enumerate(sorted(set(index) - {-1}))}
     return [order.get(word, -1) for word in index]
+
+
+def encode_targets(handle: Handle, texts: Sequence[str]) -> list[Encoded]:
+    """What a decoder beside an encoder reads: its start token, then the text.
+
+    Raises:
+        UsageError: as for `encode`.
+    """
+    start = getattr(handle.config, "decoder_start_token_id", None)
+    first = (handle.pad_id or 0) if start is None else int(start)
+    rows = []
+    for row in encode(handle, texts):
+        # Some tokenizers write the start token themselves.
+        ids = row.ids if row.ids[:1] == (first,) else (first, *row.ids)
+        lead = len(ids) - len(row.ids)
+        tokenizer: Any = handle.tokenizer
+        rows.append(
+            Encoded(
+                text=row.text,
+                ids=ids,
+                type_ids=None,
+                tokens=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))),
+                word_index=(-1,) * lead + row.word_index,
+                char_spans=((0, 0),) * lead + row.char_spans,
+                special=(True,) * lead + row.special,
+                n_truncated=row.n_truncated,
+            )
+        )
+    return rows

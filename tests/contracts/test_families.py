@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from interpret.capture.attention import on_interface
+from interpret.capture.attention import on_interface, resolve_mode
 from interpret.capture.capture import Capture, capturing
-from interpret.capture.families_table import TABLE, as_lines, dumped, measured, read_table
-from interpret.capture.points import name_of, sites_frame, sites_of, unavailable
+from interpret.capture.points import absence, name_of, sites_frame, sites_of, unavailable
 from interpret.capture.proof import TOLERANCE, prove
 from interpret.capture.tensors import Forward
 from interpret.errors import UnknownSiteError
+from interpret.models.families_table import NO_SUCH_PLACE, NOT_AVAILABLE, TABLE, WORKS, as_lines, dumped, read_table
 from interpret.models.handle import Handle
 from interpret.models.load import attach_handle
-from interpret.sites import is_layered, split_site
+from interpret.sites import CROSS_SITES, SITES, is_layered, split_site
 from tests import zoo
 from tests.capture.support import PADDING_TOLERANCE, PATTERN_TOLERANCE, nothing_global, same_state, state_of
 
@@ -90,7 +91,7 @@ def test_observing_changes_nothing_and_patterns_are_the_eager_ones(built: tuple[
 
 def test_patterns_are_the_eager_ones_where_rounding_is_out_of_the_way(built: tuple[zoo.Built, Handle]) -> None:
     # In fp32 the two models differ by rounding from the first layer on, which the next ones multiply. One example
-    # without pads: in float64 eager attention makes NaN of what may look nowhere. The experts of GPT-OSS know no float64.
+    # without pads: in float64 eager attention makes NaN of what may look nowhere. Experts of GPT-OSS know no float64.
     made, _ = built
     dtype = torch.float32 if made.family == "gpt_oss" else torch.float64
     twin = zoo.build(made.family, made.task)
@@ -278,6 +279,35 @@ def test_proof_and_frame(built: tuple[zoo.Built, Handle]) -> None:
         shape, axes = capture[key].shape, capture.axes(key)
         assert axes == row.axes
         assert all(size is None or size == found for size, found in zip(row.shape, shape, strict=True)), key
+
+
+def measured(models: Iterable[tuple[str, Handle, Collection[str]]]) -> dict[str, Any]:
+    """One family's entry, from its models: (task, handle, sites that were captured)."""
+    listed = list(models)
+    # The model with most stacks speaks for the family; a head may need only one of them.
+    _, widest, captured = max(listed, key=lambda model: len(model[1].prefixes))
+    stacks: dict[str, dict[str, list[str]]] = {}
+    for prefix in widest.prefixes:
+        sites = [site for site in SITES if site != "logits" and (prefix != "cross" or site in CROSS_SITES)]
+        cells: dict[str, list[str]] = {
+            site: _cell(absence(widest, f"{prefix}.{site}" if prefix else site)) for site in sites
+        }
+        promised = {f"{prefix}.{site}" if prefix else site for site, cell in cells.items() if cell == [WORKS]}
+        if not promised <= set(captured):
+            raise AssertionError(f"promised but not captured: {', '.join(sorted(promised - set(captured)))}")
+        stacks[prefix] = cells
+    return {
+        "attention": resolve_mode(dict(enumerate(widest.roles.attention)), "auto"),
+        "heads": [task for task, _, _ in listed],
+        "logits": [WORKS] if any("logits" in sites for _, _, sites in listed) else [NOT_AVAILABLE],
+        "stacks": stacks,
+    }
+
+
+def _cell(found: Any) -> list[str]:
+    if found is None:
+        return [WORKS]
+    return [NO_SUCH_PLACE if found.architectural else NOT_AVAILABLE, found.reason]
 
 
 def test_the_table_of_families_and_sites_is_the_one_that_is_printed() -> None:

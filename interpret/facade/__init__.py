@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from interpret.analyzers.attribution import attribute, attribute_capture, methods_frame
-from interpret.analyzers.faithfulness import measure, quality_auto, with_quality
+from interpret.analyzers.attribution import methods_frame
+from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.probing import probe as run_probe
 from interpret.auditing.config import AuditConfig, resolve_config
 from interpret.auditing.examples import select_examples
 from interpret.auditing.run import run_audit
-from interpret.capture.capture import Capture, capture_texts, sites_frame
-from interpret.capture.capture import capturing as capturing_sites
-from interpret.capture.proof import Proof, prove
+from interpret.capture.proof import prove
 from interpret.errors import LoadError, UsageError
+from interpret.facade.attached import AttachedModel
 from interpret.models.handle import EXPLAINED, Handle, Task
-from interpret.models.inputs import Encoded, Unit, encode
 from interpret.models.load import attach_handle, is_mutated_by_peft, load_handle
 from interpret.readers.probe_data import read_probe_data
 from interpret.readers.tables import read_table
@@ -39,140 +36,26 @@ ModelLike = Any
 DataLike = Any
 
 
-class AttachedModel:
-    """A model somebody already holds, with its sites known and proven. It is never changed.
-
-    Attributes:
-        handle: the resolved model (internal, may change between versions).
-        proof: what was checked when the model was attached.
-    """
-
-    def __init__(self, handle: Handle, proof: Proof) -> None:
-        self.handle = handle
-        self.proof = proof
-
-    def __repr__(self) -> str:
-        h = self.handle
-        return (
-            f"AttachedModel({h.name!r}: {type(h.model).__name__}, {h.roles.family}, {h.task}, "
-            f"{h.n_layers} layers, {h.n_heads} heads, {h.n_parameters:,} parameters)"
-        )
-
-    def sites(self) -> pd.DataFrame:
-        """Columns: site, layer, axes, shape, available, reason."""
-        return sites_frame(self.handle)
-
-    def info(self) -> dict[str, Any]:
-        """Family, task, sizes, attention implementation, dtypes and labels as plain values."""
-        h = self.handle
-        return {
-            "name": h.name,
-            "family": h.roles.family,
-            "architecture": type(h.model).__name__,
-            "task": h.task,
-            "labels": list(h.labels),
-            "layers": h.n_layers,
-            "heads": h.n_heads,
-            "key_value_heads": h.n_kv_heads,
-            "d_model": h.d_model,
-            "d_head": h.d_head,
-            "parameters": h.n_parameters,
-            "max_length": h.max_length,
-            "attention": h.attn_implementation,
-            "saved_dtype": h.saved_dtype,
-            "run_dtype": h.run_dtype,
-            "adapter": h.adapter,
-        }
-
-    @contextmanager
-    def capturing(
-        self, *sites: str, mode: Literal["auto", "tee", "native", "eager"] = "auto", grad: bool = False
-    ) -> Iterator[Capture]:
-        """Capture from any forward run inside the block; two forwards append. Logits stay the same to the bit.
-
-        Args:
-            sites: for example `"attn_pattern.0-3"`, `"resid_post"`.
-            mode: how attention patterns are had; `"eager"` changes the numerics and is recorded.
-            grad: keep captured tensors in the graph.
-        """
-        with capturing_sites(self.handle, *sites, mode=mode, grad=grad) as capture:
-            yield capture
-
-    def capture(self, texts: str | Sequence[str], sites: Sequence[str] | str = ("resid_post",)) -> Capture:
-        """Run the texts in length-sorted batches and keep the sites asked for, in the order of the texts."""
-        wanted = [sites] if isinstance(sites, str) else list(sites)
-        return capture_texts(self.handle, self._encode(texts), wanted)
-
-    def attribute(
-        self,
-        texts: str | Sequence[str] | Capture,
-        target: Any = None,
-        method: str = "auto",
-        unit: Unit = "word",
-        quality: Literal["auto", False] = "auto",
-        *,
-        gold: Sequence[int | str] | None = None,
-        seed: int = 0,
-        **options: Any,
-    ) -> Attribution:
-        """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
-
-        Args:
-            texts: one text, several, or a `Capture` that holds what the method needs.
-            target: None for the predicted class (or next token); a class name or index; a pair of classes
-                (this rather than that); or `"gold"` together with `gold`.
-            method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
-            unit: `"word"` or `"token"`.
-            quality: `"auto"` measures cheaply; False skips it and every view says so.
-            gold: class of each text, for `target="gold"`.
-            seed: of random rankings and of sampling methods.
-            options: passed to the method, for example `n_steps=64`.
-        """
-        if isinstance(texts, Capture):
-            if target is not None or gold is not None or unit != "word" or options:
-                raise UsageError(
-                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, unit= or options; give the texts instead"
-                )
-            result = attribute_capture(texts, method=method)
-        else:
-            result = attribute(
-                self.handle,
-                self._encode(texts, unit),
-                target=target,
-                gold=gold,
-                method=method,
-                unit=unit,
-                seed=seed,
-                **options,
-            )
-        if quality is False:
-            return result
-        return with_quality(result, quality_auto(self.handle, result, seed=seed))
-
-    def _encode(self, texts: str | Sequence[str], unit: Unit = "word") -> list[Encoded]:
-        listed = [texts] if isinstance(texts, str) else list(texts)
-        if not listed:
-            raise UsageError("asked to run on no texts: give at least one")
-        for i, text in enumerate(listed):
-            if not isinstance(text, str):
-                raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
-        return encode(self.handle, listed, unit=unit)
+__all__ = ["AttachedModel", "as_model", "attach", "audit", "faithfulness", "load", "methods", "probe"]
 
 
-def attach(model: Any, tokenizer: Any = None, *, name: str | None = None) -> AttachedModel:
+def attach(
+    model: Any, tokenizer: Any = None, *, processor: Any = None, name: str | None = None, task: Task | None = None
+) -> AttachedModel:
     """Attach to a model (or a transformers pipeline) you already hold, and prove its sites once.
 
     Args:
         model: a Hugging Face model, PEFT model or pipeline. It is not changed.
         tokenizer: its tokenizer; None serves captures of your own forwards only.
+        processor: what turns images or sound into inputs; a processor with a tokenizer brings that too.
         name: shown in reports; by default the name the model was loaded under.
+        task: what its head does; None reads it off the model's class.
 
     Raises:
         LoadError: the architecture is not known and could not be resolved.
         ProofError: a site did not behave as its definition says.
     """
-    handle = attach_handle(model, tokenizer, name=name)
+    handle = attach_handle(model, tokenizer, processor=processor, name=name, task=task)
     return AttachedModel(handle, prove(handle))
 
 
@@ -193,7 +76,7 @@ def load(
         source: folder or hub id.
         adapter: folder or hub id of a PEFT adapter to put on it.
         revision: branch, tag or commit on the hub.
-        task: `"text-classification"`, `"causal-lm"`, `"masked-lm"` or `"none"`; None reads it off the checkpoint.
+        task: what its head does, for example `"text-classification"`; None reads it off the checkpoint.
         device: `"auto"`, `"cpu"`, `"cuda:0"` ...
         dtype: `"auto"` keeps the saved one, but computes half precision in fp32 on the CPU; both are recorded.
         attn_implementation: passed to transformers.

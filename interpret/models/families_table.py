@@ -7,14 +7,11 @@ architecture`: models of this kind have no such place. `not available`: they hav
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from interpret.sites import CROSS_SITES, SITES
-
-if TYPE_CHECKING:
-    from interpret.models.handle import Handle
+from interpret.sites import SITES
 
 TABLE: Final = Path(__file__).with_name("families.json")
 
@@ -32,36 +29,6 @@ _HEADS: Final = {
     "final_norm": "norm",
 }
 _SHOWN: Final = {WORKS: "yes", NO_SUCH_PLACE: "-", NOT_AVAILABLE: "no"}
-
-
-def measured(models: Iterable[tuple[str, Handle, Collection[str]]]) -> dict[str, Any]:
-    """One family's entry, from its models: (task, handle, sites that were captured)."""
-    from interpret.capture.attention import resolve_mode
-    from interpret.capture.points import absence
-
-    listed = list(models)
-    # The model with most stacks speaks for the family; a head may need only one of them.
-    _, widest, captured = max(listed, key=lambda model: len(model[1].prefixes))
-    stacks: dict[str, dict[str, list[str]]] = {}
-    for prefix in widest.prefixes:
-        sites = [site for site in SITES if site != "logits" and (prefix != "cross" or site in CROSS_SITES)]
-        cells = {site: _cell(absence(widest, f"{prefix}.{site}" if prefix else site)) for site in sites}
-        promised = {f"{prefix}.{site}" if prefix else site for site, cell in cells.items() if cell == [WORKS]}
-        if not promised <= set(captured):
-            raise AssertionError(f"promised but not captured: {', '.join(sorted(promised - set(captured)))}")
-        stacks[prefix] = cells
-    return {
-        "attention": resolve_mode(dict(enumerate(widest.roles.attention)), "auto"),
-        "heads": [task for task, _, _ in listed],
-        "logits": [WORKS] if any("logits" in sites for _, _, sites in listed) else [NOT_AVAILABLE],
-        "stacks": stacks,
-    }
-
-
-def _cell(found: Any) -> list[str]:
-    if found is None:
-        return [WORKS]
-    return [NO_SUCH_PLACE if found.architectural else NOT_AVAILABLE, found.reason]
 
 
 def dumped(table: Mapping[str, Any]) -> str:

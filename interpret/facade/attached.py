@@ -1,0 +1,256 @@
+"""`AttachedModel`: what a user holds; every method hands over to the part of the package that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from interpret.analyzers.attribution import attribute, attribute_capture
+from interpret.analyzers.faithfulness import quality_auto, with_quality
+from interpret.capture.attention import Mode
+from interpret.capture.capture import MAX_BYTES, Capture, capture_batches, capture_texts, sites_frame
+from interpret.capture.capture import capturing as capturing_sites
+from interpret.capture.edits import Edit
+from interpret.capture.generation import capture_generated
+from interpret.capture.proof import Proof
+from interpret.capture.reduction import Summary
+from interpret.errors import UsageError
+from interpret.models.adapters import without_adapter
+from interpret.models.handle import Handle
+from interpret.models.inputs import Encoded, Unit, encode, encode_targets
+from interpret.models.processors import batches_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from interpret.results.explanations import Attribution
+
+
+class Kept(TypedDict, total=False):
+    """What is kept of attention, and what is changed while the model runs.
+
+    mode: how attention patterns are had: "auto" beside the model's own implementation; "eager" changes the numerics
+        and is recorded.
+    edits: `interpret.Edit`s, made in the order given before anything is read.
+    heads: keep only these heads of attention patterns and scores.
+    queries: keep only these query positions, counted among the tokens of each example; -1 is the last.
+    summary: instead of each row of a pattern its "entropy" in nats, its "top_k" largest weights, or the "mean" over
+        heads; a long text then never needs its whole pattern in memory.
+    k: how many weights "top_k" keeps.
+    """
+
+    mode: Mode
+    edits: Sequence[Edit]
+    heads: Sequence[int] | None
+    queries: Sequence[int] | None
+    summary: Summary | None
+    k: int
+
+
+class Capturing(Kept, total=False):
+    """As `Kept`, and what makes sense for forwards of one's own only.
+
+    grad: keep captured tensors in the graph; pads are then not blanked and one forward is captured.
+    stop: end the forward after the last site, and with it the block.
+    """
+
+    grad: bool
+    stop: bool
+
+
+class AttachedModel:
+    """A model somebody already holds, with its sites known and proven. It is never changed.
+
+    Attributes:
+        handle: the resolved model (internal, may change between versions).
+        proof: what was checked when the model was attached.
+    """
+
+    def __init__(self, handle: Handle, proof: Proof) -> None:
+        self.handle = handle
+        self.proof = proof
+
+    def __repr__(self) -> str:
+        h = self.handle
+        return (
+            f"AttachedModel({h.name!r}: {type(h.model).__name__}, {h.roles.family}, {h.task}, "
+            f"{h.n_layers} layers, {h.n_heads} heads, {h.n_parameters:,} parameters)"
+        )
+
+    def sites(self) -> pd.DataFrame:
+        """Columns: site, layer, axes, shape, available, reason."""
+        return sites_frame(self.handle, self.proof.refused)
+
+    def info(self) -> dict[str, Any]:
+        """Family, task, sizes, attention implementation, dtypes and labels as plain values."""
+        h = self.handle
+        return {
+            "name": h.name,
+            "family": h.roles.family,
+            "architecture": type(h.model).__name__,
+            "task": h.task,
+            "labels": list(h.labels),
+            "layers": h.n_layers,
+            "heads": h.n_heads,
+            "key_value_heads": h.n_kv_heads,
+            "d_model": h.d_model,
+            "d_head": h.d_head,
+            "parameters": h.n_parameters,
+            "max_length": h.max_length,
+            "attention": h.attn_implementation,
+            "stacks": {prefix: layers for prefix, layers in h.layers.items() if prefix},
+            "saved_dtype": h.saved_dtype,
+            "run_dtype": h.run_dtype,
+            "adapter": h.adapter,
+        }
+
+    @contextmanager
+    def capturing(self, *sites: str, **options: Unpack[Capturing]) -> Iterator[Capture]:
+        """Capture from any forward run inside the block; two forwards append. Logits stay the same to the bit.
+
+        Args:
+            sites: for example `"attn_pattern.0-3"`, `"resid_post"`, `"decoder.z.2"`; `sites()` lists them.
+            options: see `Capturing`: how attention is had and what of it is kept, edits, gradients, early stop.
+        """
+        with capturing_sites(self.handle, *sites, **options) as capture:
+            yield capture
+
+    def capture(
+        self,
+        inputs: Any,
+        sites: Sequence[str] | str = ("resid_post",),
+        *,
+        targets: str | Sequence[str] | None = None,
+        max_bytes: int = MAX_BYTES,
+        batch_size: int | None = None,
+        **options: Unpack[Kept],
+    ) -> Capture:
+        """Run inputs in batches and keep the sites asked for, in the order of the inputs.
+
+        Args:
+            inputs: one text or several; images or sound for a model that was attached with its processor; or a list
+                of dicts of tensors, each the arguments of one forward.
+            sites: as for `capturing`.
+            targets: what the decoder of an encoder-decoder reads, one text for each text.
+            max_bytes: refuse a capture that would be larger; the size is known before anything runs.
+            batch_size: inputs in one batch at most.
+            options: see `Kept`.
+        """
+        wanted = [sites] if isinstance(sites, str) else list(sites)
+        ready = batches_of(self.handle, inputs, batch_size or 8)
+        if ready is not None:
+            return capture_batches(self.handle, ready, wanted, **options)
+        read = None if targets is None else encode_targets(self.handle, _listed(targets))
+        return capture_texts(
+            self.handle,
+            self._encode(inputs),
+            wanted,
+            targets=read,
+            max_bytes=max_bytes,
+            max_batch=batch_size,
+            **options,
+        )
+
+    def capture_generated(
+        self,
+        prompts: str | Sequence[str],
+        sites: Sequence[str] | str = ("resid_post",),
+        *,
+        max_new_tokens: int = 20,
+        live: bool = False,
+        seed: int = 0,
+        generation: dict[str, Any] | None = None,
+        **options: Unpack[Kept],
+    ) -> Capture:
+        """Let the model go on from prompts and capture it: the finished texts, or with `live` each step as it runs.
+
+        Args:
+            prompts: one text or several.
+            sites: as for `capturing`.
+            max_new_tokens: written at most.
+            live: one row for each prompt and step (`capture.example`, `capture.step`) instead of one for each prompt.
+            seed: of words drawn at random.
+            generation: options of transformers' `generate`, such as `{"num_beams": 4}` (not with `live`).
+            options: see `Kept`.
+        """
+        return capture_generated(
+            self.handle,
+            self._encode(prompts),
+            sites,
+            max_new_tokens=max_new_tokens,
+            live=live,
+            seed=seed,
+            generation=generation,
+            **options,
+        )
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[AttachedModel]:
+        """The base of a PEFT model while the block is open, from the one copy in memory.
+
+        Raises:
+            UsageError: there is no adapter, or it is merged into the weights.
+        """
+        with without_adapter(self.handle.model):
+            yield self
+
+    def attribute(
+        self,
+        texts: str | Sequence[str] | Capture,
+        target: Any = None,
+        method: str = "auto",
+        unit: Unit = "word",
+        quality: Literal["auto", False] = "auto",
+        *,
+        gold: Sequence[int | str] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Attribution:
+        """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
+
+        Args:
+            texts: one text, several, or a `Capture` that holds what the method needs.
+            target: None for the predicted class (or next token); a class name or index; a pair of classes
+                (this rather than that); or `"gold"` together with `gold`.
+            method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
+            unit: `"word"` or `"token"`.
+            quality: `"auto"` measures cheaply; False skips it and every view says so.
+            gold: class of each text, for `target="gold"`.
+            seed: of random rankings and of sampling methods.
+            options: passed to the method, for example `n_steps=64`.
+        """
+        if isinstance(texts, Capture):
+            if target is not None or gold is not None or unit != "word" or options:
+                raise UsageError(
+                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
+                    "target=, gold=, unit= or options; give the texts instead"
+                )
+            result = attribute_capture(texts, method=method)
+        else:
+            result = attribute(
+                self.handle,
+                self._encode(texts, unit),
+                target=target,
+                gold=gold,
+                method=method,
+                unit=unit,
+                seed=seed,
+                **options,
+            )
+        if quality is False:
+            return result
+        return with_quality(result, quality_auto(self.handle, result, seed=seed))
+
+    def _encode(self, texts: str | Sequence[str], unit: Unit = "word") -> list[Encoded]:
+        return encode(self.handle, _listed(texts), unit=unit)
+
+
+def _listed(texts: str | Sequence[str]) -> list[str]:
+    listed = [texts] if isinstance(texts, str) else list(texts)
+    if not listed:
+        raise UsageError("asked to run on no texts: give at least one")
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
+    return listed
