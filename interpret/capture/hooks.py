@@ -31,8 +31,8 @@ Edit = Callable[[Tensor], Tensor]
 class Around(NamedTuple):
     """Told of every forward: of the base model with its arguments and when it is over, and of each of its stacks."""
 
-    begin: Callable[[tuple[Any, ...], dict[str, Any]], None]
-    end: Callable[[], None]
+    begin: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
+    end: Callable[[nn.Module], None]
     stack: Callable[[str, tuple[Any, ...], dict[str, Any]], None]
 
 
@@ -51,7 +51,7 @@ class _Turns:
     def __init__(self) -> None:
         self.counts: dict[nn.Module, int] = {}
 
-    def watch(self, stack: ExitStack, base: nn.Module, modules: list[nn.Module]) -> None:
+    def watch(self, stack: ExitStack, starts: set[nn.Module], modules: list[nn.Module]) -> None:
         self.counts = dict.fromkeys(modules, -1)
         if not modules:
             return
@@ -62,7 +62,8 @@ class _Turns:
         def count(module: nn.Module, *_: Any) -> None:
             self.counts[module] += 1
 
-        stack.callback(base.register_forward_pre_hook(restart, prepend=True).remove)
+        for start in starts:
+            stack.callback(start.register_forward_pre_hook(restart, prepend=True).remove)
         for module in self.counts:
             stack.callback(module.register_forward_pre_hook(count, prepend=True).remove)
 
@@ -117,6 +118,9 @@ def hooks(
             if base is handle.core is not handle.model:
                 # PEFT calls `forward` of the model inside it, past that model's own hooks.
                 _surround(stack, handle.model, around)
+            if len(handle.stacks) == 1 and handle.roles.stack is not base:
+                # Some heads call the stack past the base model.
+                _surround(stack, handle.roles.stack, around)
             for roles in handle.stacks:
                 _announce(stack, roles.stack, roles.prefix, around)
         for place, key, read in reading:
@@ -127,7 +131,11 @@ def hooks(
             if not _of_attention(key):
                 _add_edit(stack, place, key, edit, turns)
         # Last, and so first to run: whoever reads or edits must know which pass it is.
-        turns.watch(stack, base, [place.module for place, *_ in (*editing, *reading) if place.turn is not None])
+        turns.watch(
+            stack,
+            {base, handle.roles.stack},
+            [place.module for place, *_ in (*editing, *reading) if place.turn is not None],
+        )
         resolved: ResolvedMode | None = None
         if wants:
             configs = [base.config, *(roles.config for roles in handle.stacks)]
@@ -210,11 +218,11 @@ def refuse_compiled(model: nn.Module) -> None:
 
 
 def _surround(stack: ExitStack, base: nn.Module, around: Around) -> None:
-    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        around.begin(args, kwargs)
+    def begin(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        around.begin(module, args, kwargs)
 
-    def end(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        around.end()
+    def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        around.end(module)
 
     stack.callback(base.register_forward_pre_hook(begin, with_kwargs=True, prepend=True).remove)
     stack.callback(base.register_forward_hook(end).remove)

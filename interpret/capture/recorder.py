@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from interpret.capture.attention import Seen
 from interpret.capture.points import Key, axes_of_model, name_of
@@ -49,12 +49,17 @@ class Recorder:
         self.latest: Forward | None = None
         self.given: dict[str, dict[str, Any]] = {}
         self.inside = False
+        self.opener: nn.Module | None = None
 
     # Told by hooks
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() != self.thread:
             return
+        # A stack inside the base model that is running already; were it left over from a crash, it would begin itself.
+        if self.inside and module is not self.opener and module is self.handle.roles.stack:
+            return
+        self.opener = module
         _refuse_beams()
         # A forward that was interrupted leaves an unfinished record, which is dropped here.
         self.current = self.latest = Forward()
@@ -72,8 +77,8 @@ class Recorder:
         if roles.layout.modality == "text":
             self.current.stacks[prefix] = text_inputs(self.handle, roles, given)
 
-    def end(self) -> None:
-        if threading.get_ident() != self.thread:
+    def end(self, module: nn.Module) -> None:
+        if threading.get_ident() != self.thread or module is not self.opener:
             return
         self.inside = False
         if self.current is not None:
@@ -166,6 +171,11 @@ class Recorder:
     def _keep(self, key: Key, tensor: Tensor) -> None:
         assert self.current is not None
         axes = axes_of_model(self.handle, key[0])
+        if tensor.ndim != len(axes):
+            raise ProofError(
+                f"{name_of(key)} of {self.handle.name} should have axes {', '.join(axes)}, but has shape "
+                f"{tuple(tensor.shape)}; the family {self.handle.roles.family!r} does not describe this model"
+            )
         if not self.capture.grad:
             self._ensure_stack(self.current, key, tensor, axes)
             masks = self.current.masks(key)

@@ -232,6 +232,8 @@ def _wav2vec2(norm: Norm) -> Layout:
     )
 
 
+_WAV2VEC2_CHILDREN: Final = frozenset({"attention", "dropout", "layer_norm", "feed_forward", "final_layer_norm"})
+
 _GPT_NEOX: Final = Layout(
     embed=("emb_dropout", "embed_in"),
     blocks="layers",
@@ -423,7 +425,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("whisper", ("whisper",), (_bart("encoder", "pre", audio=True), _bart("decoder", "pre"))),
     Family(
         "vit",
-        ("vit", "deit"),
+        ("vit",),
         (
             Layout(
                 embed=("embeddings",),
@@ -448,8 +450,8 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("clip", ("clip",), (_clip("vision"), _clip("text"))),
     Family("clip-vision", ("clip_vision_model",), (_clip("vision")._replace(root="", prefix=""),)),
     Family("clip-text", ("clip_text_model",), (_clip("text")._replace(root="", prefix=""),)),
-    Family("wav2vec2", ("wav2vec2",), (_wav2vec2("post"),)),
-    Family("wav2vec2-stable", (), (_wav2vec2("pre"),)),
+    Family("wav2vec2", ("wav2vec2",), (_wav2vec2("post"),), _WAV2VEC2_CHILDREN),
+    Family("wav2vec2-stable", (), (_wav2vec2("pre"),), _WAV2VEC2_CHILDREN),
 )
 
 #: Row by the `model_type` of a config.
@@ -459,10 +461,13 @@ BY_MODEL_TYPE: Final[dict[str, Family]] = {
 
 
 def family_of(config: object) -> Family | None:
-    """The row of a config, by its model type and, where one type has two layouts, by its settings."""
+    """The row of a config by its model type; None where there is none."""
     row = BY_MODEL_TYPE.get(str(getattr(config, "model_type", "")))
-    if row is None:
-        return None
+    return None if row is None else variant(row, config)
+
+
+def variant(row: Family, config: object) -> Family:
+    """The layout that the config's settings choose, where one kind of block has two."""
     if row.name == "wav2vec2" and getattr(config, "do_stable_layer_norm", False):
         return next(family for family in FAMILIES if family.name == "wav2vec2-stable")
     if row.name == "gpt_neox" and not getattr(config, "use_parallel_residual", True):

@@ -5,7 +5,7 @@ A guess says where to look; that the sites found there are what they are called 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import nn
 
@@ -58,20 +58,39 @@ def guess(base: nn.Module, config: Any) -> Family | str:
         return "no norm between attention and mlp"
     side: Side = "output" if norm == "post" else "input"
     inner = "" if mlp.endswith((".dense", "fc2")) else _first(block.get_submodule(mlp), _MLP_OUTPUT)
-    text = isinstance(getattr(base.get_input_embeddings(), "base_layer", base.get_input_embeddings()), nn.Embedding)  # type: ignore[operator]
-    final = None if norm == "post" else _first(base, _FINAL)
+    root = "decoder" if blocks.startswith("decoder.") else ""
+    final = None if norm == "post" else _first(base.get_submodule(root), _FINAL)
     layout = Layout(
-        blocks=blocks,
+        # Where only a decoder is left of an encoder-decoder, the head calls it past the base model.
+        root=root,
+        blocks=blocks.removeprefix(f"{root}."),
         attention=attention._replace(mid=mid, mid_side=side),
         mlp=mlp,
         mlp_act=None if inner is None else f"{mlp}.{inner}".rstrip("."),
         norm=norm,
         post_norm=end if norm == "post" else None,
-        modality="text" if text else "audio" if hasattr(base, "feature_extractor") else "image",
+        modality=_modality(base),
         causal=bool(getattr(block.get_submodule(attention.attention), "is_causal", False)),
         final_norm=final,
     )
     return Family(f"{getattr(config, 'model_type', 'unknown')} (by structure)", (), (layout,))
+
+
+def _modality(base: nn.Module) -> Literal["text", "image", "audio"]:
+    if word_embeddings(base) is not None:
+        return "text"
+    return "audio" if hasattr(base, "feature_extractor") else "image"
+
+
+def word_embeddings(root: nn.Module) -> nn.Embedding | None:
+    """The table that token ids are looked up in; None where there is none."""
+    try:
+        words: Any = root.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    # An adapter on the embedding wraps it; ids are looked up in the layer inside.
+    words = getattr(words, "base_layer", getattr(words, "original_module", words))
+    return words if isinstance(words, nn.Embedding) else None
 
 
 def _attention(block: nn.Module) -> AttentionPaths | str:

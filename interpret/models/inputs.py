@@ -100,11 +100,11 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     tokenizer: Any = handle.tokenizer
     before = () if prompt is None else prompt.ids
     text = "" if prompt is None else prompt.text
-    head = str(tokenizer.decode(list(before))) if before else ""
+    head = str(tokenizer.decode(list(before), skip_special_tokens=True)) if before else ""
     spans: list[Span] = []
     written = ""
     for end in range(1, len(ids) + 1):
-        further = str(tokenizer.decode([*before, *ids[:end]]))[len(head) :]
+        further = str(tokenizer.decode([*before, *ids[:end]], skip_special_tokens=True))[len(head) :]
         # Half a character is shown as a replacement sign until its other half has come.
         start = min(len(written), len(further.rstrip("\ufffd")))
         spans.append((len(text) + start, len(text) + len(further)))

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from interpret.errors import LoadError, ProofError
-from interpret.models.families import BY_MODEL_TYPE, FAMILIES, AttentionPaths, Family, Layout, family_of
-from interpret.models.guess import guess
+from interpret.models.families import BY_MODEL_TYPE, FAMILIES, AttentionPaths, Family, Layout, family_of, variant
+from interpret.models.guess import guess, word_embeddings
 from interpret.models.handle import AttentionRoles, Handle, Modules, Roles, unwrapped
 
 
@@ -61,7 +61,7 @@ def resolve(model: nn.Module) -> tuple[Roles, ...]:
         for candidate in FAMILIES:
             if not candidate.children:
                 continue
-            found = _apply(candidate, base, config, exactly=True)
+            found = _apply(variant(candidate, config), base, config, exactly=True)
             if not isinstance(found, _Missing):
                 return found
             tried.append(f"{found.family} (no {found.path})")
@@ -124,7 +124,7 @@ def _stack(row: Family, layout: Layout, base: nn.Module, config: Any, exactly: b
     embed = next((module for path in layout.embed if (module := module_at(root, path)) is not None), None)
     if layout.embed and embed is None:
         return _Missing(row.name, layout.embed[-1])
-    words = _word_embeddings(root) or _word_embeddings(base)
+    words = word_embeddings(root) or word_embeddings(base)
     if layout.modality == "text" and words is None:
         return _Missing(row.name, "word embeddings")
     final_norm = None if layout.final_norm is None else module_at(root, layout.final_norm)
@@ -200,16 +200,6 @@ def _each(blocks: Modules, path: str) -> Modules:
             raise LookupError(f"{index}.{path}")
         modules.append(module)
     return tuple(modules)
-
-
-def _word_embeddings(root: nn.Module) -> nn.Embedding | None:
-    try:
-        words: Any = root.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
-    # An adapter on the embedding wraps it; ids are looked up in the layer inside.
-    words = getattr(words, "base_layer", getattr(words, "original_module", words))
-    return words if isinstance(words, nn.Embedding) else None
 
 
 def widths(module: nn.Module) -> tuple[int, int] | None:
