@@ -243,8 +243,8 @@ def _stream_errors(roles: Roles, capture: Capture) -> Iterator[tuple[str, float]
 
 
 def _layer_norm(module: nn.Module, value: Tensor) -> Tensor | None:
-    """A layer norm by its formula; None for another kind of norm."""
-    if not isinstance(module, nn.LayerNorm):
+    """A layer norm by its formula; None for another kind of norm, and where a device map keeps its weights away."""
+    if not isinstance(module, nn.LayerNorm) or any(p.device.type == "meta" for p in module.parameters()):
         return None
     weight = None if module.weight is None else module.weight.double().cpu()
     bias = None if module.bias is None else module.bias.double().cpu()
