@@ -40,7 +40,6 @@ import argparse
 import gc
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import statistics
@@ -81,7 +80,7 @@ N_TOKENS: Final = 256
 TOLERANCE: Final = 1e-4
 
 Kind = Literal["encoder", "decoder"]
-Verdict = Literal["holds", "does not hold", "no limit", "not available", "not installed"]
+Verdict = Literal["holds", "does not hold", "no limit", "not installed"]
 #: One run; it returns the tensors it produced.
 Run = Callable[[], Sequence[Tensor]]
 
@@ -286,17 +285,12 @@ def own_lines(bench: Bench, clock: Clock) -> Iterator[Line]:
     yield clock.line(bench, 4, ('attn_pattern, mode="eager"', eager), attentions, 1.05)
     name = f"resid_post.{MIDDLE}, stop=True"
     stop = stopping(bench)
-    if stop is None:
-        yield Line(5, bench.kind, name, plain[0], 0.6, "not available")
-    else:
-        bench.check(stop, "resid", [MIDDLE])
-        yield clock.line(bench, 5, (name, stop), plain, 0.6)
+    bench.check(stop, "resid", [MIDDLE])
+    yield clock.line(bench, 5, (name, stop), plain, 0.6)
 
 
-def stopping(bench: Bench) -> Run | None:
-    """Early stop at the middle layer, None where this version has none."""
-    if "stop" not in inspect.signature(bench.lm.capturing).parameters:
-        return None
+def stopping(bench: Bench) -> Run:
+    """Early stop at the middle layer."""
     return bench.ours(f"resid_post.{MIDDLE}", stop=True)
 
 
@@ -366,7 +360,7 @@ def peer_lines(
     bench: Bench, clock: Clock, name: str, module: str, make: Callable[[Bench], Peer], stop: str
 ) -> Iterator[Line]:
     every = range(N_LAYERS)
-    runs: list[tuple[str, Run | None, str, float | None]] = [
+    runs: list[tuple[str, Run, str, float | None]] = [
         ("resid_post, all layers", bench.ours("resid_post"), "all layers", 1.0),
         ('attn_pattern, mode="eager"', bench.ours("attn_pattern", mode="eager"), "eager patterns", 1.0),
         ("attn_pattern, all layers", bench.ours("attn_pattern"), "eager patterns", None),
@@ -382,10 +376,7 @@ def peer_lines(
     bench.check(peer.stop, "resid", [MIDDLE])
     theirs = (peer.resid, peer.patterns, peer.patterns, peer.stop)
     for (of, ours, against, limit), other in zip(runs, theirs, strict=True):
-        if ours is None:
-            yield Line(6, bench.kind, of, f"{name}, {against}", limit, "not available")
-        else:
-            yield clock.line(bench, 6, (of, ours), (f"{name}, {against}", other), limit)
+        yield clock.line(bench, 6, (of, ours), (f"{name}, {against}", other), limit)
 
 
 def lines(benches: Sequence[Bench], clock: Clock) -> Iterator[Line]:

@@ -113,6 +113,10 @@ class _Tee:
     delegate: str
     key: str
     listeners: list[_Listener] = field(default_factory=list)
+    #: The mask that was made last, what it was made of, and the modules it served: within one forward each module
+    #: comes once, so that a module that comes again begins another.
+    made: tuple[tuple[Any, ...], Any, Tensor | None] | None = None
+    served: set[nn.Module] = field(default_factory=set)
 
     def __call__(
         self,
@@ -186,7 +190,7 @@ class _Tee:
         return (dropped @ value).transpose(1, 2).contiguous(), weights
 
     def _weights(self, call: _Call, rows: Rows = None, *, keep_value: bool = False) -> Tensor:
-        mask = self._mask(call, rows)
+        mask, known = self._mask(call, rows)
         # Dropout would draw from the user's random stream, and a pattern is meant without it.
         quiet = {**call.kwargs, "dropout": 0.0}
         if rows is not None and quiet.get("position_bias") is not None:
@@ -195,24 +199,31 @@ class _Tee:
         # Only the weights are wanted: one column of the values keeps the product with them cheap.
         value = call.value if keep_value else call.value[..., :1]
         weights: Tensor = call.eager(call.module, query, call.key, value, mask, **quiet)[1]
-        if mask is not None:
+        if mask is not None and not known:
+            # Once for each mask of a forward: the other layers use the same function on the same mask.
             _assert_mask_kept(weights, mask, call.module)
         return weights
 
-    def _mask(self, call: _Call, rows: Rows = None) -> Tensor | None:
+    def _mask(self, call: _Call, rows: Rows = None) -> tuple[Tensor | None, bool]:
+        """The additive mask of a call, and whether another module of this forward had the very same."""
         causal = call.kwargs.get("is_causal")
         if causal is None:
             # The default of transformers' own sdpa function, for a module that does not say.
             causal = getattr(call.module, "is_causal", True)
-        return additive_mask(
-            call.mask,
-            call.query,
-            call.key,
-            causal=bool(causal),
-            sdpa=self.delegate.endswith("sdpa"),
-            window=call.kwargs.get("sliding_window"),
-            rows=rows,
-        )
+        window, sdpa = call.kwargs.get("sliding_window"), self.delegate.endswith("sdpa")
+        options: dict[str, Any] = {"causal": bool(causal), "sdpa": sdpa, "window": window, "rows": rows}
+        if rows is not None:
+            return additive_mask(call.mask, call.query, call.key, **options), False
+        query, key = call.query, call.key
+        shape = (type(call.module), bool(causal), window, query.shape[2], key.shape[2], query.dtype, query.device)
+        if self.made is not None and call.module not in self.served:
+            of, mask, made = self.made
+            if of == shape and mask is call.mask:
+                self.served.add(call.module)
+                return made, True
+        made = additive_mask(call.mask, query, key, **options)
+        self.made, self.served = (shape, call.mask, made), {call.module}
+        return made, False
 
     def _scores(self, call: _Call, weights: Tensor, rows: Rows = None) -> Tensor:
         """What softmax is taken of: q k^T times the scaling, capped, plus position bias; -inf where masked.
@@ -229,7 +240,7 @@ class _Tee:
         bias = call.kwargs.get("position_bias")
         if bias is not None:
             scores = scores + (bias if rows is None else take_rows(bias, rows))
-        mask = self._mask(call, rows)
+        mask, _ = self._mask(call, rows)
         if mask is not None:
             forbidden = mask <= _MASKED
             scores = (scores + mask.masked_fill(forbidden, 0.0)).masked_fill(forbidden, float("-inf"))
@@ -493,6 +504,7 @@ def _install(config: Any, original: str, delegate: str) -> _Tee:
 def _leave(tee: _Tee, listener: _Listener) -> None:
     with _lock:
         tee.listeners.remove(listener)
+        tee.made = None
         if tee.listeners:
             return
         del _tees[id(tee.config)]

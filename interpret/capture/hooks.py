@@ -210,11 +210,22 @@ def refuse_compiled(model: nn.Module) -> None:
         UsageError: the model, or a part of it, is compiled.
 
     """
-    if hasattr(model, "_orig_mod") or any(module._compiled_call_impl is not None for module in model.modules()):
+    if hasattr(model, "_orig_mod") or _has_compiled(model):
         raise UsageError(
             "the model is compiled with torch.compile, and hooks added to a compiled model do not run; "
             "attach the model as it was before torch.compile"
         )
+
+
+def _has_compiled(model: nn.Module) -> bool:
+    # Every capture asks this; naming the modules, as `modules()` does, would cost more than some captures.
+    waiting: list[nn.Module] = [model]
+    while waiting:
+        module = waiting.pop()
+        if vars(module).get("_compiled_call_impl") is not None:
+            return True
+        waiting += [child for child in module._modules.values() if child is not None]
+    return False
 
 
 def _surround(stack: ExitStack, base: nn.Module, around: Around) -> None:

@@ -184,7 +184,7 @@ class Recorder:
                 # Generation asks for the logits of the last positions only.
                 missing = n_positions - tensor.shape[1]
                 tensor = torch.nn.functional.pad(tensor, (0, 0, missing, 0), value=float("nan"))
-            tensor = blank_pads(tensor, axes, masks).cpu()
+            tensor = blank_pads(tensor, axes, self.current.pads(key)).cpu()
         else:
             self._ensure_stack(self.current, key, tensor, axes)
         self._put(key, tensor)
@@ -231,6 +231,10 @@ class Recorder:
         whole = axes == ("example", "head", "query", "key") and self.queries is None
         if site != "attn_pattern" or prefix == "cross" or not whole or not own.causal:
             return
+        # All layers of a stack get their patterns in the same way, and looking costs as much as forming them.
+        if prefix in self.current.looked_at:
+            return
+        self.current.looked_at.add(prefix)
         n_query, n_key = pattern.shape[-2:]
         # A longer key axis is a preallocated cache, a shorter one a sliding window; the model's own mask,
         # which the tee has already held the pattern against, is then the better witness.

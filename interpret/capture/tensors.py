@@ -66,6 +66,10 @@ class Forward:
     index: dict[Key, Tensor] = field(default_factory=dict)
     rows: dict[Key, tuple[Tensor, Tensor]] = field(default_factory=dict)
     raw: dict[Key, tuple[bool, tuple[str, ...]]] = field(default_factory=dict)
+    #: Where the masks have no token, by the identity of a mask that this forward holds.
+    known: dict[int, tuple[Tensor, Pads]] = field(default_factory=dict)
+    #: Prefixes of the stacks whose attention has been looked at for mass on the future.
+    looked_at: set[str] = field(default_factory=set)
 
     def stack_of(self, name: str) -> StackInputs:
         """The stack whose positions (and queries) a site has; that of the logits is the last."""
@@ -84,10 +88,22 @@ class Forward:
         keys = self.stacks["encoder"].mask if prefix == "cross" else own.key_mask
         return {"position": own.mask, "query": query, "key": keys}
 
+    def pads(self, key: Key) -> dict[str, Pads]:
+        """Which entries of an axis hold nothing; looked up once for each mask."""
+        found = {}
+        for name, mask in self.masks(key).items():
+            held, pads = self.known.get(id(mask), (None, None))
+            if held is not mask:
+                pads = pads_of(mask)
+                self.known[id(mask)] = (mask, pads)
+            found[name] = pads
+        return found
+
     def settle(self) -> Self:
         """Blank what was kept as it came."""
         for key, (ours, axes) in list(self.raw.items()):
-            self.tensors[key] = blank_pads(self.tensors[key], axes, self.masks(key), ours=ours)
+            tensor = self.tensors.pop(key)
+            self.tensors[key] = blank_pads(tensor, axes, self.pads(key), ours=ours or _is_ours_now(tensor))
             del self.raw[key]
         return self
 
@@ -95,17 +111,57 @@ class Forward:
         return len(next(iter(self.stacks.values())).mask)
 
 
-def blank_pads(tensor: Tensor, axes: Sequence[str], masks: dict[str, Tensor], *, ours: bool = False) -> Tensor:
+#: Positions without a token, example by example: a slice where they stand at one end; None where there are none.
+Pads = list[tuple[int, slice | Tensor]] | None
+
+
+def pads_of(mask: Tensor) -> Pads:
+    """Where a mask `[example, position]` has no token."""
+    if mask.all():
+        return None
+    found: list[tuple[int, slice | Tensor]] = []
+    n_positions = mask.shape[1]
+    for example, (row, n_tokens) in enumerate(zip(mask, mask.sum(1).tolist(), strict=True)):
+        if n_tokens == n_positions:
+            continue
+        # Pads stand at one end as a rule, and a slice is a hundred times cheaper than a mask of the whole tensor.
+        if bool(row[:n_tokens].all()):
+            found.append((example, slice(n_tokens, None)))
+        elif bool(row[n_positions - n_tokens :].all()):
+            found.append((example, slice(0, n_positions - n_tokens)))
+        else:
+            found.append((example, (~row).nonzero()[:, 0]))
+    return found
+
+
+def blank_pads(tensor: Tensor, axes: Sequence[str], pads: dict[str, Pads], *, ours: bool = False) -> Tensor:
     """NaN for every value at a pad position (query or key): in a copy, unless the tensor is ours."""
-    keep = torch.ones((), dtype=torch.bool, device=tensor.device)
-    for name, of_axis in masks.items():
-        if name in axes and not of_axis.all():
-            shape = [1] * tensor.ndim
-            shape[0], shape[axes.index(name)] = of_axis.shape
-            keep = keep & of_axis.to(tensor.device).view(shape)
-    if keep.ndim == 0:
-        return tensor if ours else tensor.clone()
-    return tensor.masked_fill_(~keep, float("nan")) if ours else tensor.masked_fill(~keep, float("nan"))
+    into = tensor if ours else tensor.clone()
+    for name, where in pads.items():
+        if where is None or name not in axes:
+            continue
+        axis = axes.index(name) - 1
+        for example, positions in where:
+            part = into[example].movedim(axis, 0)
+            part[positions if isinstance(positions, slice) else positions.to(part.device)] = float("nan")
+    return into
+
+
+_use_count: Callable[[Any], int] | None = getattr(torch._C, "_storage_Use_Count", None)
+
+
+def _owners(tensor: Tensor) -> int | None:
+    """How many tensors, views, arrays and graphs hold this memory; None where torch does not say."""
+    return None if _use_count is None else _use_count(tensor.untyped_storage()._cdata)
+
+
+#: What a tensor that nobody shares is counted at.
+_ALONE: Final = _owners(torch.empty(1))
+
+
+def _is_ours_now(tensor: Tensor) -> bool:
+    """Whether the model and everybody else have let go of the memory, so that no copy is needed to write to it."""
+    return _ALONE is not None and _owners(tensor) == _ALONE
 
 
 def widen(tensor: Tensor, size: Sequence[int]) -> Tensor:
@@ -440,6 +496,8 @@ def _n_past(forward: Forward) -> int:
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
     """All examples in one tensor, as wide as the widest along every other axis."""
+    if len(parts) == 1:
+        return parts[0]
     size = [max(part.shape[axis] for part in parts) for axis in range(1, parts[0].ndim)]
     return torch.cat([widen(part, size) for part in parts])
 
