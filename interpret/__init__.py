@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interpret.capture import Capture
+    from interpret.capture.store import Store, open_store
     from interpret.errors import InterpretError
     from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
     from interpret.results.audits import Audit
@@ -32,11 +33,13 @@ _HOME = {
     "Audit": "interpret.results.audits",
     "Capture": "interpret.capture",
     "InterpretError": "interpret.errors",
+    "Store": "interpret.capture.store",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
     "load": "interpret.facade",
     "methods": "interpret.facade",
+    "open_store": "interpret.capture.store",
     "probe": "interpret.facade",
 }
 
@@ -46,11 +49,13 @@ __all__ = [
     "Audit",
     "Capture",
     "InterpretError",
+    "Store",
     "attach",
     "audit",
     "faithfulness",
     "load",
     "methods",
+    "open_store",
     "probe",
 ]
 
