@@ -62,7 +62,8 @@ def read_texts(
 
     Args:
         data: a list of strings; a path of a `.csv`, `.tsv`, `.jsonl`, `.parquet` or `.conllu` file or of a folder
-            saved by `datasets`; a DataFrame, `datasets.Dataset` or list of dicts; or a `Table` read before.
+            saved by `datasets`; a DataFrame, `datasets.Dataset` or list of dicts; a `Table`; or `Texts`, which are
+            returned as they are.
         text: column with the text; None guesses by name.
         label: column with the label; None guesses by name. An empty label is no label.
         id: column with an id that no two rows share; None numbers the rows from 0.
@@ -75,6 +76,8 @@ def read_texts(
         DataError: a row that cannot be read, an empty text, or an id that occurs twice; with line or row.
         UsageError: columns that are not there or cannot be told, or no text at all.
     """
+    if isinstance(data, Texts):
+        return data
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it must be at least 1")
     raw = _raw(data, text, label, id, header, columns, skip_bad_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -166,9 +167,11 @@ class Filling:
             part = self._part(column, tensor[run.first : run.last], run.n, bool(widths))
             packed[done : done + part.numel()].view(part.shape).copy_(part)
             done += part.numel()
-        # Rounding into a smaller range makes infinities; whether the model itself had them is asked only then.
-        if torch.finfo(self.dtype).max < torch.finfo(tensor.dtype).max and bool(torch.isinf(packed).any()):
-            self._refuse_overflow(column, tensor, batch, bool(widths))
+        if torch.finfo(self.dtype).max < torch.finfo(tensor.dtype).max:
+            # Rounding into a smaller range makes infinities; whether the model itself had them is asked only then.
+            low, high = torch.aminmax(packed)
+            if not (math.isfinite(low.item()) and math.isfinite(high.item())):
+                self._refuse_overflow(column, tensor, batch, bool(widths))
         if packed is not target:
             target.copy_(packed)
 
