@@ -26,6 +26,7 @@ from interpret.capture.hooks import hooks
 from interpret.capture.points import check_sites
 from interpret.capture.store import layout
 from interpret.capture.store.filling import NONE, Filling
+from interpret.capture.store.memory import Trimmer
 from interpret.capture.store.plan import (
     POOLS,
     Column,
@@ -380,6 +381,7 @@ class _Run:
         bounds = {number: tuple(entry["halved"] or (None, None)) for number, entry in self.entries.items()}
         done = self.corpus.n_tokens - int(sum(lengths[shard.examples].sum() for shard in missing))
         silent = not sys.stderr.isatty() if progress is None else not progress
+        trim = Trimmer()
         with (
             tqdm(
                 total=self.corpus.n_tokens,
@@ -412,6 +414,7 @@ class _Run:
                     halving=halving,
                 ):
                     ran.append(indices)
+                    trim()
                     bar.update(int(lengths[indices].sum()))
                 bounds[shard.number] = (halving.max_rows, halving.max_tokens)
                 writer.submit(partial(self._write, shard.number, filling, ran, bounds[shard.number]), filling.memory)
