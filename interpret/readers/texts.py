@@ -19,8 +19,8 @@ class Texts:
     """Texts in the order of the data; `ids` are distinct, `labels` None where there are none or one is empty.
 
     `name` is the name of a file without its folder, or the kind of object that was given; `lines[i]` is the
-    1-based line or row that text i comes from, `unit` the word for it. `n_left_out` counts rows that could not
-    be used and were left out by request.
+    1-based line or row that text i comes from. `n_left_out` counts rows that could not be used and were left out
+    by request.
     """
 
     name: str

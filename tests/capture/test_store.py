@@ -187,6 +187,21 @@ def test_long_texts_are_cut_and_counted_and_nothing_is_predicted_without_classes
     assert made.examples.label.isna().all()
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_logits_over_a_vocabulary_are_computed_only_where_they_are_stored(tmp_path: Path, family: str) -> None:
+    handle = attached(family, "causal-lm")
+    widths: list[int] = []
+    hook = handle.model.register_forward_hook(lambda _, __, output: widths.append(output.logits.shape[1]))
+    without = capture_to(handle, tmp_path / "a", read_texts(MANY), ["resid_post"], **SMALL)
+    assert set(widths) == {1}
+    stored = capture_to(handle, tmp_path / "b", read_texts(MANY), ["resid_post", "logits"], **SMALL)
+    hook.remove()
+    assert max(widths) > 1
+    assert stored["logits"].shape == (stored.n_tokens, handle.vocab_size)
+    for example in range(len(MANY)):
+        assert torch.equal(without["resid_post", 1].example(example), stored["resid_post", 1].example(example))
+
+
 def test_regression_and_several_labels_have_no_prediction(tmp_path: Path) -> None:
     handle = attached("bert")
     handle.config.problem_type = "multi_label_classification"

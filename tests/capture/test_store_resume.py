@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from interpret.capture.store import Store, capture_to, layout, open_store
 from interpret.errors import InterpretError, StoreError, UsageError
@@ -80,6 +82,17 @@ def n_forwards(bert: Handle) -> Iterator[list[int]]:
 def test_the_same_bytes_twice_also_by_another_model_object(tmp_path: Path, expected: dict[str, bytes]) -> None:
     run(attached("bert"), tmp_path / "deep" / "er")
     same(tmp_path / "deep" / "er", expected)
+
+
+def test_values_packed_on_a_device_are_the_same(
+    bert: Handle, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.Tensor] = []
+    # There may be no other device here; what is done for one can be done on the CPU too.
+    monkeypatch.setattr("interpret.capture.store.filling._elsewhere", lambda tensor: asked.append(tensor) or True)
+    run(bert, tmp_path)
+    assert asked
+    same(tmp_path, expected)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -304,6 +317,13 @@ def test_another_model_is_refused_and_another_name_is_not(
         run(changed, tmp_path)
     with pytest.raises(UsageError, match=r"its model\.config_sha256 is"):
         run(attached("bert", "masked-lm"), tmp_path, sites=["resid_post.1"])
+    narrow = attached("bert")
+    assert narrow.tokenizer is not None
+    with pytest.raises(UsageError, match=r"its model\.max_length is 64, asked was 12"):
+        run(dataclasses.replace(narrow, max_length=12), tmp_path)
+    narrow.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    with pytest.raises(UsageError, match=r"its data\.tokens_sha256 is"):
+        run(narrow, tmp_path)
     # The same table under another name is the same data.
     import pandas as pd
 

@@ -161,7 +161,7 @@ class Filling:
                 "config; its size cannot be told beforehand, leave it out of sites="
             )
         # Elsewhere than on the CPU everything is packed on the device, and comes over in one copy.
-        packed = target if tensor.device.type == "cpu" else torch.empty_like(target, device=tensor.device)
+        packed = torch.empty_like(target, device=tensor.device) if _elsewhere(tensor) else target
         done = 0
         for run in batch.runs:
             part = self._part(column, tensor[run.first : run.last], run.n, bool(widths))
@@ -220,6 +220,10 @@ class Filling:
 
 
 _OVER_TOKENS: Final = ("position", "query", "key")
+
+
+def _elsewhere(tensor: Tensor) -> bool:
+    return tensor.device.type != "cpu"
 
 
 def _positions_first(axes: Sequence[str], tensor: Tensor) -> Tensor:

@@ -195,6 +195,9 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             raise UsageError(f"another capture is writing to {folder}; wait for it or name another folder") from err
+        except OSError:
+            # Some network file systems have no locks; then nothing is kept out.
+            pass
         yield
     finally:
         os.close(descriptor)

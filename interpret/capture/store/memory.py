@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +24,11 @@ class Trimmer:
 
     def __init__(self) -> None:
         self._low = resident_bytes()
+        self._trim: Callable[[int], int] | None = None
         try:
             self._trim = ctypes.CDLL(None).malloc_trim
         except (AttributeError, OSError, TypeError):
-            self._trim = None
+            pass
 
     def __call__(self) -> bool:
         """Trim if it is time; returns whether it was."""

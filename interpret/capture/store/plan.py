@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -70,6 +71,13 @@ class Corpus(Sequence[Row]):
     @property
     def n_tokens(self) -> int:
         return int(self.starts[-1])
+
+    def sha256(self) -> str:
+        """Digest over what the model reads: lengths, token ids and segment ids."""
+        digest = hashlib.sha256()
+        for part in (self.lengths, self.ids, self.type_ids):
+            digest.update(part.astype("<i8").tobytes())
+        return digest.hexdigest()
 
 
 class _Flat:

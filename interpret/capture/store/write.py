@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import inspect
-import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -25,10 +22,9 @@ from tqdm import tqdm
 from interpret.capture.hooks import hooks
 from interpret.capture.points import check_sites
 from interpret.capture.store import layout
-from interpret.capture.store.filling import NONE, Filling
+from interpret.capture.store.filling import LOGITS, Filling
 from interpret.capture.store.memory import Trimmer
 from interpret.capture.store.plan import (
-    POOLS,
     Column,
     Corpus,
     Pool,
@@ -39,16 +35,25 @@ from interpret.capture.store.plan import (
     tokenise,
 )
 from interpret.capture.store.read import Store
+from interpret.capture.store.request import (
+    SMALLER,
+    asked,
+    check,
+    data_facts,
+    make_folder,
+    model_facts,
+    predicts,
+    site_facts,
+    take_up,
+)
+from interpret.capture.store.tables import examples_parquet, tokens_parquet
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.models.batching import Halving, plan_batches, run_batches, token_budget_of
-from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.models.handle import Handle
 from interpret.readers.texts import Texts
 
 MAX_BYTES: Final = 10 * 10**9
 SHARD_BYTES: Final = 64 * 10**6
-#: Of a request: what may differ when a capture is taken up again, because the digests beside it say it all.
-_NAMES: Final = frozenset({"model.name", "model.revision", "model.adapter", "data.name"})
 
 
 def capture_to(
@@ -90,9 +95,9 @@ def capture_to(
     written = [sites] if isinstance(sites, str) else list(sites)
     if not written:
         raise UsageError('no site was named; name some, for example sites=["resid_post"]')
-    stored = _check(handle, folder, pool, dtype, max_bytes, shard_bytes, token_budget)
+    stored = check(handle, folder, pool, dtype, max_bytes, shard_bytes, token_budget)
     columns = columns_of(handle, check_sites(handle, written), pool)
-    predict = _predicts(handle)
+    predict = predicts(handle)
     # Opened once without a forward: what cannot be hooked is refused now, and the mode of patterns is known.
     with hooks(handle, {column.key: _ignore for column in columns}) as mode:
         pass
@@ -104,15 +109,15 @@ def capture_to(
     n_bytes = sum(shard_bytes_of(columns, corpus.lengths[shard.examples], itemsize) for shard in shards)
     if max_bytes is not None and n_bytes > max_bytes:
         raise UsageError(
-            f"{_asked(columns, corpus, pool, stored)} takes {layout.size_text(n_bytes)} ({n_bytes:,} bytes), more "
-            f"than max_bytes={max_bytes:,}; {_SMALLER}, or raise max_bytes (--max-bytes)"
+            f"{asked(columns, corpus, pool, stored)} takes {layout.size_text(n_bytes)} ({n_bytes:,} bytes), more "
+            f"than max_bytes={max_bytes:,}; {SMALLER}, or raise max_bytes (--max-bytes)"
         )
     manifest = {
         "schema": layout.SCHEMA,
         "complete": False,
-        "model": _model(handle, mode),
-        "data": {"name": texts.name, "sha256": _data_sha256(texts), "n_examples": len(texts)},
-        "sites": [_site(column) for column in columns],
+        "model": model_facts(handle, mode),
+        "data": data_facts(texts, corpus),
+        "sites": [site_facts(column) for column in columns],
         "dtype": stored,
         "pool": pool,
         "token_budget": budget,
@@ -121,10 +126,10 @@ def capture_to(
         "examples": None,
         "shards": [{"batches": shard.batches} for shard in shards],
     }
-    made = _make_folder(folder)
+    made = make_folder(folder)
     try:
         with layout.locked(folder):
-            manifest = _take_up(folder, manifest, overwrite)
+            manifest = take_up(folder, manifest, overwrite)
             run = _Run(handle, folder, manifest, texts, corpus, columns, predict=predict)
             run.finish_missing(progress)
     finally:
@@ -133,152 +138,8 @@ def capture_to(
     return Store(folder)
 
 
-_SMALLER: Final = "ask for fewer sites or layers, pool (pool=, --pool) or store 16 bits (dtype=, --store-dtype)"
-
-
 def _ignore(_: Tensor) -> None:
     return None
-
-
-def _check(
-    handle: Handle,
-    folder: Path,
-    pool: str | None,
-    dtype: str | None,
-    max_bytes: int | None,
-    shard_bytes: int,
-    token_budget: int | None,
-) -> str:
-    """Refuse what cannot be asked; returns the dtype to store."""
-    if pool is not None and pool not in POOLS:
-        raise UsageError(f"unknown pool {pool!r}; it is None, {', '.join(map(repr, POOLS))}")
-    if dtype is not None and dtype not in layout.DTYPES:
-        raise UsageError(f"cannot store dtype {dtype!r}; it is one of {', '.join(layout.DTYPES)}, or None (as run)")
-    if dtype is None and handle.run_dtype not in layout.DTYPES:
-        raise UsageError(
-            f"{handle.name} runs in {handle.run_dtype}, which a store does not hold; name a dtype= (--store-dtype)"
-        )
-    for name, value in (("max_bytes", max_bytes), ("shard_bytes", shard_bytes), ("token_budget", token_budget)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}; it must be at least 1")
-    if folder.is_file():
-        raise UsageError(f"cannot capture to {folder}: a file stands there; name a folder")
-    return dtype or handle.run_dtype
-
-
-def _predicts(handle: Handle) -> bool:
-    """Whether the highest logit is the prediction: one class out of several."""
-    kind = getattr(handle.config, "problem_type", None)
-    several = handle.task == "text-classification" and len(handle.labels) > 1
-    return several and kind not in ("regression", "multi_label_classification")
-
-
-def _model(handle: Handle, mode: str | None) -> dict[str, Any]:
-    return {
-        "name": handle.name,
-        "revision": handle.revision,
-        "adapter": handle.adapter,
-        "architecture": handle.architecture,
-        "task": handle.task,
-        "run_dtype": handle.run_dtype,
-        "device": handle.device.type,
-        "attn_implementation": handle.attn_implementation,
-        "attention_mode": mode,
-        "weights_sha256": weights_sha256(handle.model),
-        "config_sha256": config_sha256(handle),
-        "tokenizer_sha256": tokenizer_sha256(handle),
-    }
-
-
-def _site(column: Column) -> dict[str, Any]:
-    return {
-        "site": column.key[0],
-        "layer": column.key[1],
-        "name": column.name,
-        "rows": column.rows,
-        "axes": list(column.axes),
-        "n_values": column.n_values,
-    }
-
-
-def _text_sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _data_sha256(texts: Texts) -> str:
-    digest = hashlib.sha256()
-    for row in zip(texts.ids, texts.texts, texts.labels, strict=True):
-        for value in row:
-            raw = b"" if value is None else value.encode()
-            digest.update(len(raw).to_bytes(8, "little") + raw)
-    return digest.hexdigest()
-
-
-def _asked(columns: Sequence[Column], corpus: Corpus, pool: str | None, dtype: str) -> str:
-    pooled = "" if pool is None else f" pooled ({pool})"
-    return f"storing {len(columns)} tensors of {len(corpus):,} texts with {corpus.n_tokens:,} tokens{pooled} in {dtype}"
-
-
-def _make_folder(folder: Path) -> bool:
-    """Make the folder; returns whether it was not there."""
-    if folder.is_dir():
-        return False
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"the folder {folder} cannot be made ({err.strerror}); name another place") from err
-    return True
-
-
-def _take_up(folder: Path, manifest: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-    """Return the manifest to go on with: of the same request if there is one, else the new one.
-
-    Raises:
-        UsageError: the folder holds another request, or is no store.
-    """
-    try:
-        found = layout.read_manifest(folder)
-    except StoreError:
-        if not overwrite:
-            raise
-        found = None
-    if found is not None and not overwrite:
-        differing = list(_differing(found, manifest))
-        if differing:
-            raise UsageError(
-                f"{folder} holds another capture: {'; '.join(differing)}; name another folder, or replace it with "
-                "overwrite=True (--overwrite)"
-            )
-        layout.remove_parts(folder)
-        return found
-    foreign = layout.foreign_files(folder)
-    if found is None and foreign and not overwrite:
-        raise UsageError(
-            f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}) and no "
-            "store; name another folder, or write beside them with overwrite=True (--overwrite)"
-        )
-    for path in layout.own_files(folder):
-        path.unlink()
-    return manifest
-
-
-def _differing(found: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Say in which points two requests differ."""
-    for name, value in asked.items():
-        if prefix + name in _NAMES or (not prefix and name in ("complete", "examples", "shards", "schema")):
-            continue
-        other = found.get(name)
-        if isinstance(value, dict) and isinstance(other, dict):
-            yield from _differing(other, value, f"{prefix}{name}.")
-        elif other != value:
-            if name == "sites":
-                value, other = (", ".join(site["name"] for site in listed or ()) for listed in (value, other))
-            yield f"its {prefix}{name} is {_short(other)}, asked was {_short(value)}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text if len(text) <= 120 else f"{text[:117]}..."
 
 
 class _Run:
@@ -302,8 +163,11 @@ class _Run:
         # As they are in the manifest: there they were fixed, or written down as they ran.
         self.shards = [Shard(number, entry["batches"]) for number, entry in enumerate(manifest["shards"])]
         self.entries: dict[int, dict[str, Any]] = {}
-        takes_cache = "use_cache" in inspect.signature(handle.core.forward).parameters
-        self.extra: dict[str, Any] = {"use_cache": False} if takes_cache else {}
+        parameters = inspect.signature(handle.core.forward).parameters
+        self.extra: dict[str, Any] = {"use_cache": False} if "use_cache" in parameters else {}
+        if not predict and all(column.key != LOGITS for column in columns) and "logits_to_keep" in parameters:
+            # The head over a vocabulary is the larger part of a small model, and nobody asked for it.
+            self.extra["logits_to_keep"] = 1
 
     def finish_missing(self, progress: bool | None) -> None:
         """Run what is not there whole, then say in the manifest that all is."""
@@ -343,9 +207,9 @@ class _Run:
         needed, free = self._needed(missing), shutil.disk_usage(self.folder).free
         if needed > free:
             raise StoreError(
-                f"{_asked(self.columns, self.corpus, self.pool, self.dtype)} needs "
+                f"{asked(self.columns, self.corpus, self.pool, self.dtype)} needs "
                 f"{layout.size_text(needed)} ({needed:,} bytes) more, but the disk of {self.folder} has "
-                f"{layout.size_text(free)} free; {_SMALLER}, or name another disk"
+                f"{layout.size_text(free)} free; {SMALLER}, or name another disk"
             )
 
     def _needed(self, missing: Sequence[Shard]) -> int:
@@ -436,7 +300,7 @@ class _Run:
             "n_tokens": int(filling.lengths.sum()),
             "values": layout.write_file(self.folder / layout.values_name(number), filling.chunks()),
             "tokens": layout.write_file(
-                self.folder / layout.tokens_name(number), [_tokens_parquet(self.corpus, filling)]
+                self.folder / layout.tokens_name(number), [tokens_parquet(self.corpus, filling)]
             ),
         }
         layout.write_file(self.folder / layout.entry_name(number), [layout.json_bytes(entry)])
@@ -448,7 +312,7 @@ class _Run:
             with safe_open(self.folder / layout.values_name(shard.number), framework="pt") as file:
                 found = file.get_tensor("prediction").tolist()
             predicted.update(zip(shard.examples, found, strict=True))
-        content = _examples_parquet(self.texts, self.corpus, predicted, self.handle.labels)
+        content = examples_parquet(self.texts, self.corpus, predicted, self.handle.labels)
         entry = layout.write_file(self.folder / layout.EXAMPLES, [content])
         shards = [self.entries[shard.number] for shard in self.shards]
         self.manifest = {**self.manifest, "complete": True, "examples": entry, "shards": shards}
@@ -488,52 +352,3 @@ class _Writer:
                 raise
         finally:
             self._thread.shutdown()
-
-
-def _tokens_parquet(corpus: Corpus, filling: Filling) -> memoryview:
-    import pyarrow as pa
-
-    lengths = filling.lengths
-    ends = np.cumsum(lengths)
-    position = np.arange(int(ends[-1])) - np.repeat(ends - lengths, lengths)
-    where = np.repeat(corpus.starts[filling.examples], lengths) + position
-    ids = corpus.ids[where]
-    return _parquet(
-        {
-            "example": pa.array(np.repeat(filling.examples, lengths)),
-            "position": pa.array(position.astype(np.int32)),
-            "token_id": pa.array(ids),
-            "token": pa.array([corpus.names[index] for index in ids.tolist()], pa.string()),
-            "word": pa.array(corpus.words[where]),
-            "char_start": pa.array(corpus.spans[where, 0]),
-            "char_end": pa.array(corpus.spans[where, 1]),
-            "special": pa.array(corpus.special[where]),
-        }
-    )
-
-
-def _examples_parquet(texts: Texts, corpus: Corpus, predicted: Mapping[int, int], labels: Sequence[str]) -> memoryview:
-    import pyarrow as pa
-
-    classes = [predicted[index] for index in range(len(texts))]
-    return _parquet(
-        {
-            "example": pa.array(np.arange(len(texts), dtype=np.int64)),
-            "id": pa.array(texts.ids, pa.string()),
-            "text_sha256": pa.array([_text_sha256(text) for text in texts.texts], pa.string()),
-            "label": pa.array(texts.labels, pa.string()),
-            "prediction": pa.array([None if index == NONE else labels[index] for index in classes], pa.string()),
-            "n_tokens": pa.array(corpus.lengths.astype(np.int32)),
-            "n_truncated": pa.array(corpus.n_truncated.astype(np.int32)),
-        }
-    )
-
-
-def _parquet(columns: Mapping[str, Any]) -> memoryview:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # In memory first: parquet's own writer neither hashes nor syncs.
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), buffer, compression="zstd")
-    return buffer.getbuffer()
