@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interpret.capture import Capture, Edit
+    from interpret.capture.store import Store, open_store
     from interpret.errors import InterpretError
     from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
     from interpret.results.audits import Audit
@@ -33,11 +34,13 @@ _HOME = {
     "Capture": "interpret.capture",
     "Edit": "interpret.capture",
     "InterpretError": "interpret.errors",
+    "Store": "interpret.capture.store",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
     "load": "interpret.facade",
     "methods": "interpret.facade",
+    "open_store": "interpret.capture.store",
     "probe": "interpret.facade",
 }
 
@@ -48,11 +51,13 @@ __all__ = [
     "Capture",
     "Edit",
     "InterpretError",
+    "Store",
     "attach",
     "audit",
     "faithfulness",
     "load",
     "methods",
+    "open_store",
     "probe",
 ]
 

@@ -1,4 +1,4 @@
-"""`info`, `capture` and `attribute`: one model, looked at directly."""
+"""`info` and `attribute`: one model, looked at directly."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ INFO_EPILOG = """
 Examples:
   interpret info ./model --json
   interpret info --families
-"""
-
-CAPTURE_EPILOG = """
-\b
-Examples:
-  interpret capture ./model reviews.csv --sites resid_post --out captured/
-  interpret capture ./model reviews.csv --sites embed,attn_pattern.0-3 --limit 100 --out captured/
-
-Write "resid_post" for all layers, "resid_post.3" or "resid_post.0-5" for some; layers count from 0.
-"interpret info MODEL" lists the sites that a model has.
 """
 
 ATTRIBUTE_EPILOG = """
@@ -172,57 +162,6 @@ def _fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-@guarded
-def capture(
-    model: o.Model,
-    data: o.Data,
-    sites: Annotated[
-        list[str], typer.Option(metavar="SITES", help="Sites to keep, comma-separated or given repeatedly.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")],
-    adapter: o.Adapter = None,
-    revision: o.Revision = None,
-    task: o.TaskOption = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    trust_remote_code: o.RemoteCode = False,
-    limit: o.Limit = None,
-    text_column: o.TextColumn = None,
-    no_header: o.NoHeader = False,
-    columns: o.Columns = None,
-    skip_bad_rows: o.SkipBadRows = False,
-    as_json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
-    """Run texts through the model and save its activations and attention patterns."""
-    wanted = [name.strip() for part in sites for name in part.split(",") if name.strip()]
-    table, texts, _ = read_texts(
-        data,
-        text_column=text_column,
-        label_column=None,
-        no_header=no_header,
-        columns=columns,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-    )
-    out_folder(out)
-    lm = load_model(
-        model,
-        adapter=adapter,
-        revision=revision,
-        task=task,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    lm.capture(texts, sites=wanted).save(out)
-    if as_json:
-        show_json({"path": str(out), "n_texts": len(texts), "data": table.name, "sites": wanted})
-        return
-    show(f"captured {', '.join(wanted)} for {len(texts)} texts of {table.name}")
-    show(str(out))
 
 
 @guarded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from interpret.analyzers.attribution import attribute, attribute_capture
@@ -15,11 +16,14 @@ from interpret.capture.edits import Edit
 from interpret.capture.generation import capture_generated
 from interpret.capture.proof import Proof
 from interpret.capture.reduction import Summary
+from interpret.capture.store import Store
+from interpret.capture.store import capture_to as capture_to_store
 from interpret.errors import UsageError
 from interpret.models.adapters import without_adapter
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Unit, encode, encode_targets
 from interpret.models.processors import batches_of
+from interpret.readers.texts import read_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,6 +187,87 @@ class AttachedModel:
             seed=seed,
             generation=generation,
             **options,
+        )
+
+    def capture_to(
+        self,
+        path: str | Path,
+        dataset: Any,
+        sites: Sequence[str] | str = ("resid_post",),
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        pool: Literal["mean", "cls", "last"] | None = None,
+        dtype: Literal["float16", "bfloat16", "float32"] | None = None,
+        max_bytes: int | None = 10 * 10**9,
+        shard_bytes: int = 64 * 10**6,
+        limit: int | None = None,
+        token_budget: int | None = None,
+        overwrite: bool = False,
+        header: bool = True,
+        columns: Sequence[str] | None = None,
+        skip_bad_rows: bool = False,
+        progress: bool | None = None,
+    ) -> Store:
+        """Write what the sites hold on a whole data set to the folder `path`; what is there already is kept.
+
+        The store is ragged (no padding), checked by checksums and read without the model. Killed at any moment,
+        the same call goes on at the last whole shard, and the folder is then byte for byte the one of a run that
+        was never interrupted; on a finished store it verifies every file and redoes those that are damaged.
+
+        Args:
+            path: folder, made if absent.
+            dataset: path (`.csv .tsv .jsonl .parquet .conllu` or a saved `datasets` folder), DataFrame,
+                `datasets.Dataset`, list of dicts, or list of strings.
+            sites: for example `["resid_post", "attn_pattern.0-3"]`.
+            text: text column; None guesses by name.
+            label: label column, kept as written; None guesses by name.
+            id: column that names the rows; None numbers them from 0.
+            pool: None keeps every token; `"mean"` (over all tokens, special ones included), `"cls"` (the first) and
+                `"last"` keep one row per example.
+            dtype: stored dtype; None stores the dtype the model runs in. A value that `"float16"` cannot hold is
+                an error, never infinity.
+            max_bytes: refuse a larger store, before anything runs; None only looks at the free disk space.
+            shard_bytes: values in one shard, of which two are held in memory; a killed run loses at most one shard.
+            limit: the first so many rows only.
+            token_budget: tokens per batch, pads included; part of the request, since batches decide the last bits.
+            overwrite: replace another store that stands there.
+            header: whether a csv or tsv has a header line.
+            columns: names for the columns of a file without header.
+            skip_bad_rows: leave out rows that cannot be read or hold no text, instead of stopping at the first.
+            progress: show a bar on stderr; None does so on a terminal.
+
+        Returns:
+            The store, opened.
+
+        Raises:
+            DataError: a row that cannot be read or holds no text, with file and line, before anything runs.
+            UsageError: too large, or the folder holds another request; nothing has been changed then.
+            StoreError: the disk is full; what is there stays, and the same call goes on.
+        """
+        texts = read_texts(
+            dataset,
+            text=text,
+            label=label,
+            id=id,
+            header=header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
+        return capture_to_store(
+            self.handle,
+            path,
+            texts,
+            sites,
+            pool=pool,
+            dtype=dtype,
+            max_bytes=max_bytes,
+            shard_bytes=shard_bytes,
+            token_budget=token_budget,
+            overwrite=overwrite,
+            progress=progress,
         )
 
     @contextmanager

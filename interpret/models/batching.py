@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -73,6 +74,45 @@ def _padded(
     return ids, mask
 
 
+@dataclass
+class Halving:
+    """The bounds that running out of memory has set so far; None where it has set none.
+
+    Pass one to `run_batches` to see them, or to go on under the bounds of an earlier run.
+    """
+
+    max_rows: int | None = None
+    max_tokens: int | None = None
+
+
+def token_budget_of(handle: Handle) -> int:
+    """Padded tokens in one batch unless a caller says otherwise."""
+    return CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
+
+
+def plan_batches(
+    handle: Handle, lengths: Sequence[int], *, token_budget: int | None = None, max_batch: int | None = None
+) -> list[list[int]]:
+    """Compose batches of rows of like length, the longest rows first; a pure function of its arguments.
+
+    A batch holds at most `token_budget` tokens, pads included, and at most `max_batch` rows; a row longer than
+    the budget is a batch of its own. Of the model it matters on which kind of device it is, and whether it can
+    pad: decoder classifiers whose config has no padding id run one row at a time, because they could not tell
+    the last token from padding.
+    """
+    budget = token_budget_of(handle) if token_budget is None else token_budget
+    limit = max_batch or len(lengths)
+    if handle.task == "text-classification" and handle.is_decoder and handle.config.pad_token_id is None:
+        limit = 1
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches, done = [], 0
+    while done < len(order):
+        size = max(1, min(limit, budget // max(1, lengths[order[done]])))
+        batches.append(order[done : done + size])
+        done += size
+    return batches
+
+
 def run_batches(
     handle: Handle,
     rows: Sequence[Row],
@@ -80,58 +120,73 @@ def run_batches(
     *,
     token_budget: int | None = None,
     max_batch: int | None = None,
+    batches: Iterable[Sequence[int]] | None = None,
+    halving: Halving | None = None,
     progress: str | None = None,
 ) -> Iterator[tuple[list[int], T]]:
-    """Yield (row indices, what `step` returned) for batches of like length, the longest rows first.
+    """Yield (row indices, what `step` returned) for the batches of `plan_batches`, in its order.
 
     Inside `step` the model is in evaluation mode, and afterwards as it was; between batches it is as the
-    caller left it. A batch that runs out of memory is halved, and so are all after it. Decoder classifiers
-    whose config has no padding id run one row at a time, because they could not tell the last token from
-    padding. `progress` names the bar shown on a terminal.
+    caller left it. A batch that runs out of memory is halved, and so are all after it; the rows keep their
+    order. `progress` names the bar shown on a terminal.
+
+    Args:
+        handle: the attached model.
+        rows: the rows; each is asked for when its batch is made.
+        step: runs the model on one batch.
+        token_budget: tokens per batch, pads included.
+        max_batch: rows per batch.
+        batches: run these instead of planning; `token_budget` and `max_batch` are then not used.
+        halving: bounds of an earlier run to go on under; afterwards it holds those of this one.
+        progress: label of a progress bar.
 
     Raises:
         RunError: one row alone runs out of memory.
     """
-    if token_budget is None:
-        token_budget = CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
-    limit = max_batch or len(rows)
-    if handle.task == "text-classification" and handle.is_decoder and handle.config.pad_token_id is None:
-        limit = 1
-    order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].ids), index))
+    if batches is None:
+        lengths = [len(row.ids) for row in rows]
+        batches = plan_batches(handle, lengths, token_budget=token_budget, max_batch=max_batch)
+    planned = [list(batch) for batch in batches]
+    bounds = Halving() if halving is None else halving
     silent = progress is None or not sys.stderr.isatty()
-    with tqdm(total=len(rows), desc=progress, unit="row", disable=silent, file=sys.stderr) as bar:
-        done = 0
-        while done < len(order):
-            longest = max(1, len(rows[order[done]].ids))
-            size = max(1, min(limit, token_budget // longest))
-            indices = order[done : done + size]
-            batch = None
-            try:
-                with untouched(handle.model, handle.tokenizer):
-                    batch = collate(handle, [rows[index] for index in indices])
-                    result = step(batch, indices)
-            except RuntimeError as err:
-                if not _out_of_memory(err):
-                    raise
-                if len(indices) == 1:
-                    raise RunError(
-                        f"one row of {longest} tokens does not fit into the memory of {handle.device}; "
-                        "shorten the text or use another device"
-                    ) from err
-                failed = True
-            else:
-                failed = False
-            if failed:
-                # Outside the handler, so that the traceback no longer holds the batch's tensors.
-                limit = len(indices) // 2
-                token_budget = max(longest, token_budget // 2)
-                del batch
-                if handle.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            done += len(indices)
-            bar.update(len(indices))
-            yield indices, result
+    total = sum(map(len, planned))
+    with tqdm(total=total, desc=progress, unit="row", disable=silent, file=sys.stderr) as bar:
+        for wanted in planned:
+            made = {index: rows[index] for index in wanted}
+            left = wanted
+            while left:
+                longest = max(1, *(len(made[index].ids) for index in left))
+                size = min(len(left), bounds.max_rows or len(left))
+                if bounds.max_tokens is not None:
+                    size = max(1, min(size, bounds.max_tokens // longest))
+                indices = left[:size]
+                batch = None
+                try:
+                    with untouched(handle.model, handle.tokenizer):
+                        batch = collate(handle, [made[index] for index in indices])
+                        result = step(batch, indices)
+                except RuntimeError as err:
+                    if not _out_of_memory(err):
+                        raise
+                    if len(indices) == 1:
+                        raise RunError(
+                            f"one row of {longest} tokens does not fit into the memory of {handle.device}; "
+                            "shorten the text or use another device"
+                        ) from err
+                    failed = True
+                else:
+                    failed = False
+                if failed:
+                    # Outside the handler, so that the traceback no longer holds the batch's tensors.
+                    bounds.max_rows = len(indices) // 2
+                    bounds.max_tokens = max(longest, len(indices) * longest // 2)
+                    del batch
+                    if handle.device.type == "cuda":
+                        torch.cuda.empty_cache()
+                    continue
+                left = left[size:]
+                bar.update(len(indices))
+                yield indices, result
 
 
 def logits(
@@ -159,8 +214,7 @@ def logits(
         )
     at = None if handle.task == "text-classification" else _positions(handle, rows, positions)
     if at is not None and token_budget is None:
-        budget = CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
-        token_budget = min(budget, max(1, _VOCABULARY_LOGITS // handle.vocab_size))
+        token_budget = min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // handle.vocab_size))
     parameters = inspect.signature(handle.core.forward).parameters
 
     def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:

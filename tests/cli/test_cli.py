@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -17,8 +17,10 @@ import interpret
 import interpret_lm_cli
 from interpret.cli.app import app
 from interpret.cli.auditing import summary
+from interpret.cli.capturing import size_of
 from interpret.cli.shell import command_line
 from interpret.errors import InconclusiveError, LoadError, UsageError
+from interpret.readers.texts import Texts
 from interpret.results import audits
 from interpret.results.audits import Audit
 from interpret.results.record import Estimate, Message
@@ -43,6 +45,18 @@ def call(*args: str | Path) -> Result:
     return CliRunner().invoke(app, [str(a) for a in args])
 
 
+class Stored:
+    """What `capture_to` would return."""
+
+    data: ClassVar = {"name": "reviews.csv"}
+    examples: ClassVar = pd.DataFrame({"n_truncated": [0, 7]})
+    sites = ("embed", "z.0", "q.0")
+    n_tokens, n_bytes, n_shards, dtype, pool = 1234, 56789, 3, "bfloat16", None
+
+    def __len__(self) -> int:
+        return 2
+
+
 class Model:
     """What `interpret.load` would return; remembers what it was asked."""
 
@@ -61,12 +75,9 @@ class Model:
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def capture(self, texts: list[str], sites: list[str]) -> Model:
-        self.asked.update(texts=texts, sites=sites)
-        return self
-
-    def save(self, path: Path) -> None:
-        (path / "capture.json").write_text("{}")
+    def capture_to(self, path: Path, dataset: Texts, sites: list[str], **options: Any) -> Stored:
+        self.asked.update(path=path, texts=dataset, sites=sites, **options)
+        return Stored()
 
     def attribute(self, texts: list[str], **options: Any) -> Any:
         self.asked.update(texts=texts, **options)
@@ -310,12 +321,78 @@ def test_info_json_is_one_object(model: Model) -> None:
 
 def test_capture(model: Model, reviews: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    result = call("capture", "m", reviews, "--sites", "embed, z.0", "--sites", "q", "--limit", 2, "--out", out)
+    args = ["capture", "m", reviews, "--sites", "embed, z.0", "--sites", "q", "--limit", 2, "--out", out]
+    result = call(*args, "--store-dtype", "bfloat16", "--max-bytes", "1.5 MB", "--batch-tokens", 99)
     assert result.exit_code == 0, result.stderr
-    assert model.asked["texts"] == ["good", "bad"]
+    texts = model.asked["texts"]
+    assert (texts.texts, texts.ids, texts.labels, texts.name) == (
+        ("good", "bad"),
+        ("0", "1"),
+        ("pos", "neg"),
+        "reviews.csv",
+    )
+    assert model.asked["path"] == out
     assert model.asked["sites"] == ["embed", "z.0", "q"]
-    assert result.stdout.splitlines()[-1] == str(out)
-    assert (out / "capture.json").exists()
+    assert (model.asked["dtype"], model.asked["pool"], model.asked["overwrite"]) == ("bfloat16", None, False)
+    assert (model.asked["max_bytes"], model.asked["shard_bytes"], model.asked["token_budget"]) == (
+        1_500_000,
+        64_000_000,
+        99,
+    )
+    assert result.stdout.splitlines() == [
+        "examples  2 of reviews.csv; 1 cut to the model's window",
+        "tokens    1,234",
+        "sites     embed, z.0, q.0",
+        "rows      every token",
+        "dtype     bfloat16",
+        "size      56,789 bytes in 3 shards",
+        str(out),
+    ]
+    plain = json.loads(call(*args, "--json", "--pool", "cls", "--overwrite").stdout)
+    assert (model.asked["pool"], model.asked["overwrite"], model.asked["max_bytes"]) == ("cls", True, 10**10)
+    assert plain["path"] == str(out)
+    assert (plain["n_examples"], plain["n_tokens"], plain["n_truncated"], plain["n_left_out"]) == (2, 1234, 1, 0)
+
+
+def test_capture_names_rows_by_a_column_and_leaves_out_bad_ones(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "d.tsv"
+    path.write_text("id\ttext\nx\tgood\ny\t \nz\tbad\n")
+    args = ["capture", "m", path, "--sites", "q", "--out", tmp_path / "out", "--id-column", "id"]
+    refused = call(*args)
+    assert refused.exit_code == 2
+    assert "d.tsv, line 3: the text is empty" in refused.stderr
+    assert model.asked == {}
+    result = call(*args, "--skip-bad-rows")
+    assert result.exit_code == 0, result.stderr
+    assert "left out 1 bad rows of d.tsv" in result.stderr
+    assert model.asked["texts"].ids == ("x", "z")
+
+
+def test_an_interrupted_capture_says_how_to_go_on(
+    model: Model, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "capture_to", interrupted)
+    result = call("capture", "m", reviews, "--sites", "q", "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "run the same command again to go on" in result.stderr
+    assert result.stderr.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("10GB", 10**10), ("1.5 mb", 1_500_000), ("2GiB", 2**31), ("7", 7), ("3k", 3000), ("5B", 5)],
+)
+def test_sizes(written: str, size: int) -> None:
+    assert size_of(written, "--max-bytes") == size
+
+
+@pytest.mark.parametrize("written", ["", "GB", "-1", "1e9", "10 XB", "i", "5iB", "0", "0.1", "nan", "1,5GB"])
+def test_what_is_no_size(written: str) -> None:
+    with pytest.raises(UsageError, match="--max-bytes"):
+        size_of(written, "--max-bytes")
 
 
 def test_a_wrong_out_costs_no_work(model: Model, reviews: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from interpret.capture.store import open_store
 from interpret.cli.app import app
 from interpret.results.audits import Audit
 from interpret.results.explanations import Attribution
@@ -56,11 +57,27 @@ def test_a_layer_that_is_not_there_is_wrong_usage(model: Path, data: Path, tmp_p
     assert "resid_post.99" in result.stderr
 
 
-def test_capture(model: Path, data: Path, tmp_path: Path) -> None:
-    result = call("capture", model, data, "--sites", "resid_post,attn_pattern.0", "--out", tmp_path / "c")
+def test_capture_writes_a_store_and_goes_on_with_it(model: Path, data: Path, tmp_path: Path) -> None:
+    args = ["capture", model, data, "--sites", "resid_post,attn_pattern.0", "--out", tmp_path / "c"]
+    result = call(*args, "--store-dtype", "float16")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(tmp_path / "c")
-    assert list((tmp_path / "c").iterdir())
+    store = open_store(tmp_path / "c")
+    assert store.sites == ("resid_post.0", "resid_post.1", "attn_pattern.0")
+    assert list(store.examples.label) == [LABELS[i % len(LABELS)] for i in range(len(TEXTS))]
+    manifest = (tmp_path / "c" / "manifest.json").read_bytes()
+    assert str(tmp_path).encode() not in manifest
+    plain = json.loads(call(*args, "--store-dtype", "float16", "--json").stdout)
+    assert plain["n_examples"] == len(TEXTS)
+    assert plain["n_bytes"] == store.n_bytes
+    assert (tmp_path / "c" / "manifest.json").read_bytes() == manifest
+    other = call(*args)
+    assert other.exit_code == 2
+    assert "its dtype is float16, asked was float32" in other.stderr
+    too_large = call(*args, "--max-bytes", "1kB", "--overwrite")
+    assert too_large.exit_code == 2
+    assert "more than max_bytes=1,000" in too_large.stderr
+    assert (tmp_path / "c" / "manifest.json").read_bytes() == manifest
 
 
 def test_attribute_saves_what_it_shows(model: Path, data: Path, tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from interpret.errors import RunError, UsageError
-from interpret.models.batching import Row, collate, logits, run_batches
+from interpret.models.batching import (
+    CPU_TOKENS,
+    Halving,
+    Row,
+    collate,
+    logits,
+    plan_batches,
+    run_batches,
+    token_budget_of,
+)
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
@@ -169,3 +178,36 @@ def test_between_batches_the_model_is_as_the_caller_left_it() -> None:
     for _ in run_batches(handle, [Row((5,)), Row((5, 6))], lambda batch, indices: torch.rand(3), max_batch=1):
         assert handle.model.training
         assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_plan_is_a_pure_function_and_is_what_runs() -> None:
+    handle = attach_handle(*tiny("bert"))
+    rows = [Row((5,) * n) for n in (3, 9, 4, 9, 1, 30)]
+    plan = plan_batches(handle, [len(row.ids) for row in rows], token_budget=20)
+    assert plan == [[5], [1, 3], [2, 0, 4]]
+    assert batches(handle, rows, token_budget=20) == plan
+    chosen = [indices for indices, _ in run_batches(handle, rows, lambda *_: None, batches=[[4, 0], [2]])]
+    assert chosen == [[4, 0], [2]]
+    assert token_budget_of(handle) == CPU_TOKENS
+    assert plan_batches(handle, []) == []
+    alone = attach_handle(*tiny("gpt2"))
+    assert plan_batches(alone, [3, 4]) == [[1], [0]]
+
+
+def test_halved_batches_stay_within_the_plan_and_their_bounds_can_be_taken_up() -> None:
+    handle = attach_handle(*tiny("bert"))
+    rows = [Row((5,) * 4)] * 8
+    halving = Halving()
+
+    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> None:
+        if len(indices) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    plan = [[0, 1, 2, 3, 4], [5, 6, 7]]
+    ran = [indices for indices, _ in run_batches(handle, rows, step, batches=plan, halving=halving)]
+    assert ran == [[0, 1], [2, 3], [4], [5, 6], [7]]
+    assert halving == Halving(max_rows=2, max_tokens=10)
+    again = [i for i, _ in run_batches(handle, rows, lambda *_: None, batches=plan, halving=Halving(2, 10))]
+    assert again == ran
+    few_tokens = [i for i, _ in run_batches(handle, rows, lambda *_: None, batches=plan, halving=Halving(None, 9))]
+    assert few_tokens == ran
