@@ -1,6 +1,6 @@
 """What capturing costs, as ratios of times measured side by side in one run.
 
-    python benchmarks/capture.py                      # about three minutes; exit code 1 if a limit is broken
+    python benchmarks/capture.py                      # minutes; exit code 1 if a limit is broken
     python benchmarks/capture.py --quick --threads 1
     python benchmarks/capture.py --json > capture.json
 
@@ -413,8 +413,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--heads", type=int, default=6, help="attention heads (default 6)")
     parser.add_argument("--model", choices=[*SHAPES, "both"], default="both")
     options = parser.parse_args(arguments)
-    if D_MODEL % options.heads or options.repetitions < 2:
-        parser.error(f"--heads must divide {D_MODEL}, and there must be at least 2 --repetitions")
+    if options.heads < 1 or D_MODEL % options.heads:
+        parser.error(f"--heads {options.heads} does not divide the width, {D_MODEL}")
+    if options.repetitions < 2:
+        parser.error(f"--repetitions {options.repetitions} gives no spread; ask for at least 2")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     # About transformers' own deprecations, and from tools that we do not maintain.
