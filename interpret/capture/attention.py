@@ -196,8 +196,8 @@ class _Tee:
         if rows is not None and quiet.get("position_bias") is not None:
             quiet["position_bias"] = take_rows(quiet["position_bias"], rows)
         query = call.query if rows is None else take_rows(call.query, rows)
-        # Only the weights are wanted: one column of the values keeps the product with them cheap.
-        value = call.value if keep_value else call.value[..., :1]
+        # Only the weights are wanted: values without columns make nothing of the product with them.
+        value = call.value if keep_value else call.value[..., :0]
         weights: Tensor = call.eager(call.module, query, call.key, value, mask, **quiet)[1]
         if mask is not None and not known:
             # Once for each mask of a forward: the other layers use the same function on the same mask.

@@ -24,6 +24,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
 from interpret.readers.texts import Texts, read_texts
+from tests import zoo
 from tests.capture.support import attached, nothing_global, same_state, state_of
 from tests.tiny import LABELS, TEXTS, tiny
 
@@ -46,7 +47,7 @@ def of_example(capture: Capture, key: Any, example: int) -> Tensor:
     """What a store holds of one example: token-major, or [head, query, key], or one row."""
     site, values = key[0], capture[key][example]
     n = int(capture.mask[example].sum())
-    if site == "attn_pattern":
+    if site in ("attn_pattern", "attn_scores"):
         return values[:, :n, :n]
     if site in ("q", "k", "v"):
         return values[:, :n].transpose(0, 1)
@@ -507,3 +508,24 @@ def test_a_manifest_cannot_name_files_elsewhere(bert: Handle, tmp_path: Path) ->
 def test_texts_know_their_lines() -> None:
     texts: Texts = read_texts(["a"])
     assert str(texts.wrong(0, "broken")) == "texts, row 1: broken"
+
+
+@pytest.mark.parametrize(("family", "task"), [("t5", "seq2seq-lm"), ("vit", "image-classification")])
+def test_models_of_several_stacks_and_of_images_are_refused(family: str, task: str, tmp_path: Path) -> None:
+    built = zoo.build(family, task)
+    handle = attach_handle(built.model, built.tokenizer)
+    with pytest.raises(UsageError, match="is no model of texts in one stack"):
+        capture_to(handle, tmp_path / "s", read_texts(MANY), "encoder.embed" if family == "t5" else "embed")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("family", ["albert", "deberta-v2", "modernbert", "gpt_neox", "gemma3", "gpt_oss"])
+def test_families_of_every_kind_are_stored(family: str, tmp_path: Path) -> None:
+    built = zoo.build(family, zoo.ZOO[family][0])
+    handle = attach_handle(built.model, built.tokenizer)
+    sites = everything(handle)
+    made = capture_to(handle, tmp_path / "s", read_texts(MANY), sites, **SMALL)
+    capture = captured(handle, sites)
+    for key in made.keys:
+        for example in (0, 3, len(MANY) - 1):
+            assert torch.equal(made[key].example(example), of_example(capture, key, example)), key

@@ -30,6 +30,11 @@ def check(
     token_budget: int | None,
 ) -> str:
     """Refuse what cannot be asked; returns the dtype to store."""
+    if len(handle.stacks) > 1 or handle.roles.layout.modality != "text":
+        raise UsageError(
+            f"{handle.name} is no model of texts in one stack, and only those are stored token by token; capture "
+            "encoder-decoders, images and sound in memory with capture()"
+        )
     if pool is not None and pool not in POOLS:
         raise UsageError(f"unknown pool {pool!r}; it is None, {', '.join(map(repr, POOLS))}")
     if dtype is not None and dtype not in layout.DTYPES:
