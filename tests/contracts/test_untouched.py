@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -184,6 +186,31 @@ def _everything(lm: AttachedModel, held: Held) -> None:
     lm.capture(held.texts(), list(frame[frame.available].site.unique()))
 
 
+def _edited(lm: AttachedModel, held: Held) -> None:
+    source = lm.capture(held.texts(), ["z", "attn_pattern"])
+    edits = [
+        interpret.Edit.mean("z.0", source, heads=[1]),
+        interpret.Edit.apply("attn_pattern.1", lambda pattern: pattern / 2, positions=[0]),
+        interpret.Edit.zero("mlp_act.1", units=[3]),
+    ]
+    lm.capture(held.texts(), ["resid_post.1"], edits=edits)
+
+
+def _summarised(lm: AttachedModel, held: Held) -> None:
+    # With the logits, or the forward ends before the last block does.
+    lm.capture(held.texts(), ["attn_pattern", "logits"], summary="top_k", queries=[-1], k=2)
+
+
+def _stored(lm: AttachedModel, held: Held) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lm.capture_to(Path(folder) / "store", held.texts(), ["resid_post", "attn_pattern.0"], progress=False)
+
+
+def _written(lm: AttachedModel, held: Held) -> None:
+    lm.capture_generated(held.texts(2), "resid_post.0", max_new_tokens=2, generation={"do_sample": True})
+    lm.capture_generated(held.texts(2), "attn_pattern.0", max_new_tokens=2, live=True)
+
+
 def _of_capture(lm: AttachedModel, held: Held) -> None:
     lm.attribute(lm.capture(held.texts(), "attn_pattern"))
 
@@ -260,6 +287,10 @@ ASKED: Final[dict[str, Callable[[AttachedModel, Held], Any]]] = {
     "attach": _attached,
     "capture": _everything,
     "capturing": _capturing,
+    "capture with edits": _edited,
+    "capture a summary": _summarised,
+    "capture to a store": _stored,
+    "capture what is written": _written,
     "attribute a capture": _of_capture,
     **{f"attribute {name}": _explained(name) for name in METHODS},
     "attribute with quality": _with_quality,
@@ -280,7 +311,7 @@ BOTH_CRASHES: Final = sorted(DEAR_CASES | {("bert", "masked-lm")})
 def _fits(name: str, family: str, task: str) -> bool:
     if name == "attribute a contrast":
         return task == "text-classification"
-    if name == "attribute a token":
+    if name in ("attribute a token", "capture what is written"):
         return task == "causal-lm"
     return name not in DEAR or (family, task) in DEAR_CASES
 
