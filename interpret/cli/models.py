@@ -149,16 +149,19 @@ def _site_lines(sites: list[dict[str, Any]]) -> list[str]:
         sizes = ("-" if n is None else str(n) for n in row["shape"] or ())
         shape = ", ".join(f"{axis} {n}" if n != "-" else axis for axis, n in zip(row["axes"], sizes, strict=False))
         shown[site] = shape if row["available"] else f"not available: {row['reason']}"
-    lines = ["site          layers  axes"]
+    width = max(12, *map(len, shown))
+    lines = [f"{'site':<{width}}  layers  axes"]
     for site, text in shown.items():
         span = f"{min(layers[site])}-{max(layers[site])}" if layers[site] else ""
-        lines.append(f"{site:<12}  {span:<6}  {text}")
+        lines.append(f"{site:<{width}}  {span:<6}  {text}")
     return lines
 
 
 def _fact(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
