@@ -25,8 +25,8 @@ POOLS: Final = ("mean", "cls", "last")
 #: What one row of a column belongs to.
 Rows = Literal["token", "example", "pair"]
 
-#: Texts tokenised at once; more would only hold more of them as Python objects.
-_AT_ONCE: Final = 512
+#: Texts tokenised at once; more would live long enough as Python objects for the garbage collector to go through.
+_AT_ONCE: Final = 128
 #: What the tables and headers take at most, beside the values: measured, and small against them.
 _PER_TOKEN, _PER_EXAMPLE, _PER_SHARD, _PER_COLUMN = 20, 160, 6000, 120
 
