@@ -1,6 +1,6 @@
 """What capturing a data set to disk costs: throughput against the plain forward, and growth of memory with the data.
 
-    python benchmarks/capture_store.py [--model DIR] [--data FILE.conllu] [--limit N] [--dtype float16] [--parts 4]
+    python benchmarks/capture_store.py [--model DIR] [--data FILE.conllu] [--limit N] [--dtype float16] [--parts 3]
 
 Throughput: the sentences are dealt out to `--parts` parts; on each the plain forward over length-sorted batches and
 the whole of `capture_to` (reading nothing, but tokenising, hashing the weights, and writing included) run in turn, so
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="sentences for the throughput; default: all")
     parser.add_argument("--sites", nargs="+", default=["resid_post"])
     parser.add_argument("--dtype", default="float16")
-    parser.add_argument("--parts", type=int, default=4)
+    parser.add_argument("--parts", type=int, default=3)
     parser.add_argument(
         "--threads", type=int, default=None, help="of the forward; with 1, processor time is not waiting"
     )

@@ -229,7 +229,7 @@ class AttachedModel:
             dtype: stored dtype; None stores the dtype the model runs in. A value that `"float16"` cannot hold is
                 an error, never infinity.
             max_bytes: refuse a larger store, before anything runs; None only looks at the free disk space.
-            shard_bytes: values in one shard, of which two are held in memory; a killed run loses at most one shard.
+            shard_bytes: values in one shard, which is held in memory; a killed run loses at most one shard.
             limit: the first so many rows only.
             token_budget: tokens per batch, pads included; part of the request, since batches decide the last bits.
             overwrite: replace another store that stands there.

@@ -53,7 +53,7 @@ def expected(bert: Handle, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 class Stopping:
-    """Raises at the n-th call of the function it stands for."""
+    """Raises at the n-th call of the function it stands for, before or after the call."""
 
     def __init__(self, real: Callable[..., Any], at: int, error: BaseException, *, late: bool = False) -> None:
         self.real, self.at, self.error, self.late, self.calls = real, at, error, late, 0
@@ -66,6 +66,15 @@ class Stopping:
         if self.calls == self.at:
             raise self.error
         return found
+
+
+def stop_files(patch: pytest.MonkeyPatch, at: int, error: BaseException, *, late: bool) -> Stopping:
+    """Every file is begun and finished, which makes two steps each; stop at one of them."""
+    begin, finish = layout.begin_file, layout.finish_file
+    stopping = Stopping(lambda step, *args: step(*args), at, error, late=late)
+    patch.setattr(layout, "begin_file", lambda *args: stopping(begin, *args))
+    patch.setattr(layout, "finish_file", lambda *args: stopping(finish, *args))
+    return stopping
 
 
 @pytest.fixture
@@ -84,35 +93,38 @@ def test_the_same_bytes_twice_also_by_another_model_object(tmp_path: Path, expec
     same(tmp_path / "deep" / "er", expected)
 
 
-def test_values_packed_on_a_device_are_the_same(
+def test_on_another_device_values_are_packed_and_written_behind_to_the_same_bytes(
     bert: Handle, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from interpret.capture.store import write
+
     asked: list[torch.Tensor] = []
     # There may be no other device here; what is done for one can be done on the CPU too.
     monkeypatch.setattr("interpret.capture.store.filling._elsewhere", lambda tensor: asked.append(tensor) or True)
+    real = write._Writer
+    monkeypatch.setattr(write, "_Writer", lambda *, behind: real(behind=not behind))
     run(bert, tmp_path)
     assert asked
     same(tmp_path, expected)
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_interrupted_before_and_after_every_file(
+def test_interrupted_before_and_after_every_step_of_every_file(
     bert: Handle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes], late: bool
 ) -> None:
     before = state_of(bert.model)
     n_shards = sum(name.endswith(".safetensors") for name in expected)
-    n_files = 3 * n_shards + 3
-    for at in range(1, n_files + 1):
+    n_steps = 2 * (3 * n_shards + 3)
+    for at in range(1, n_steps + 1):
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
-            stopping = Stopping(layout.write_file, at, KeyboardInterrupt(), late=late)
-            patch.setattr(layout, "write_file", stopping)
+            stopping = stop_files(patch, at, KeyboardInterrupt(), late=late)
             with pytest.raises(KeyboardInterrupt):
                 run(bert, folder)
             assert stopping.calls >= at
         same_state(before, state_of(bert.model))
         nothing_global()
-        if at > 1 and not (late and at == n_files):
+        if at > 2 and not (late and at == n_steps):
             with pytest.raises(StoreError, match=rf"is not finished: \d+ of {n_shards} shards are there; run the same"):
                 open_store(folder)
         run(bert, folder)
@@ -396,9 +408,7 @@ def test_halved_batches_are_written_down_as_they_ran(tmp_path: Path, monkeypatch
     same(halved.path, expected)
     hook = handle.model.register_forward_pre_hook(narrow, with_kwargs=True)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            layout, "write_file", Stopping(layout.write_file, 1 + 3 * (first + 1), KeyboardInterrupt(), late=True)
-        )
+        stop_files(patch, 2 * (1 + 3 * (first + 1)), KeyboardInterrupt(), late=True)
         with pytest.raises(KeyboardInterrupt):
             run(handle, tmp_path / "again", rows=rows)
     hook.remove()

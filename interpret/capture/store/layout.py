@@ -7,9 +7,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -21,7 +22,7 @@ EXAMPLES: Final = "examples.parquet"
 _PART: Final = ".part"
 #: Every name this package writes into a store; nothing else in the folder is ever touched.
 _OWN: Final = re.compile(r"(manifest\.json|examples\.parquet|shard-\d{5,}\.(safetensors|parquet|json))(\.part)?")
-#: Read, hashed and written in pieces of 4 MiB: large enough for the disk, small enough to stay in the cache.
+#: Read and hashed in pieces of 4 MiB.
 _PIECE: Final = 1 << 22
 
 #: What values may be stored in; float64 only where the model itself runs in it.
@@ -66,28 +67,54 @@ def remove_parts(folder: Path) -> None:
             path.unlink()
 
 
+class Begun(NamedTuple):
+    """A file whose content is with the system under a temporary name, but not yet surely on the disk."""
+
+    path: Path
+    part: Path
+    entry: dict[str, Any]
+
+
 def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
     """Write a file that is there whole or not at all, also after a power cut; returns its entry."""
+    return finish_file(begin_file(path, chunks))
+
+
+def begin_file(path: Path, chunks: Iterable[bytes | memoryview]) -> Begun:
+    """Hand the content to the system under a temporary name; of a large chunk, hash and copy run side by side."""
     part = path.with_name(path.name + _PART)
     digest = hashlib.sha256()
     n_bytes = 0
     try:
-        with part.open("wb", buffering=0) as file:
+        with part.open("wb", buffering=0) as file, ThreadPoolExecutor(max_workers=1) as beside:
             for chunk in chunks:
                 view = memoryview(chunk)
-                for start in range(0, len(view), _PIECE):
-                    piece = view[start : start + _PIECE]
-                    digest.update(piece)
-                    while piece:
-                        piece = piece[file.write(piece) :]
+                hashed = beside.submit(digest.update, view)
                 n_bytes += len(view)
-            os.fsync(file.fileno())
-        os.replace(part, path)
+                while view:
+                    view = view[file.write(view) :]
+                hashed.result()
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
-    return {"file": path.name, "bytes": n_bytes, "sha256": digest.hexdigest()}
+    return Begun(path, part, {"file": path.name, "bytes": n_bytes, "sha256": digest.hexdigest()})
+
+
+def finish_file(begun: Begun) -> dict[str, Any]:
+    """Wait until the content is on the disk, then give the file its name; returns its entry."""
+    try:
+        with begun.part.open("rb+") as file:
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                # A store may be larger than memory: it should push nothing else out of the system's cache, and the
+                # next shard is copied faster into pages that were in use a moment ago.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.replace(begun.part, begun.path)
+    except BaseException:
+        begun.part.unlink(missing_ok=True)
+        raise
+    sync_folder(begun.path.parent)
+    return begun.entry
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,8 +25,8 @@ POOLS: Final = ("mean", "cls", "last")
 #: What one row of a column belongs to.
 Rows = Literal["token", "example", "pair"]
 
-#: Texts tokenised at once; more would only hold more of them as Python objects.
-_AT_ONCE: Final = 512
+#: Texts tokenised at once; more would live long enough as Python objects for the garbage collector to go through.
+_AT_ONCE: Final = 128
 #: What the tables and headers take at most, beside the values: measured, and small against them.
 _PER_TOKEN, _PER_EXAMPLE, _PER_SHARD, _PER_COLUMN = 20, 160, 6000, 120
 
@@ -34,14 +34,15 @@ _PER_TOKEN, _PER_EXAMPLE, _PER_SHARD, _PER_COLUMN = 20, 160, 6000, 120
 class Corpus(Sequence[Row]):
     """All texts as token ids in flat arrays: a tenth of the memory of as many `Encoded`.
 
-    The tokens of text i stand at `starts[i]` to `starts[i + 1]`. `names` are the tokens of the ids that occur.
+    The tokens of text i stand at `starts[i]` to `starts[i + 1]`. `known_ids` are the ids that occur, ascending, and
+    `known_tokens` the tokens they stand for.
     """
 
     def __init__(self, encoded: Iterator[Encoded]) -> None:
         ids, types, words, spans, special = _Flat("int32"), _Flat("int8"), _Flat("int32"), _Flat("int32"), _Flat("bool")
         lengths: list[int] = []
         truncated: list[int] = []
-        self.names: dict[int, str] = {}
+        names: dict[int, str] = {}
         self.typed = False
         for row in encoded:
             lengths.append(len(row.ids))
@@ -53,11 +54,13 @@ class Corpus(Sequence[Row]):
             if row.type_ids is not None:
                 self.typed = True
                 types.add(row.type_ids)
-            self.names.update(zip(row.ids, row.tokens, strict=True))
+            names.update(zip(row.ids, row.tokens, strict=True))
         self.lengths: IntArray = np.asarray(lengths, dtype=np.int64)
         self.n_truncated: IntArray = np.asarray(truncated, dtype=np.int64)
         self.starts: IntArray = np.concatenate([[0], np.cumsum(self.lengths)])
         self.ids, self.type_ids, self.words = ids.joined(), types.joined(), words.joined()
+        self.known_ids: IntArray = np.asarray(sorted(names), dtype=np.int64)
+        self.known_tokens = [names[index] for index in self.known_ids.tolist()]
         self.special, self.spans = special.joined(), spans.joined().reshape(-1, 2)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ def tokens_parquet(corpus: Corpus, filling: Filling) -> memoryview:
             "example": pa.array(np.repeat(filling.examples, lengths)),
             "position": pa.array(position.astype(np.int32)),
             "token_id": pa.array(ids),
-            "token": pa.array([corpus.names[index] for index in ids.tolist()], pa.string()),
+            "token": pa.array(corpus.known_tokens, pa.string()).take(pa.array(np.searchsorted(corpus.known_ids, ids))),
             "word": pa.array(corpus.words[where]),
             "char_start": pa.array(corpus.spans[where, 0]),
             "char_end": pa.array(corpus.spans[where, 1]),

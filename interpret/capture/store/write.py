@@ -7,7 +7,7 @@ import inspect
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -256,7 +256,7 @@ class _Run:
                 disable=silent,
                 file=sys.stderr,
             ) as bar,
-            _Writer() as writer,
+            _Writer(behind=self.handle.device.type != "cpu") as writer,
         ):
             for shard in missing:
                 filling = Filling(
@@ -281,7 +281,9 @@ class _Run:
                     trim()
                     bar.update(int(lengths[indices].sum()))
                 bounds[shard.number] = (halving.max_rows, halving.max_tokens)
-                writer.submit(partial(self._write, shard.number, filling, ran, bounds[shard.number]), filling.memory)
+                begin = partial(layout.begin_file, self.folder / layout.values_name(shard.number), filling.chunks())
+                finish = partial(self._finish_shard, shard.number, filling, ran, bounds[shard.number])
+                writer.submit(begin, finish, filling.memory)
 
     def _step(self, filling: Filling, batch: dict[str, Tensor], indices: list[int]) -> None:
         filling.begin(indices, batch["input_ids"].shape[1])
@@ -291,17 +293,23 @@ class _Run:
             self.handle.model(**batch, **self.extra)
         filling.end()
 
-    def _write(self, number: int, filling: Filling, ran: list[list[int]], halved: tuple[int | None, ...]) -> None:
-        """Write one shard; the entry comes last, so that a shard with an entry is whole."""
+    def _finish_shard(
+        self,
+        number: int,
+        filling: Filling,
+        ran: list[list[int]],
+        halved: tuple[int | None, ...],
+        values: layout.Begun,
+    ) -> None:
+        """Bring one shard to the disk; the entry comes last, so that a shard with an entry is whole."""
+        tokens = tokens_parquet(self.corpus, filling)
         entry = {
             "batches": ran,
             "halved": None if halved == (None, None) else list(halved),
             "n_examples": len(filling.examples),
             "n_tokens": int(filling.lengths.sum()),
-            "values": layout.write_file(self.folder / layout.values_name(number), filling.chunks()),
-            "tokens": layout.write_file(
-                self.folder / layout.tokens_name(number), [tokens_parquet(self.corpus, filling)]
-            ),
+            "values": layout.finish_file(values),
+            "tokens": layout.write_file(self.folder / layout.tokens_name(number), [tokens]),
         }
         layout.write_file(self.folder / layout.entry_name(number), [layout.json_bytes(entry)])
         self.entries[number] = entry
@@ -320,23 +328,33 @@ class _Run:
 
 
 class _Writer:
-    """Writes one shard while the next is computed; what goes wrong is raised where the next one is handed over."""
+    """Brings one shard to the disk while the next is computed; what goes wrong is raised with the next one.
 
-    def __init__(self) -> None:
+    Where the model runs on the CPU only the waiting for the disk goes on behind: a third thread beside two that
+    compute stalls both of them for longer than hashing and copying take when all processors do just that. With
+    `behind`, hashing and copying go on behind as well, and two blocks of memory are used in turn.
+    """
+
+    def __init__(self, *, behind: bool) -> None:
+        self._behind = behind
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="interpret-store")
         self._pending: Future[None] | None = None
         self._in_use: Tensor | None = None
-        #: Memory that no shard is written from: two blocks in turn are all that is ever held.
+        #: Memory that no shard is written from.
         self.memory: Tensor | None = None
 
     def __enter__(self) -> _Writer:
         return self
 
-    def submit(self, write: Any, memory: Tensor) -> None:
-        """Wait for the shard before, then write this one in the background."""
+    def submit(self, begin: Callable[[], layout.Begun], finish: Callable[[layout.Begun], None], memory: Tensor) -> None:
+        """Wait for the shard before, then write this one."""
         self._wait()
-        self.memory, self._in_use = self._in_use, memory
-        self._pending = self._thread.submit(write)
+        if self._behind:
+            self.memory, self._in_use = self._in_use, memory
+            self._pending = self._thread.submit(lambda: finish(begin()))
+        else:
+            self.memory = memory
+            self._pending = self._thread.submit(finish, begin())
 
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
