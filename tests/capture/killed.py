@@ -46,14 +46,26 @@ def finished(folder: Path) -> bool:
         return False
 
 
-def killed(handle: Handle, texts: Texts, folder: Path, after: int, delay_s: float) -> dict[str, Any]:
-    """Kill a capture `delay_s` after its folder holds `after` whole shards; says what was there then."""
+def forked(handle: Handle, texts: Texts, folder: Path) -> int:
+    """Start a capture in a fork and return its process.
+
+    This process itself never captures: that starts threads, and a fork made while one of them holds a lock of the
+    allocator waits for it forever.
+    """
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             run(handle, texts, folder)
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
+    return child
+
+
+def killed(handle: Handle, texts: Texts, folder: Path, after: int, delay_s: float) -> dict[str, Any]:
+    """Kill a capture `delay_s` after its folder holds `after` whole shards; says what was there then."""
+    child = forked(handle, texts, folder)
     start = time.monotonic()
     while n_whole(folder) < after and not finished(folder) and time.monotonic() - start < 20:
         time.sleep(0.0005)
@@ -78,7 +90,10 @@ def main() -> None:
     base = Path(sys.argv[1])
     handle, texts = job()
     start = time.monotonic()
-    n_shards = run(handle, texts, base / "whole").n_shards
+    _, status = os.waitpid(forked(handle, texts, base / "whole"), 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit("the capture that nobody killed did not end well")
+    n_shards = len(json.loads((base / "whole" / layout.MANIFEST).read_text())["shards"])
     duration = time.monotonic() - start
     rng = random.Random(0)
     found = []
