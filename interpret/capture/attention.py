@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from interpret.capture.masks import MASKED, additive_mask, assert_mask_kept
 from interpret.capture.reduction import Reduction, Rows, take_rows
 from interpret.errors import ProofError, UsageError
 
@@ -37,7 +38,6 @@ Mode = Literal["auto", "tee", "native", "eager"]
 #: What was done; recorded with every capture, because "eager" changes the numerics.
 ResolvedMode = Literal["tee", "native", "eager"]
 
-_MASKED: Final = -1e4
 #: How far softmax of the scores may be from the pattern, by dtype.
 SCORES_TOLERANCE: Final = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 #: Weights formed at once where only a reduction of them is kept: 64 MB in fp32.
@@ -201,7 +201,7 @@ class _Tee:
         weights: Tensor = call.eager(call.module, query, call.key, value, mask, **quiet)[1]
         if mask is not None and not known:
             # Once for each mask of a forward: the other layers use the same function on the same mask.
-            _assert_mask_kept(weights, mask, call.module)
+            assert_mask_kept(weights, mask, call.module)
         return weights
 
     def _mask(self, call: _Call, rows: Rows = None) -> tuple[Tensor | None, bool]:
@@ -242,7 +242,7 @@ class _Tee:
             scores = scores + (bias if rows is None else take_rows(bias, rows))
         mask, _ = self._mask(call, rows)
         if mask is not None:
-            forbidden = mask <= _MASKED
+            forbidden = mask <= MASKED
             scores = (scores + mask.masked_fill(forbidden, 0.0)).masked_fill(forbidden, float("-inf"))
         expected = _softmax(scores.detach(), _sinks(call))
         somewhere = scores.detach().isfinite().any(-1, keepdim=True)
@@ -303,72 +303,6 @@ def on_interface(module: nn.Module) -> bool:
     # GPT-2's reordered attention bypasses the interface exactly when the config says "eager".
     bypassed = getattr(module, "reorder_and_upcast_attn", False) and config._attn_implementation == "eager"
     return not bypassed
-
-
-def additive_mask(
-    mask: Any, query: Tensor, key: Tensor, *, causal: bool, sdpa: bool, window: int | None = None, rows: Rows = None
-) -> Tensor | None:
-    """Say what the model's own implementation was told, as a float mask to add to the scores.
-
-    Args:
-        mask: the mask the model passed: None, bool or float `[example, 1, query, key]`, flash's `[example,
-            key]`, or a flex block mask.
-        query: `[example, head, query, d_head]`.
-        key: `[example, kv_head, key, d_head]`.
-        causal: whether a missing mask means "no attention to the future".
-        sdpa: whether the model runs sdpa, which aligns the triangle with the first key; the others align it
-            with the last.
-        window: width of a sliding window, where only the kernel knows it.
-        rows: the query positions to say it for; None for all.
-
-    """
-    n_query, n_key = query.shape[2], key.shape[2]
-    device = query.device
-    allowed: Tensor
-    if isinstance(mask, Tensor) and mask.ndim == 4:
-        allowed = mask[..., :n_key]
-        if rows is not None and allowed.shape[2] > 1:
-            allowed = take_rows(allowed, rows)
-        if allowed.dtype != torch.bool:
-            return allowed
-    elif mask is None or isinstance(mask, Tensor):
-        if mask is None and (not causal or n_query == 1) and window is None:
-            return None
-        # sdpa gets no mask only when queries and keys start together; an empty static cache is longer.
-        offset = 0 if sdpa and n_query > 1 else n_key - n_query
-        at = torch.arange(n_query, device=device).view(1, 1, -1, 1)
-        at = at if rows is None else take_rows(at, rows)
-        distance = at + offset - torch.arange(n_key, device=device)
-        allowed = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
-        if window is not None and not sdpa:
-            allowed = allowed & (distance.abs() < window if causal else distance.abs() <= window)
-        if mask is not None:
-            allowed = allowed & mask.bool()[:, None, None, -n_key:]
-    elif hasattr(mask, "mask_mod"):
-        from torch.nn.attention.flex_attention import create_mask
-
-        allowed = create_mask(mask.mask_mod, query.shape[0], None, n_query, n_key, device=device)
-        allowed = allowed if rows is None else take_rows(allowed, rows)
-    else:
-        raise UsageError(
-            f"cannot read an attention mask of type {type(mask).__name__}; ask for the patterns with mode='eager'"
-        )
-    low = torch.finfo(query.dtype).min
-    return torch.where(allowed, torch.zeros((), dtype=query.dtype, device=device), low)
-
-
-def _assert_mask_kept(weights: Tensor, mask: Tensor, module: nn.Module) -> None:
-    """No mass where the model was told not to look; a row that may look nowhere (a pad) is left out."""
-    forbidden = mask <= _MASKED
-    # An unmasked causal pattern still sums to 1, so only this comparison can see it.
-    checked = forbidden & ~forbidden.all(-1, keepdim=True)
-    # The largest over heads first: the mask is the same for all of them, and this reads the weights only once.
-    leaked = weights.detach().amax(1, keepdim=True).masked_fill(~checked, 0).max().item()
-    if leaked > 0:
-        raise ProofError(
-            f"the eager attention of {type(module).__name__} put {leaked:.3g} of its mass on positions that "
-            "the model masks; attention patterns of this model cannot be trusted, ask for other sites"
-        )
 
 
 def resolve_mode(attention: Mapping[Any, nn.Module], mode: Mode, *, edits: bool = False) -> ResolvedMode:

@@ -7,7 +7,6 @@ capture["attn_pattern", 3]
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,15 +16,17 @@ from torch import Tensor
 
 from interpret.capture.attention import Mode
 from interpret.capture.edits import Edit, bind
+from interpret.capture.forward import Forward, StackInputs, widen
 from interpret.capture.hooks import Around, Partial, hooks
 from interpret.capture.points import Key, check_sites, n_values, name_of, sites_frame
 from interpret.capture.recorder import Recorder, StopForward
 from interpret.capture.reduction import Reduction, Summary
-from interpret.capture.tensors import Capture, Forward, StackInputs
+from interpret.capture.tensors import Capture
 from interpret.errors import UsageError
 from interpret.models.batching import Row, run_batches
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.state import untouched
 from interpret.sites import split_site
 
 __all__ = ["Capture", "capture_batches", "capture_texts", "capturing", "sites_frame", "stream"]
@@ -209,7 +210,7 @@ def capture_texts(
     for indices, forward, used in _batches(handle, rows, written, mode, token_budget, max_batch, progress, options):
         capture.mode = used
         whole.put(indices, forward)
-    capture.add(whole.forward(handle, keys, encoded, targets))
+    capture.add(whole.forward(keys))
     return capture
 
 
@@ -225,8 +226,6 @@ def capture_batches(
         options: as for `capturing`.
 
     """
-    from interpret.models.state import untouched
-
     written = [sites] if isinstance(sites, str) else list(sites)
     found: Capture | None = None
     for batch in batches:
@@ -234,7 +233,7 @@ def capture_batches(
             name: value.to(handle.device) if isinstance(value, Tensor) else value for name, value in batch.items()
         }
         with untouched(handle.model, handle.tokenizer), torch.no_grad(), capturing(handle, *written, **options) as part:
-            handle.model(**inputs, **_without_cache(handle))
+            handle.model(**inputs, **handle.without_cache)
         if found is None:
             found = part
         else:
@@ -288,7 +287,7 @@ def _refuse_too_large(
         n_keys = widths["encoder"] if prefix == "cross" else None
         size = n_values(handle, site, widths.get(own, widths[""]), n_keys)
         if bare == "attn_pattern":
-            size = _reduced(handle, site, size, widths.get(own, widths[""]), n_keys, options)
+            size = _reduced(handle, site, widths.get(own, widths[""]), n_keys, options)
         n_bytes += itemsize * len(rows) * size
     if n_bytes > max_bytes:
         raise UsageError(
@@ -298,9 +297,7 @@ def _refuse_too_large(
         )
 
 
-def _reduced(
-    handle: Handle, site: str, size: int, n_positions: int, n_keys: int | None, options: dict[str, Any]
-) -> int:
+def _reduced(handle: Handle, site: str, n_positions: int, n_keys: int | None, options: dict[str, Any]) -> int:
     """Numbers kept of one pattern."""
     roles = handle.stack(split_site(site)[0])
     assert roles is not None
@@ -344,34 +341,21 @@ class _Whole:
 
     def _placed(self, whole: Tensor | None, where: Tensor, part: Tensor, blank: float) -> Tensor:
         """Put the rows of a batch where they belong; the first batch is the widest, unless the decoder's are not."""
-        size = [
-            max(a, b) for a, b in zip(part.shape[1:], part.shape[1:] if whole is None else whole.shape[1:], strict=True)
-        ]
         if whole is None:
-            whole = part.new_full([self.n_examples, *size], blank)
-        elif list(whole.shape[1:]) != size:
-            grown = part.new_full([self.n_examples, *size], blank)
-            grown[tuple(slice(length) for length in whole.shape)] = whole
-            whole = grown
+            whole = part.new_full([self.n_examples, *part.shape[1:]], blank)
+        whole = widen(whole, [max(a, b) for a, b in zip(part.shape[1:], whole.shape[1:], strict=True)], blank)
         into = whole
         for axis, length in enumerate(part.shape[1:], start=1):
             into = into.narrow(axis, 0, length)
         into[where] = part
         return whole
 
-    def forward(
-        self, handle: Handle, keys: Sequence[Key], encoded: Sequence[Encoded], targets: Sequence[Encoded] | None
-    ) -> Forward:
+    def forward(self, keys: Sequence[Key]) -> Forward:
         found = Forward(index=self.index, tensors={key: self.tensors[key] for key in keys})
         for prefix, mask in self.masks.items():
             names = tuple(self.names[prefix])
             found.stacks[prefix] = StackInputs(mask, mask, 0, self.causal[prefix], lambda names=names: names)  # type: ignore[misc]
         return found
-
-
-def _without_cache(handle: Handle) -> dict[str, Any]:
-    takes_cache = "use_cache" in inspect.signature(handle.core.forward).parameters
-    return {"use_cache": False} if takes_cache else {}
 
 
 def _batches(
@@ -384,7 +368,7 @@ def _batches(
     progress: str | None,
     options: dict[str, Any],
 ) -> Iterator[tuple[list[int], Forward, str | None]]:
-    extra = _without_cache(handle)
+    extra = handle.without_cache
     stop = ("logits", None) not in check_sites(handle, sites)
 
     def step(batch: dict[str, Tensor], _: list[int]) -> tuple[Forward, str | None]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 import torch
 from torch import Tensor
 
+from interpret.capture.hooks import same_shape
 from interpret.capture.points import Key, axes_of_model, check_sites, name_of, shape_of
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
@@ -229,13 +230,7 @@ def _values(
             return torch.zeros((), dtype=value.dtype, device=value.device)
         case "apply":
             assert edit.change is not None
-            new = edit.change(value)
-            if new.shape != value.shape:
-                raise UsageError(
-                    f"the edit of {name_of(key)} returned shape {tuple(new.shape)}, but the site has shape "
-                    f"{tuple(value.shape)}; return a tensor of the same shape"
-                )
-            return new
+            return same_shape(key, value, edit.change(value))
         case "set":
             return _vector(edit, key, axes, value)
         case "add":

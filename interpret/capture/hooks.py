@@ -139,7 +139,7 @@ def hooks(
         resolved: ResolvedMode | None = None
         if wants:
             configs = [base.config, *(roles.config for roles in handle.stacks)]
-            resolved = stack.enter_context(observed(configs, list(wants.values()), mode=mode, turn_of=turns.of))
+            resolved = stack.enter_context(observed(configs, wants, mode=mode, turn_of=turns.of))
         yield resolved
 
 
@@ -150,33 +150,25 @@ def _of_attention(key: Key) -> bool:
 
 def _wants(
     editing: list[tuple[Point, Key, Edit]], reading: list[tuple[Point, Key, Read]], grad: bool, partial: Partial
-) -> dict[tuple[nn.Module, int | None], Want]:
-    """Everything that is asked of each pass through each attention module."""
-    wants: dict[tuple[nn.Module, int | None], Want] = {}
+) -> list[Want]:
+    """Everything that is asked of each pass through each attention module; edits are wants of their own.
 
-    def want_of(place: Point) -> Want:
-        return wants.setdefault((place.module, place.turn), Want(place.module, place.turn, grad=grad))
-
+    They are made before anybody looks. Pattern and scores of one pass are one want, so that both come of one product.
+    """
+    edits: dict[tuple[nn.Module, int | None], Want] = {}
+    reads: dict[tuple[nn.Module, int | None], Want] = {}
     for place, key, edit in editing:
         if _of_attention(key):
-            what = "edit_scores" if key[0].endswith("scores") else "edit_pattern"
-            setattr(want_of(place), what, _checked(key, edit))
-    reads: dict[tuple[nn.Module, int | None], Want] = {}
+            want = edits.setdefault((place.module, place.turn), Want(place.module, place.turn, grad=grad))
+            setattr(want, "edit_scores" if key[0].endswith("scores") else "edit_pattern", _checked(key, edit))
     for place, key, read in reading:
-        if not _of_attention(key):
-            continue
-        at = (place.module, place.turn)
-        if at in wants:
-            # Edits are made before anybody looks, so reading is a want of its own.
-            want = reads.setdefault(at, Want(place.module, place.turn, grad=grad))
-        else:
-            want = want_of(place)
-        want.reduction = partial.reduction
-        if partial.rows is not None:
-            want.rows = _rows_of(partial.rows, key)
-        setattr(want, "scores" if key[0].endswith("scores") else "pattern", _handing(key, read, partial))
-    # Keyed apart from the edits of the same module.
-    return wants | {(module, -1 - (turn or 0)): want for (module, turn), want in reads.items()}
+        if _of_attention(key):
+            want = reads.setdefault((place.module, place.turn), Want(place.module, place.turn, grad=grad))
+            want.reduction = partial.reduction
+            if partial.rows is not None:
+                want.rows = _rows_of(partial.rows, key)
+            setattr(want, "scores" if key[0].endswith("scores") else "pattern", _handing(key, read, partial))
+    return [*edits.values(), *reads.values()]
 
 
 def _rows_of(rows: Callable[[Key], Tensor | None], key: Key) -> Callable[[], Tensor | None]:
@@ -191,16 +183,22 @@ def _handing(key: Key, read: Read, partial: Partial) -> Callable[[Seen], None]:
 
 
 def _checked(key: Key, edit: Edit) -> Edit:
-    def run(before: Tensor) -> Tensor:
-        after = edit(before)
-        if after.shape != before.shape:
-            raise UsageError(
-                f"the edit of {name_of(key)} returned shape {tuple(after.shape)}, but the site has shape "
-                f"{tuple(before.shape)}; return a tensor of the same shape"
-            )
-        return after
+    return lambda before: same_shape(key, before, edit(before))
 
-    return run
+
+def same_shape(key: Key, before: Tensor, after: Tensor) -> Tensor:
+    """What an edit returned, if it fits the site.
+
+    Raises:
+        UsageError: it has another shape.
+
+    """
+    if after.shape != before.shape:
+        raise UsageError(
+            f"the edit of {name_of(key)} returned shape {tuple(after.shape)}, but the site has shape "
+            f"{tuple(before.shape)}; return a tensor of the same shape"
+        )
+    return after
 
 
 def refuse_compiled(model: nn.Module) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from interpret.capture.attention import Seen
+from interpret.capture.forward import Forward, StackInputs, blank_pads
 from interpret.capture.points import Key, axes_of_model, name_of
-from interpret.capture.tensors import Capture, Forward, StackInputs, blank_pads
+from interpret.capture.tensors import Capture
 from interpret.errors import ProofError, UsageError
 from interpret.models.handle import Handle, Roles
 from interpret.sites import split_site
@@ -176,17 +177,14 @@ class Recorder:
                 f"{name_of(key)} of {self.handle.name} should have axes {', '.join(axes)}, but has shape "
                 f"{tuple(tensor.shape)}; the family {self.handle.roles.family!r} does not describe this model"
             )
+        self._ensure_stack(self.current, key, tensor, axes)
         if not self.capture.grad:
-            self._ensure_stack(self.current, key, tensor, axes)
-            masks = self.current.masks(key)
-            n_positions = masks["position"].shape[1]
+            n_positions = self.current.masks(key)["position"].shape[1]
             if key[0] == "logits" and tensor.ndim == 3 and tensor.shape[1] < n_positions:
                 # Generation asks for the logits of the last positions only.
                 missing = n_positions - tensor.shape[1]
                 tensor = torch.nn.functional.pad(tensor, (0, 0, missing, 0), value=float("nan"))
             tensor = blank_pads(tensor, axes, self.current.pads(key)).cpu()
-        else:
-            self._ensure_stack(self.current, key, tensor, axes)
         self._put(key, tensor)
 
     def _put(self, key: Key, tensor: Tensor) -> None:

@@ -218,7 +218,7 @@ def logits(
     parameters = inspect.signature(handle.core.forward).parameters
 
     def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
-        extra: dict[str, object] = {"use_cache": False} if "use_cache" in parameters else {}
+        extra: dict[str, object] = {**handle.without_cache}
         columns = None if at is None else torch.tensor([at[index] for index in indices], device=handle.device)
         if columns is not None and "logits_to_keep" in parameters:
             # The head is the larger part of a small model; only the columns wanted go through it.

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from torch import nn
 
 from interpret.models.families import AttentionPaths, Family, Fused, Layout, Norm, Side
+from interpret.models.parts import module_at, word_embeddings
 
 #: Names in use, by role; the first that exists counts.
 _BLOCKS: Final = ("layers", "h", "block", "blocks", "encoder.layer", "encoder.layers", "decoder.layers",
@@ -82,23 +83,12 @@ def _modality(base: nn.Module) -> Literal["text", "image", "audio"]:
     return "audio" if hasattr(base, "feature_extractor") else "image"
 
 
-def word_embeddings(root: nn.Module) -> nn.Embedding | None:
-    """The table that token ids are looked up in; None where there is none."""
-    try:
-        words: Any = root.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
-    # An adapter on the embedding wraps it; ids are looked up in the layer inside.
-    words = getattr(words, "base_layer", getattr(words, "original_module", words))
-    return words if isinstance(words, nn.Embedding) else None
-
-
 def _attention(block: nn.Module) -> AttentionPaths | str:
     for path in _ATTENTION:
-        module = _at(block, path)
+        module = module_at(block, path)
         if module is None:
             continue
-        split = next((names for names in _SPLIT if all(_at(module, name) is not None for name in names)), None)
+        split = next((names for names in _SPLIT if all(module_at(module, name) is not None for name in names)), None)
         whole = _first(module, _FUSED)
         if split is None and whole is None:
             continue
@@ -107,7 +97,7 @@ def _attention(block: nn.Module) -> AttentionPaths | str:
         if output is None:
             # BERT-like: the projection stands beside the attention, not in it.
             where = f"{path.rpartition('.')[0]}.output.dense".lstrip(".")
-            if _at(block, where) is None:
+            if module_at(block, where) is None:
                 return f"no output projection in {path}"
         fused: Fused | None = None if split is not None else "by_head" if whole == "query_key_value" else "thirds"
         q, k, v = split or (whole, whole, whole)
@@ -116,12 +106,5 @@ def _attention(block: nn.Module) -> AttentionPaths | str:
     return f"no attention with queries, keys and values in a block made of {parts}"
 
 
-def _at(root: nn.Module, path: str) -> nn.Module | None:
-    try:
-        return root.get_submodule(path)
-    except AttributeError:
-        return None
-
-
 def _first(root: nn.Module, names: tuple[str, ...], kind: type[nn.Module] = nn.Module) -> str | None:
-    return next((name for name in names if isinstance(_at(root, name), kind)), None)
+    return next((name for name in names if isinstance(module_at(root, name), kind)), None)

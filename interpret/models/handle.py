@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -174,6 +176,11 @@ class Handle:
         if getattr(self.core, "hf_device_map", None) and execution is not None:
             return torch.device("cuda", execution) if isinstance(execution, int) else torch.device(execution)
         return next(self.stacks[0].base.parameters()).device
+
+    @cached_property
+    def without_cache(self) -> dict[str, bool]:
+        """What a forward is told so that it fills no cache of keys and values; nothing where it has none."""
+        return {"use_cache": False} if "use_cache" in inspect.signature(self.core.forward).parameters else {}
 
     @property
     def run_torch_dtype(self) -> torch.dtype:

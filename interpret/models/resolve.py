@@ -8,8 +8,9 @@ from torch import nn
 
 from interpret.errors import LoadError, ProofError
 from interpret.models.families import BY_MODEL_TYPE, FAMILIES, AttentionPaths, Family, Layout, family_of, variant
-from interpret.models.guess import guess, word_embeddings
+from interpret.models.guess import guess
 from interpret.models.handle import AttentionRoles, Handle, Modules, Roles, unwrapped
+from interpret.models.parts import module_at, word_embeddings
 
 
 class Proof(NamedTuple):
@@ -76,17 +77,6 @@ def resolve(model: nn.Module) -> tuple[Roles, ...]:
         f"{type(core).__name__} of model type {model_type!r} is of no known family; tried {', '.join(tried)}; "
         f"known model types are {', '.join(sorted(BY_MODEL_TYPE))}"
     )
-
-
-def module_at(root: nn.Module, path: str) -> nn.Module | None:
-    """The module at a dotted path, or None; where an adapter wraps a layer, the wrapper is found."""
-    here = root
-    for part in path.split(".") if path else ():
-        inner = getattr(here, part, None)
-        if not isinstance(inner, nn.Module):
-            return None
-        here = inner
-    return here
 
 
 def _apply(row: Family, base: nn.Module, config: Any, *, exactly: bool = False) -> tuple[Roles, ...] | _Missing:

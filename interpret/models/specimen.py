@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Final
 
 import torch
@@ -31,9 +30,7 @@ def specimen(handle: Handle) -> dict[str, Any]:
     for name in ("pixel_values", "input_values", "input_features"):
         if name in batch:
             batch[name] = batch[name].to(handle.run_torch_dtype)
-    if "use_cache" in inspect.signature(handle.core.forward).parameters:
-        batch["use_cache"] = False
-    return batch
+    return batch | handle.without_cache
 
 
 def _text(handle: Handle, roles: Roles) -> dict[str, Tensor]:

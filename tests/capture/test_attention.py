@@ -17,8 +17,9 @@ from transformers import (
 )
 from transformers.cache_utils import StaticCache
 
-from interpret.capture.attention import additive_mask, on_interface, patterns, resolve_mode
+from interpret.capture.attention import on_interface, patterns, resolve_mode
 from interpret.capture.capture import capturing
+from interpret.capture.masks import additive_mask
 from interpret.errors import ProofError, UsageError
 from tests.capture.support import DECODERS, attached, batch_of, eager_attentions, logits_of, nothing_global
 from tests.tiny import TEXTS

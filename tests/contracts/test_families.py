@@ -14,9 +14,9 @@ from torch import Tensor
 
 from interpret.capture.attention import on_interface, resolve_mode
 from interpret.capture.capture import Capture, capturing
+from interpret.capture.forward import Forward
 from interpret.capture.points import absence, name_of, sites_frame, sites_of, unavailable
 from interpret.capture.proof import TOLERANCE, prove
-from interpret.capture.tensors import Forward
 from interpret.errors import UnknownSiteError
 from interpret.models.families_table import NO_SUCH_PLACE, NOT_AVAILABLE, TABLE, WORKS, as_lines, dumped, read_table
 from interpret.models.handle import Handle

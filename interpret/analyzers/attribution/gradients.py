@@ -176,8 +176,7 @@ def _forward(
         inputs: dict[str, Any] = dict(zip(names, tensors, strict=False))
         index, foil, *places = tensors[len(names) :]
         column = places[0] if places else None
-        if "use_cache" in parameters:
-            inputs["use_cache"] = False
+        inputs |= job.handle.without_cache
         if column is not None and "logits_to_keep" in parameters:
             # Logits of every position over a vocabulary would be most of the memory.
             inputs["logits_to_keep"], column = torch.unique(column, return_inverse=True)

@@ -164,7 +164,7 @@ class _Run:
         self.shards = [Shard(number, entry["batches"]) for number, entry in enumerate(manifest["shards"])]
         self.entries: dict[int, dict[str, Any]] = {}
         parameters = inspect.signature(handle.core.forward).parameters
-        self.extra: dict[str, Any] = {"use_cache": False} if "use_cache" in parameters else {}
+        self.extra: dict[str, Any] = {**handle.without_cache}
         if not predict and all(column.key != LOGITS for column in columns) and "logits_to_keep" in parameters:
             # The head over a vocabulary is the larger part of a small model, and nobody asked for it.
             self.extra["logits_to_keep"] = 1

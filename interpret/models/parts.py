@@ -1,0 +1,29 @@
+"""Finding a part of a model, also where an adapter stands around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def module_at(root: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path, or None; where an adapter wraps a layer, the wrapper is found."""
+    here = root
+    for part in path.split(".") if path else ():
+        inner = getattr(here, part, None)
+        if not isinstance(inner, nn.Module):
+            return None
+        here = inner
+    return here
+
+
+def word_embeddings(root: nn.Module) -> nn.Embedding | None:
+    """The table that token ids are looked up in; None where there is none."""
+    try:
+        words: Any = root.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    # An adapter on the embedding wraps it; ids are looked up in the layer inside.
+    words = getattr(words, "base_layer", getattr(words, "original_module", words))
+    return words if isinstance(words, nn.Embedding) else None
