@@ -95,8 +95,9 @@ def throughput(
         rows = [Row(row.ids, row.type_ids) for row in encode(lm.handle, some)]
         found = found._replace(n_tokens=found.n_tokens + sum(len(row.ids) for row in rows))
         if part == 0:
-            # The first forward of a process pays for much that later ones do not.
+            # The first of each in a process pays for what later ones do not: memory, threads, imports.
             plain_forward(lm.handle, rows[:64])
+            lm.capture_to(folder / "first", some[:64], sites, dtype=dtype)
         store = folder / f"part-{part}"
         jobs: list[tuple[list[Cost], Callable[[], object]]] = [
             (found.plain, partial(plain_forward, lm.handle, rows)),

@@ -161,8 +161,8 @@ def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
         _Tokenized(
             ids=batch["input_ids"][index],
             type_ids=batch["token_type_ids"][index] if typed else None,
-            spans=[(int(start), int(end)) for start, end in batch["offset_mapping"][index]],
-            special=[bool(flag) for flag in batch["special_tokens_mask"][index]],
+            spans=batch["offset_mapping"][index],
+            special=list(map(bool, batch["special_tokens_mask"][index])),
         )
         for index in range(len(texts))
     ]
@@ -182,20 +182,21 @@ def _encoded(handle: Handle, text: str, tokenized: _Tokenized, words: Sequence[S
             f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
         )
     special = [tokenized.special[position] for position in kept]
-    spans = [(0, 0) if tokenized.special[position] else _trimmed(text, tokenized.spans[position]) for position in kept]
+    raw = [tokenized.spans[position] for position in kept]
+    spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, raw, strict=True)]
     if words is None:
         index = _running(special)
     else:
         index = _word_of_tokens(text, spans, special, words)
         index = index if gaps else _renumbered(index)
     tokenizer: Any = handle.tokenizer
-    ids = tuple(int(tokenized.ids[position]) for position in kept)
+    ids = tuple(map(tokenized.ids.__getitem__, kept))
     types = tokenized.type_ids
     return Encoded(
         text=text,
         ids=ids,
-        type_ids=None if types is None else tuple(int(types[position]) for position in kept),
-        tokens=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))),
+        type_ids=None if types is None else tuple(map(types.__getitem__, kept)),
+        tokens=tuple(tokenizer.convert_ids_to_tokens(list(ids))),
         word_index=tuple(index),
         char_spans=tuple(spans),
         special=tuple(special),
@@ -222,7 +223,7 @@ def _trimmed(text: str, span: Span) -> Span:
     """Without the spaces at either end, unless there is nothing else."""
     start, end = span
     inside = text[start:end]
-    if not inside.strip():
+    if not (inside[:1].isspace() or inside[-1:].isspace()) or not inside.strip():
         return span
     return start + len(inside) - len(inside.lstrip()), end - (len(inside) - len(inside.rstrip()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import os
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -14,7 +15,7 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from interpret.capture.store import Store, capture_to, layout, open_store
+from interpret.capture.store import Store, capture_to, disk, layout, open_store
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.models.handle import Handle
 from interpret.readers.texts import read_texts
@@ -70,10 +71,10 @@ class Stopping:
 
 def stop_files(patch: pytest.MonkeyPatch, at: int, error: BaseException, *, late: bool) -> Stopping:
     """Every file is begun and finished, which makes two steps each; stop at one of them."""
-    begin, finish = layout.begin_file, layout.finish_file
+    begin, finish = disk.begin_file, disk.finish_file
     stopping = Stopping(lambda step, *args: step(*args), at, error, late=late)
-    patch.setattr(layout, "begin_file", lambda *args: stopping(begin, *args))
-    patch.setattr(layout, "finish_file", lambda *args: stopping(finish, *args))
+    patch.setattr(disk, "begin_file", lambda *args: stopping(begin, *args))
+    patch.setattr(disk, "finish_file", lambda *args: stopping(finish, *args))
     return stopping
 
 
@@ -105,6 +106,34 @@ def test_on_another_device_values_are_packed_and_written_behind_to_the_same_byte
     monkeypatch.setattr(write, "_Writer", lambda *, behind: real(behind=not behind))
     run(bert, tmp_path)
     assert asked
+    same(tmp_path, expected)
+
+
+class RefusingFile(io.FileIO):
+    """Takes one page and a bit of what is written past the cache, or refuses it altogether."""
+
+    taken: int | None = None
+
+    def write(self, data: Any) -> int:
+        if self.taken is None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().write(memoryview(data)[: self.taken])
+
+
+@pytest.mark.parametrize("way", ["no such flag", "refused when opened", "refused when written", "short writes"])
+def test_where_the_file_system_takes_only_copies(
+    bert: Handle, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "no such flag":
+        monkeypatch.setattr(disk, "_DIRECT", None)
+    elif way == "refused when opened":
+        monkeypatch.setattr(disk, "_opens_directly", lambda part: False)
+    else:
+        # Opened without the flag, so that it runs where no file system knows it.
+        monkeypatch.setattr(disk, "_DIRECT", 0)
+        monkeypatch.setattr(RefusingFile, "taken", None if way == "refused when written" else disk.PAGE + 100)
+        monkeypatch.setattr(disk, "_opened_directly", lambda part: RefusingFile(part, "wb"))
+    run(bert, tmp_path)
     same(tmp_path, expected)
 
 

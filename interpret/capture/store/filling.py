@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from interpret.capture.points import Key
+from interpret.capture.store.disk import Image, page_memory, whole_pages
 from interpret.capture.store.layout import DTYPES, SCHEMA
 from interpret.capture.store.plan import Column, Corpus, Pool
 from interpret.errors import ProofError, RunError, UsageError
@@ -24,6 +25,8 @@ LOGITS: Final[Key] = ("logits", None)
 #: No prediction.
 NONE: Final = -1
 
+#: Characters that the sizes of the last axes of a column take in the header, at most.
+_TAIL: Final = 64
 _CODES: Final = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
 
 
@@ -91,8 +94,12 @@ class Filling:
             size = self.dtype.itemsize * column.n_values * column.n_rows(self.lengths)
             self._places.append((column.name, end, end + size))
             end += size
-        self.memory = torch.empty(end, dtype=torch.uint8) if memory is None or len(memory) < end else memory
-        self._body = self.memory[:end]
+        # The file as it will be: room for the header, then the values.
+        self._head = whole_pages(len(_json(self._header({}))) + _TAIL * len(columns) + 8)
+        self._n_bytes = self._head + end
+        enough = memory is not None and len(memory) >= whole_pages(self._n_bytes)
+        self.memory = memory if memory is not None and enough else page_memory(self._n_bytes)
+        self._body = self.memory[self._head : self._n_bytes]
         self._views = {}
         for (_, first, last), column in zip(self._places[len(PER_EXAMPLE) :], columns, strict=True):
             self._views[column.key] = self._body[first:last].view(self.dtype)
@@ -201,22 +208,33 @@ class Filling:
                     'with dtype="bfloat16" or "float32" and overwrite=True (--store-dtype bfloat16 --overwrite)'
                 )
 
-    def chunks(self) -> Iterator[bytes | memoryview]:
-        """The safetensors file: header, then the values as they stand in memory."""
+    def image(self) -> Image:
+        """The safetensors file: header, then the values where they were put."""
+        header = _json(self._header(self._tails))
+        # The format allows spaces after the header; with them the values need not be moved.
+        header += b" " * (self._head - 8 - len(header))
+        head = len(header).to_bytes(8, "little") + header
+        self.memory[: self._head] = torch.frombuffer(bytearray(head), dtype=torch.uint8)
+        # What is cut off again is no secret of the shard before.
+        self.memory[self._n_bytes : whole_pages(self._n_bytes)] = 0
+        return Image(self.memory, self._n_bytes)
+
+    def _header(self, tails: Mapping[Key, tuple[int, ...]]) -> dict[str, Any]:
+        """What the file says of its parts; of a column that has no tail yet, as if its values were one row each."""
         header: dict[str, Any] = {"__metadata__": {"schema": SCHEMA}}
         for name, first, last in self._places[: len(PER_EXAMPLE)]:
             header[name] = {"dtype": "I64", "shape": [len(self.examples)], "data_offsets": [first, last]}
         for (name, first, last), column in zip(self._places[len(PER_EXAMPLE) :], self.columns.values(), strict=True):
             # Rows of patterns are of unequal length, so they lie flat: [query][head][key] for each example.
-            shape = [column.n_rows(self.lengths), *self._tails[column.key]]
+            shape = [column.n_rows(self.lengths), *tails.get(column.key, ())]
             if column.rows == "pair":
                 shape = [(last - first) // self.dtype.itemsize]
             header[name] = {"dtype": _CODES[self.dtype_name], "shape": shape, "data_offsets": [first, last]}
-        written = json.dumps(header, separators=(",", ":")).encode("ascii")
-        # The values begin at a multiple of eight, as safetensors itself writes them.
-        written += b" " * (-len(written) % 8)
-        yield len(written).to_bytes(8, "little") + written
-        yield self._body.numpy().data
+        return header
+
+
+def _json(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header, separators=(",", ":")).encode("ascii")
 
 
 _OVER_TOKENS: Final = ("position", "query", "key")

@@ -1,4 +1,4 @@
-"""The files of a store: their names, how they are written whole or not at all, and how damage is found."""
+"""The files of a store: their names, what is in the manifest, and how damage is found."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 
+from interpret.capture.store.disk import PART
 from interpret.errors import StoreError, UsageError
 
 SCHEMA: Final = "interpret.store/1"
 MANIFEST: Final = "manifest.json"
 EXAMPLES: Final = "examples.parquet"
-_PART: Final = ".part"
 #: Every name this package writes into a store; nothing else in the folder is ever touched.
 _OWN: Final = re.compile(r"(manifest\.json|examples\.parquet|shard-\d{5,}\.(safetensors|parquet|json))(\.part)?")
 #: Read and hashed in pieces of 4 MiB.
@@ -63,68 +62,8 @@ def foreign_files(folder: Path) -> list[str]:
 def remove_parts(folder: Path) -> None:
     """Remove the files that a killed run had not finished."""
     for path in own_files(folder):
-        if path.name.endswith(_PART):
+        if path.name.endswith(PART):
             path.unlink()
-
-
-class Begun(NamedTuple):
-    """A file whose content is with the system under a temporary name, but not yet surely on the disk."""
-
-    path: Path
-    part: Path
-    entry: dict[str, Any]
-
-
-def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
-    """Write a file that is there whole or not at all, also after a power cut; returns its entry."""
-    return finish_file(begin_file(path, chunks))
-
-
-def begin_file(path: Path, chunks: Iterable[bytes | memoryview]) -> Begun:
-    """Hand the content to the system under a temporary name; of a large chunk, hash and copy run side by side."""
-    part = path.with_name(path.name + _PART)
-    digest = hashlib.sha256()
-    n_bytes = 0
-    try:
-        with part.open("wb", buffering=0) as file, ThreadPoolExecutor(max_workers=1) as beside:
-            for chunk in chunks:
-                view = memoryview(chunk)
-                hashed = beside.submit(digest.update, view)
-                n_bytes += len(view)
-                while view:
-                    view = view[file.write(view) :]
-                hashed.result()
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return Begun(path, part, {"file": path.name, "bytes": n_bytes, "sha256": digest.hexdigest()})
-
-
-def finish_file(begun: Begun) -> dict[str, Any]:
-    """Wait until the content is on the disk, then give the file its name; returns its entry."""
-    try:
-        with begun.part.open("rb+") as file:
-            os.fsync(file.fileno())
-            if hasattr(os, "posix_fadvise"):
-                # A store may be larger than memory: it should push nothing else out of the system's cache, and the
-                # next shard is copied faster into pages that were in use a moment ago.
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        os.replace(begun.part, begun.path)
-    except BaseException:
-        begun.part.unlink(missing_ok=True)
-        raise
-    sync_folder(begun.path.parent)
-    return begun.entry
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and removals in a folder survive a power cut."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def damage(folder: Path, entry: Mapping[str, Any]) -> str | None:

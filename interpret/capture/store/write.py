@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from interpret.capture.hooks import hooks
 from interpret.capture.points import check_sites
-from interpret.capture.store import layout
+from interpret.capture.store import disk, layout
 from interpret.capture.store.filling import LOGITS, Filling
 from interpret.capture.store.memory import Trimmer
 from interpret.capture.store.plan import (
@@ -182,13 +182,13 @@ class _Run:
             self._require_space(missing)
             with self._named_failures():
                 if layout.read_manifest(self.folder) is None:
-                    layout.write_file(self.folder / layout.MANIFEST, [layout.manifest_bytes(self.manifest)])
+                    disk.write_file(self.folder / layout.MANIFEST, layout.manifest_bytes(self.manifest))
                 self._run_missing(missing, progress)
                 self._finish()
         for path in layout.own_files(self.folder):
             if path.name in {layout.entry_name(shard.number) for shard in self.shards}:
                 path.unlink()
-        layout.sync_folder(self.folder)
+        disk.sync_folder(self.folder)
 
     def _whole(self, shard: Shard) -> dict[str, Any] | None:
         """Find the entry of a shard whose files are what it says."""
@@ -281,7 +281,7 @@ class _Run:
                     trim()
                     bar.update(int(lengths[indices].sum()))
                 bounds[shard.number] = (halving.max_rows, halving.max_tokens)
-                begin = partial(layout.begin_file, self.folder / layout.values_name(shard.number), filling.chunks())
+                begin = partial(disk.begin_file, self.folder / layout.values_name(shard.number), filling.image())
                 finish = partial(self._finish_shard, shard.number, filling, ran, bounds[shard.number])
                 writer.submit(begin, finish, filling.memory)
 
@@ -299,7 +299,7 @@ class _Run:
         filling: Filling,
         ran: list[list[int]],
         halved: tuple[int | None, ...],
-        values: layout.Begun,
+        values: disk.Begun,
     ) -> None:
         """Bring one shard to the disk; the entry comes last, so that a shard with an entry is whole."""
         tokens = tokens_parquet(self.corpus, filling)
@@ -308,10 +308,10 @@ class _Run:
             "halved": None if halved == (None, None) else list(halved),
             "n_examples": len(filling.examples),
             "n_tokens": int(filling.lengths.sum()),
-            "values": layout.finish_file(values),
-            "tokens": layout.write_file(self.folder / layout.tokens_name(number), [tokens]),
+            "values": disk.finish_file(values),
+            "tokens": disk.write_file(self.folder / layout.tokens_name(number), tokens),
         }
-        layout.write_file(self.folder / layout.entry_name(number), [layout.json_bytes(entry)])
+        disk.write_file(self.folder / layout.entry_name(number), layout.json_bytes(entry))
         self.entries[number] = entry
 
     def _finish(self) -> None:
@@ -321,18 +321,18 @@ class _Run:
                 found = file.get_tensor("prediction").tolist()
             predicted.update(zip(shard.examples, found, strict=True))
         content = examples_parquet(self.texts, self.corpus, predicted, self.handle.labels)
-        entry = layout.write_file(self.folder / layout.EXAMPLES, [content])
+        entry = disk.write_file(self.folder / layout.EXAMPLES, content)
         shards = [self.entries[shard.number] for shard in self.shards]
         self.manifest = {**self.manifest, "complete": True, "examples": entry, "shards": shards}
-        layout.write_file(self.folder / layout.MANIFEST, [layout.manifest_bytes(self.manifest)])
+        disk.write_file(self.folder / layout.MANIFEST, layout.manifest_bytes(self.manifest))
 
 
 class _Writer:
     """Brings one shard to the disk while the next is computed; what goes wrong is raised with the next one.
 
-    Where the model runs on the CPU only the waiting for the disk goes on behind: a third thread beside two that
-    compute stalls both of them for longer than hashing and copying take when all processors do just that. With
-    `behind`, hashing and copying go on behind as well, and two blocks of memory are used in turn.
+    Two blocks of memory are used in turn. Where the model runs on the CPU a shard is hashed, and copied where it must
+    be, between two batches: a third thread beside two that compute stalls both of them for longer than that takes.
+    With `behind`, that goes on behind as well.
     """
 
     def __init__(self, *, behind: bool) -> None:
@@ -346,14 +346,13 @@ class _Writer:
     def __enter__(self) -> _Writer:
         return self
 
-    def submit(self, begin: Callable[[], layout.Begun], finish: Callable[[layout.Begun], None], memory: Tensor) -> None:
+    def submit(self, begin: Callable[[], disk.Begun], finish: Callable[[disk.Begun], None], memory: Tensor) -> None:
         """Wait for the shard before, then write this one."""
         self._wait()
+        self.memory, self._in_use = self._in_use, memory
         if self._behind:
-            self.memory, self._in_use = self._in_use, memory
             self._pending = self._thread.submit(lambda: finish(begin()))
         else:
-            self.memory = memory
             self._pending = self._thread.submit(finish, begin())
 
     def _wait(self) -> None:
