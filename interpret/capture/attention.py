@@ -15,7 +15,6 @@ names what it named before.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import sys
 import threading
@@ -32,6 +31,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 from interpret.capture.masks import MASKED, additive_mask, assert_mask_kept
 from interpret.capture.reduction import Reduction, Rows, take_rows
 from interpret.errors import ProofError, UsageError
+from interpret.models.parts import argument_names
 
 #: What a caller asks for; "auto" never changes the numerics of the model.
 Mode = Literal["auto", "tee", "native", "eager"]
@@ -47,13 +47,9 @@ _lock = threading.RLock()
 
 
 class Seen(NamedTuple):
-    """What one attention did; `ours` where the tensor belongs to nobody else and may be written to.
-
-    `top` says which keys the values belong to, where only the largest were kept.
-    """
+    """What one attention did; `top` says which keys the values belong to, where only the largest were kept."""
 
     tensor: Tensor
-    ours: bool
     top: Tensor | None = None
 
 
@@ -152,9 +148,9 @@ class _Tee:
         if reduction is None and rows is None:
             weights = self._weights(call) if made is None else made
             if want.scores is not None:
-                want.scores(Seen(self._scores(call, weights), True))
+                want.scores(Seen(self._scores(call, weights)))
             if want.pattern is not None:
-                want.pattern(Seen(weights, made is None))
+                want.pattern(Seen(weights))
             return
         reduction = reduction or Reduction()
         patterns, scores = [], []
@@ -165,11 +161,11 @@ class _Tee:
             if want.pattern is not None:
                 patterns.append(reduction.apply(weights))
         if want.scores is not None:
-            want.scores(Seen(torch.cat(scores, dim=2), True))
+            want.scores(Seen(torch.cat(scores, dim=2)))
         if want.pattern is not None:
             values = torch.cat([value for value, _ in patterns], dim=reduction.query_axis)
             index = [index for _, index in patterns if index is not None]
-            want.pattern(Seen(values, True, torch.cat(index, dim=2) if index else None))
+            want.pattern(Seen(values, torch.cat(index, dim=2) if index else None))
 
     def _edited(self, call: _Call, wants: list[Want]) -> tuple[Tensor, Tensor]:
         """Take the output from the edited pattern: the declared eager path of this layer."""
@@ -451,12 +447,11 @@ def _leave(tee: _Tee, listener: _Listener) -> None:
 
 def _read_native(stack: ExitStack, module: nn.Module, listener: _Listener) -> None:
     """Read the weights of a module off the interface, which hands them out itself when it is asked to."""
-    parameters = inspect.signature(module.forward).parameters
+    parameters = argument_names(module)
     asked: list[bool] = []
 
     def ask(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        names = list(parameters)
-        index = names.index("output_attentions")
+        index = parameters.index("output_attentions")
         given = args[index] if index < len(args) else kwargs.get("output_attentions")
         asked[:] = [bool(given)]
         if index < len(args):
@@ -477,10 +472,10 @@ def _read_native(stack: ExitStack, module: nn.Module, listener: _Listener) -> No
             rows = None if want.rows is None else want.rows()
             seen = seen if rows is None else take_rows(seen, rows.to(seen.device))
             if want.reduction is None:
-                want.pattern(Seen(seen, False))
+                want.pattern(Seen(seen))
             else:
                 values, index = want.reduction.apply(seen)
-                want.pattern(Seen(values, True, index))
+                want.pattern(Seen(values, index))
         if "output_attentions" in parameters and not asked[0]:
             return (output[0], None, *output[2:])
         return output

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Self
+from typing import Self
 
-import torch
 from torch import Tensor
 
 from interpret.capture.points import Key
@@ -38,14 +37,14 @@ class Forward:
 
     `tensors` holds what was read; `index` the keys that the largest attention weights belong to; `rows` the query
     positions that were kept, where not all were, with the ones that exist. Attention is kept as it came and blanked
-    when somebody asks for it: `raw` says of which tensors, and whether they may be written to.
+    when somebody asks for it: `raw` gives the axes of the tensors that are not yet.
     """
 
     stacks: dict[str, StackInputs] = field(default_factory=dict)
     tensors: dict[Key, Tensor] = field(default_factory=dict)
     index: dict[Key, Tensor] = field(default_factory=dict)
     rows: dict[Key, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    raw: dict[Key, tuple[bool, tuple[str, ...]]] = field(default_factory=dict)
+    raw: dict[Key, tuple[str, ...]] = field(default_factory=dict)
     #: Where the masks have no token, by the identity of a mask that this forward holds.
     known: dict[int, tuple[Tensor, Pads]] = field(default_factory=dict)
     #: Prefixes of the stacks whose attention has been looked at for mass on the future.
@@ -81,9 +80,8 @@ class Forward:
 
     def settle(self) -> Self:
         """Blank what was kept as it came."""
-        for key, (ours, axes) in list(self.raw.items()):
-            tensor = self.tensors.pop(key)
-            self.tensors[key] = blank_pads(tensor, axes, self.pads(key), ours=ours or _is_ours_now(tensor))
+        for key, axes in list(self.raw.items()):
+            blank_pads(self.tensors[key], axes, self.pads(key))
             del self.raw[key]
         return self
 
@@ -114,34 +112,15 @@ def pads_of(mask: Tensor) -> Pads:
     return found
 
 
-def blank_pads(tensor: Tensor, axes: Sequence[str], pads: dict[str, Pads], *, ours: bool = False) -> Tensor:
-    """NaN for every value at a pad position (query or key): in a copy, unless the tensor is ours."""
-    into = tensor if ours else tensor.clone()
+def blank_pads(tensor: Tensor, axes: Sequence[str], pads: dict[str, Pads]) -> None:
+    """Write NaN over every value at a pad position (query or key)."""
     for name, where in pads.items():
         if where is None or name not in axes:
             continue
         axis = axes.index(name) - 1
         for example, positions in where:
-            part = into[example].movedim(axis, 0)
-            part[positions if isinstance(positions, slice) else positions.to(part.device)] = float("nan")
-    return into
-
-
-_use_count: Callable[[Any], int] | None = getattr(torch._C, "_storage_Use_Count", None)
-
-
-def _owners(tensor: Tensor) -> int | None:
-    """How many tensors, views, arrays and graphs hold this memory; None where torch does not say."""
-    return None if _use_count is None else _use_count(tensor.untyped_storage()._cdata)
-
-
-#: What a tensor that nobody shares is counted at.
-_ALONE: Final = _owners(torch.empty(1))
-
-
-def _is_ours_now(tensor: Tensor) -> bool:
-    """Whether the model and everybody else have let go of the memory, so that no copy is needed to write to it."""
-    return _ALONE is not None and _owners(tensor) == _ALONE
+            part = tensor[example].movedim(axis, 0)
+            part[positions] = float("nan")
 
 
 def widen(tensor: Tensor, size: Sequence[int], blank: float) -> Tensor:

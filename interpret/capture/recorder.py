@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable
@@ -13,10 +12,12 @@ from torch import Tensor, nn
 
 from interpret.capture.attention import Seen
 from interpret.capture.forward import Forward, StackInputs, blank_pads
+from interpret.capture.keeping import kept
 from interpret.capture.points import Key, axes_of_model, name_of
 from interpret.capture.tensors import Capture
 from interpret.errors import ProofError, UsageError
 from interpret.models.handle import Handle, Roles
+from interpret.models.parts import argument_names
 from interpret.sites import split_site
 
 _BEAMS = ("_beam_search", "_group_beam_search", "_constrained_beam_search")
@@ -41,9 +42,7 @@ class Recorder:
         self.queries = queries
         self.stop = stop
         self.thread = threading.get_ident()
-        self.parameters = {
-            stack.prefix: tuple(inspect.signature(stack.stack.forward).parameters) for stack in handle.stacks
-        }
+        self.parameters = {stack.prefix: argument_names(stack.stack) for stack in handle.stacks}
         self.stacks = {stack.prefix: stack for stack in handle.stacks}
         self.current: Forward | None = None
         #: The forward that began last, also when it is recorded already: the logits come after everything else.
@@ -112,11 +111,11 @@ class Recorder:
             return
         if self.queries is not None:
             self.current.rows[key] = self._rows(key)
-        # Blanked when somebody asks: many are never asked for, and a model's own weights need a copy for it.
-        self.current.raw[key] = (seen.ours, axes)
+        # Blanked when somebody asks: many are never asked for.
+        self.current.raw[key] = axes
         if seen.top is not None:
             self.current.index[key] = seen.top.cpu()
-        self._put(key, seen.tensor.cpu())
+        self._put(key, kept(seen.tensor))
 
     def rows(self, key: Key) -> Tensor | None:
         """Query positions to keep in the forward that is running, [example, query]."""
@@ -184,7 +183,8 @@ class Recorder:
                 # Generation asks for the logits of the last positions only.
                 missing = n_positions - tensor.shape[1]
                 tensor = torch.nn.functional.pad(tensor, (0, 0, missing, 0), value=float("nan"))
-            tensor = blank_pads(tensor, axes, self.current.pads(key)).cpu()
+            tensor = kept(tensor)
+            blank_pads(tensor, axes, self.current.pads(key))
         self._put(key, tensor)
 
     def _put(self, key: Key, tensor: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from interpret.errors import RunError, UsageError
 from interpret.models.handle import EXPLAINED, Handle
+from interpret.models.parts import argument_names
 from interpret.models.state import untouched
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ def logits(
     at = None if handle.task == "text-classification" else _positions(handle, rows, positions)
     if at is not None and token_budget is None:
         token_budget = min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // handle.vocab_size))
-    parameters = inspect.signature(handle.core.forward).parameters
+    parameters = argument_names(handle.core)
 
     def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
         extra: dict[str, object] = {**handle.without_cache}

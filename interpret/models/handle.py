@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
@@ -12,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from interpret.models.families import Fused, Layout, Side
+from interpret.models.parts import argument_names
 
 Task = Literal[
     "text-classification",
@@ -180,7 +180,7 @@ class Handle:
     @cached_property
     def without_cache(self) -> dict[str, bool]:
         """What a forward is told so that it fills no cache of keys and values; nothing where it has none."""
-        return {"use_cache": False} if "use_cache" in inspect.signature(self.core.forward).parameters else {}
+        return {"use_cache": False} if "use_cache" in argument_names(self.core) else {}
 
     @property
     def run_torch_dtype(self) -> torch.dtype:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
+
+
+def argument_names(module: nn.Module) -> tuple[str, ...]:
+    """What the forward of a module takes, in order; every capture and batch asks."""
+    forward: Any = module.forward
+    own = getattr(forward, "__func__", None)
+    if own is not None and own is getattr(type(module), "forward", None):
+        return _names(own)[1:]
+    # Somebody put a forward of their own onto this one object; remembering it would keep the object alive.
+    return tuple(inspect.signature(forward).parameters)
+
+
+@lru_cache(maxsize=1024)
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 def module_at(root: nn.Module, path: str) -> nn.Module | None:

@@ -7,7 +7,6 @@ changes the model.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,6 +21,7 @@ from interpret.capture.hooks import hooks
 from interpret.errors import RunError, UsageError
 from interpret.models.batching import collate, run_batches
 from interpret.models.handle import Handle
+from interpret.models.parts import argument_names
 from interpret.results.explanations import FloatArray
 from interpret.results.record import Scalar
 
@@ -170,7 +170,7 @@ def _forward(
     foil = torch.tensor([-1 if t.foil_index is None else t.foil_index for t in targets], device=device)
     extra = [*(batch[name] for name in names), index, foil, *([] if places is None else [places])]
 
-    parameters = inspect.signature(job.handle.core.forward).parameters
+    parameters = argument_names(job.handle.core)
 
     def forward(embedded: Tensor, *tensors: Tensor) -> Tensor:
         inputs: dict[str, Any] = dict(zip(names, tensors, strict=False))

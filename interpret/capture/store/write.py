@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import json
 import shutil
 import sys
@@ -50,6 +49,7 @@ from interpret.capture.store.tables import examples_parquet, tokens_parquet
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.models.batching import Halving, plan_batches, run_batches, token_budget_of
 from interpret.models.handle import Handle
+from interpret.models.parts import argument_names
 from interpret.readers.texts import Texts
 
 MAX_BYTES: Final = 10 * 10**9
@@ -163,7 +163,7 @@ class _Run:
         # As they are in the manifest: there they were fixed, or written down as they ran.
         self.shards = [Shard(number, entry["batches"]) for number, entry in enumerate(manifest["shards"])]
         self.entries: dict[int, dict[str, Any]] = {}
-        parameters = inspect.signature(handle.core.forward).parameters
+        parameters = argument_names(handle.core)
         self.extra: dict[str, Any] = {**handle.without_cache}
         if not predict and all(column.key != LOGITS for column in columns) and "logits_to_keep" in parameters:
             # The head over a vocabulary is the larger part of a small model, and nobody asked for it.
