@@ -47,7 +47,7 @@ _REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
 
 METHODS: Final[dict[str, Method]] = {
     "integrated_gradients": Method(
-        integrated_gradients, _TASKS, "32 to 224 (F + B)", True, True, _REMOVED,
+        integrated_gradients, _TASKS, "9 to 200 (F + B), about 25", True, True, _REMOVED,
         "Sundararajan et al. 2017, arXiv 1703.01365",
     ),
     "gradient_x_input": Method(

@@ -43,7 +43,7 @@ def test_integrated_gradients_is_captums_called_directly(text: str) -> None:
     expected = direct.attribute(ids, baseline, target=1, n_steps=24, method="gausslegendre").sum(-1)[0]
     found = attribute(handle, encode(handle, [text]), target=1, method="integrated_gradients", n_steps=24)
     assert np.abs(found[0].scores - expected.detach().double().numpy()).max() < 1e-5
-    assert found.options["n_steps"] == 24
+    assert found.options["n_steps"] == found.options["evaluations_max"] == 24
 
 
 def test_integrated_gradients_sums_to_the_difference_and_leaves_special_tokens_at_zero() -> None:
@@ -61,15 +61,33 @@ def test_integrated_gradients_sums_to_the_difference_and_leaves_special_tokens_a
         assert example.convergence_delta < 0.02
 
 
-def test_only_unconverged_texts_get_more_steps_and_fixed_steps_stay() -> None:
+def test_the_error_is_within_the_tolerance_and_no_text_takes_more_than_it_needs() -> None:
     handle = planted.handle()
-    encoded = encode(handle, planted.sentences(3, seed=3).texts)
-    coarse = attribute(handle, encoded, method="integrated_gradients", n_steps=1)
-    assert coarse.options["n_steps_max_used"] == 1
-    fine = attribute(handle, encoded, method="integrated_gradients", tolerance=0.0, max_steps=64)
-    assert fine.options["n_steps_max_used"] == 64
-    worst = [a.convergence_delta or 0.0 for a in coarse], [a.convergence_delta or 0.0 for a in fine]
-    assert max(worst[1]) <= max(worst[0])
+    encoded = encode(handle, planted.sentences(12, seed=3).texts)
+    loose = attribute(handle, encoded, method="integrated_gradients", tolerance=0.1)
+    tight = attribute(handle, encoded, method="integrated_gradients", tolerance=0.001)
+    for found, tolerance in ((loose, 0.1), (tight, 0.001)):
+        assert all(delta is not None and delta <= tolerance for delta in found.convergence_delta)
+    assert 9 <= loose.options["evaluations_mean"] < tight.options["evaluations_mean"]
+    alone = attribute(handle, encoded[:1], method="integrated_gradients", tolerance=0.001)
+    assert np.abs(alone[0].scores - tight[0].scores).max() < 1e-5
+
+
+def test_evaluations_are_bounded_and_what_is_reached_is_told() -> None:
+    handle = planted.handle()
+    encoded = encode(handle, planted.sentences(4, seed=3).texts)
+    found = attribute(handle, encoded, method="integrated_gradients", tolerance=0.0, max_steps=30)
+    assert found.options["evaluations_max"] <= 30
+    assert all(delta is not None for delta in found.convergence_delta)
+
+
+def test_words_agree_with_a_thousand_nodes_of_captum() -> None:
+    handle = planted.handle()
+    encoded = encode(handle, planted.sentences(4, seed=3).texts)
+    exact = attribute(handle, encoded, method="integrated_gradients", n_steps=1024)
+    found = attribute(handle, encoded, method="integrated_gradients", tolerance=1e-4)
+    for one, reference in zip(found, exact, strict=True):
+        assert np.abs(one.scores - reference.scores).max() < 1e-3 * np.abs(reference.scores).sum()
 
 
 def test_gradient_x_input_is_captums_called_directly() -> None:
