@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from interpret.analyzers.target import Target
 from interpret.errors import UsageError
 from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.readout import Readout, readouts
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray, Unit
 
@@ -111,6 +113,47 @@ class Scheduler:
         ]
         found = np.stack(self._through_cache(keys, rows, wanted, places))
         return Scored(found[:, 0], np.exp(found[:, 1]))
+
+    def score_targets(self, rows: Sequence[Row], targets: Sequence[Target]) -> Scored:
+        """The scalar of each row's target, and the probability of what it explains (of a response: of all of it).
+
+        Args:
+            rows: token ids, ragged, each with what the model reads of its response.
+            targets: one per row.
+        """
+        if not rows:
+            return Scored(np.zeros(0), np.zeros(0))
+        if self.handle.task == "text-classification" and len(self.handle.labels) <= _NARROW:
+            # Whole logits are remembered, so that another class costs nothing.
+            return self.score(rows, [t.index for t in targets], [t.foil_index for t in targets])
+        wanted = [target.readout for target in targets]
+        keys = [_digest(row, _numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
+        found = np.stack(
+            self._remembered(
+                keys, lambda order: readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order])
+            )
+        )
+        return Scored(found[:, 0], np.exp(found[:, 1]))
+
+    def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], FloatArray]) -> list[FloatArray]:
+        """What each row yields, from the cache or from `run`, which is given the places of those that are missing."""
+        self.n_requested += len(keys)
+        found: dict[bytes, FloatArray] = {}
+        missing: dict[bytes, int] = {}
+        for n, key in enumerate(keys):
+            if key in self._cache:
+                found[key] = self._cache[key]
+            else:
+                missing.setdefault(key, n)
+        order = list(missing.values())
+        for n, values in zip(order, run(order) if order else (), strict=True):
+            found[keys[n]] = np.array(values)
+        self.n_run += len(order)
+        for key in missing:
+            self._cache[key] = found[key]
+        while len(self._cache) > self.max_rows:
+            self._cache.popitem(last=False)
+        return [found[key] for key in keys]
 
     def _through_cache(
         self,
@@ -227,8 +270,25 @@ def _digest(row: Row, extra: tuple[int, ...] = ()) -> bytes:
     """Sixteen bytes for a row: keys that hold the ids themselves would outweigh the outputs."""
     digest = hashlib.blake2b(np.asarray(row.ids, dtype=np.int64).tobytes(), digest_size=16)
     digest.update(b"t" if row.type_ids is None else np.asarray(row.type_ids, dtype=np.int8).tobytes())
+    digest.update(b"d" if row.decoder_ids is None else np.asarray(row.decoder_ids, dtype=np.int64).tobytes())
     digest.update(np.asarray(extra, dtype=np.int64).tobytes())
     return digest.digest()
+
+
+def _numbers(readout: Readout) -> tuple[int, ...]:
+    """A readout as whole numbers that tell it from others; weights are multiples of a millionth."""
+    outputs = ("logits", "start_logits", "end_logits")
+    return tuple(
+        number
+        for term in readout
+        for number in (
+            term.index,
+            -(2**40) if term.position is None else term.position,
+            round(1e6 * term.weight),
+            outputs.index(term.output),
+            int(term.log_probability),
+        )
+    )
 
 
 def _reduce(handle: Handle, output: FloatArray, wanted: Sequence[tuple[int, int]]) -> FloatArray:

@@ -1,9 +1,11 @@
-"""What scalar of the model is explained: always a logit or a difference of two logits, never a probability.
+"""What scalar of the model is explained: a logit, a difference or a sum of logits; of whole answers log probabilities.
 
     resolve_targets(handle, encoded)                              # the predicted class or token
     resolve_targets(handle, encoded, "negative")                  # a class by name (or index)
     resolve_targets(handle, encoded, ("positive", "negative"))    # a contrast
     resolve_targets(handle, encoded, "gold", gold=labels)
+    resolve_targets(handle, encoded, at=3)                        # the class of the fourth word, or written token
+    resolve_targets(handle, encoded, response=answers)            # the log probability of a whole answer
 
 Probabilities saturate: their gradients vanish just where the model is sure, so an explanation of a
 probability says least about the clearest examples.
@@ -17,49 +19,110 @@ from typing import Any, Final, Literal, cast
 
 import numpy as np
 
+from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
 from interpret.errors import UsageError
-from interpret.models.batching import Row, logits
-from interpret.models.handle import EXPLAINED, Handle
+from interpret.models.batching import Row
+from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded
+from interpret.models.readout import Output, Readout, Term, logits_of
 from interpret.models.state import tokenizer_state
-from interpret.results.explanations import TargetRecord
+from interpret.results.explanations import TargetKind, TargetRecord
 
-TargetKind = Literal["class", "contrast", "next_token", "mask_token"]
 Chosen = Literal["predicted", "gold", "given"]
 TargetItem = int | str | tuple[int | str, int | str]
 #: None or "predicted", "gold", one label or token for all texts, a pair (explained, foil), or a list with one
-#: per text.
+#: per text. Of span models "start", "end" or "span", or the answer's text.
 TargetRequest = TargetItem | Sequence[TargetItem] | None
 
+#: Tasks that say one label or token, and where.
+_ONE: Final[dict[str, TargetKind]] = {
+    "text-classification": "class",
+    "token-classification": "token_class",
+    "masked-lm": "mask_token",
+    "causal-lm": "next_token",
+}
 #: Vocabulary logits of this many texts are held at once while predicted tokens are read off.
 _CHUNK: Final = 64
 
 
 @dataclass(frozen=True)
 class Target:
-    """One scalar of one text's logits. `position` is the place of the mask token, None where there is none."""
+    """One scalar of one text's output.
+
+    `position` is the place of the mask token or of the word whose class is explained, or the number of the written
+    token; `end` the last token of a span. `response` is what the model wrote, or is taken to have written.
+    """
 
     kind: TargetKind
     index: int
     foil_index: int | None = None
     chosen: Chosen = "predicted"
     position: int | None = None
+    end: int | None = None
+    response: tuple[int, ...] = ()
 
     def of(self, logits: Any) -> Any:
         """The scalar from logits `[..., label]` (numpy or torch); `[...]`, in logits."""
         value = logits[..., self.index]
         return value if self.foil_index is None else value - logits[..., self.foil_index]
 
-    def record(self, handle: Handle) -> TargetRecord:
-        """The target as it stands in results, with names for the indices."""
+    @property
+    def readout(self) -> Readout:
+        """Where the scalar stands in the model's output."""
+        if self.kind == "sequence":
+            n = len(self.response)
+            return tuple(Term(token, at - n, log_probability=True) for at, token in enumerate(self.response))
+        if self.kind in ("start", "end", "span"):
+            ends: list[tuple[Output, int | None]] = [("start_logits", self.position), ("end_logits", self.end)]
+            wanted = {"start": ends[:1], "end": ends[1:], "span": ends}[self.kind]
+            return tuple(Term(place or 0, output=output) for output, place in wanted)
+        # What is written next is read at the last position, whatever has been removed before it.
+        position = -1 if self.kind in ("next_token", "output_token") else self.position
+        terms: Readout = (Term(self.index, position),)
+        return terms if self.foil_index is None else (*terms, Term(self.foil_index, position, -1.0))
+
+    @property
+    def protected(self) -> int | None:
+        """The token that cannot be removed, since the question is what stands there."""
+        return self.position if self.kind == "mask_token" else None
+
+    def complete(self, handle: Handle, row: Row) -> Row:
+        """The row with what the model reads of its own response: all that comes before the last token explained."""
+        if handle.task == "seq2seq-lm":
+            return Row(row.ids, row.type_ids, (_decoder_start(handle), *self._read()))
+        return row if not self.response else Row((*row.ids, *self._read()), row.type_ids)
+
+    def _read(self) -> tuple[int, ...]:
+        return self.response[: len(self.response) - 1 if self.kind == "sequence" else self.position or 0]
+
+    def record(self, handle: Handle, encoded: Encoded | None = None) -> TargetRecord:
+        """The target as it stands in results, with names for the indices and, if the text is given, for its words."""
         return TargetRecord(
             kind=self.kind,
             index=self.index,
-            label=_name(handle, self.index),
+            label=_name(handle, self),
             foil_index=self.foil_index,
-            foil_label=None if self.foil_index is None else _name(handle, self.foil_index),
+            foil_label=None if self.foil_index is None else _entry_name(handle, self.foil_index),
             chosen=self.chosen,
+            position=self.position,
+            end=self.end,
+            response=self.response,
+            word=None if encoded is None else self._word(encoded),
         )
+
+    def _word(self, encoded: Encoded) -> str | None:
+        """The word that gets the class, or the answer."""
+        first, last = {
+            "token_class": (self.position, self.position),
+            "start": (self.position, self.position),
+            "end": (self.end, self.end),
+            "span": (self.position, self.end),
+        }.get(self.kind, (None, None))
+        if first is None or last is None:
+            return None
+        words = {encoded.word_index[place] for place in range(first, last + 1)}
+        spans = [span for span, word in zip(encoded.char_spans, encoded.word_index, strict=True) if word in words]
+        return encoded.text[min(a for a, _ in spans) : max(b for _, b in spans)]
 
 
 def resolve_targets(
@@ -67,6 +130,10 @@ def resolve_targets(
     encoded: Sequence[Encoded],
     target: TargetRequest = None,
     gold: Sequence[int | str] | None = None,
+    *,
+    at: int | Sequence[int] | None = None,
+    response: str | Sequence[str] | bool | None = None,
+    max_new_tokens: int = 20,
 ) -> list[Target]:
     """One target per text.
 
@@ -74,50 +141,46 @@ def resolve_targets(
         handle: a model with logits to explain.
         encoded: the texts.
         target: None or "predicted" for what the model predicts; "gold" for `gold`; a label, class index,
-            token or token id; a pair of them for their difference; or a list with one of these per text.
+            token or token id; a pair of them for their difference; or a list with one of these per text. Span
+            models: "start", "end", "span" (the sum of both, the default) of the predicted answer, or the answer's
+            text.
         gold: the gold label (or token) of each text; read only when `target` is "gold".
+        at: which word's class, which mask (both counted from 0, in text order), or which token of the response is
+            explained; one for all texts or one per text.
+        response: what a model that writes is taken to have written, one for all texts or one per text; True lets
+            it write, greedily. Without `at` the log probability of the whole response is explained. Of a causal
+            model without response it is the next token. An encoder-decoder writes if it is given none.
+        max_new_tokens: of a response that is written.
 
     Raises:
-        UsageError: the model has no such label or token, or has no logits to explain.
+        UsageError: the model has no such label, token or answer, or has no logits to explain.
     """
     if handle.task == "none":
         raise UsageError(
             f"{handle.name} has no classification or language-modelling head, so there is no logit to explain; "
             "load it with task='text-classification', 'causal-lm' or 'masked-lm'"
         )
-    if handle.task not in EXPLAINED:
+    if handle.task not in ATTRIBUTED:
         raise UsageError(
             f"{handle.name} is a {handle.task} model, whose outputs cannot be explained yet, only those of "
-            f"{', '.join(EXPLAINED)}; its activations can be captured and probed"
+            f"{', '.join(ATTRIBUTED)}; its activations can be captured and probed"
         )
-    positions = [mask_position(handle, e) for e in encoded]
-    chosen: Chosen = "given"
-    items: list[TargetItem | None]
-    if target is None or (target == "predicted" and "predicted" not in handle.labels):
-        items, chosen = [None] * len(encoded), "predicted"
-    elif target == "gold" and gold is not None:
-        items, chosen = _per_text(gold, len(encoded), "gold"), "gold"
-    elif target == "gold" and "gold" not in handle.labels:
-        raise UsageError('target "gold" needs the gold label of each text; give them as gold=[...]')
-    elif isinstance(target, int | str | np.integer) or _is_pair(target):
-        items = [cast(TargetItem, target)] * len(encoded)
-    else:
-        items = _per_text(target, len(encoded), "target")
-    if any(item is None for item in items):
-        predicted = predicted_indices(handle, encoded)
-        items = [p if item is None else item for item, p in zip(items, predicted, strict=True)]
-    kind = _kind(handle)
-    out: list[Target] = []
-    for item, position in zip(items, positions, strict=True):
-        if isinstance(item, tuple):
-            index, foil = (_index(handle, part) for part in item)
-            if index == foil:
-                raise UsageError(f"the contrast {item!r} names {_name(handle, index)!r} twice; give two that differ")
-            out.append(Target("contrast" if kind == "class" else kind, index, foil, chosen, position))
-        else:
-            assert item is not None
-            out.append(Target(kind, _index(handle, item), None, chosen, position))
-    return out
+    if handle.task == "question-answering":
+        _refuse(handle, at=at, response=response)
+        return _spans(handle, encoded, target, gold)
+    places = _places(at, len(encoded))
+    writes = handle.task in ("causal-lm", "seq2seq-lm")
+    if handle.task == "seq2seq-lm" and response is None:
+        response = True
+    if not writes:
+        _refuse(handle, response=response)
+    elif response is not None:
+        written = responses_of(handle, encoded, response, max_new_tokens)
+        return _written(handle, encoded, target, gold, places, written)
+    elif at is not None:
+        raise UsageError("at= counts the tokens of a response; give response= too (True lets the model write one)")
+    bases = [_base(handle, e, place) for e, place in zip(encoded, places, strict=True)]
+    return _chosen(handle, encoded, bases, target, gold)
 
 
 def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequence[TargetRecord]) -> list[Target]:
@@ -128,53 +191,170 @@ def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequenc
         foil = record.foil_index if record.foil_index is not None else record.foil_label
         if wanted is None:
             out.append(None)
-            continue
-        kind = _kind(handle)
-        out.append(
-            Target(
-                "contrast" if kind == "class" and foil is not None else kind,
-                _index(handle, wanted),
-                None if foil is None else _index(handle, foil),
-                record.chosen,
-                mask_position(handle, e),
+        elif record.kind in ("class", "contrast", "external"):
+            base = _base(handle, e, None)
+            kind: TargetKind = "contrast" if base.kind == "class" and foil is not None else base.kind
+            off = None if foil is None else _index(handle, foil)
+            out.append(Target(kind, _index(handle, wanted), off, record.chosen, base.position))
+        else:
+            out.append(
+                Target(
+                    record.kind,
+                    _index(handle, wanted),
+                    None if foil is None else _index(handle, foil),
+                    record.chosen,
+                    mask_position(handle, e) if record.position is None else record.position,
+                    record.end,
+                    record.response,
+                )
             )
-        )
     open_ = [i for i, t in enumerate(out) if t is None]
-    for i, target in zip(open_, resolve_targets(handle, [encoded[i] for i in open_]), strict=True):
-        out[i] = target
+    if open_:
+        for i, target in zip(open_, resolve_targets(handle, [encoded[i] for i in open_]), strict=True):
+            out[i] = target
     return [t for t in out if t is not None]
 
 
-def predicted_indices(handle: Handle, encoded: Sequence[Encoded]) -> list[int]:
-    """The class or token with the highest logit for each text."""
-    rows = [Row(e.ids, e.type_ids) for e in encoded]
+def predicted_indices(handle: Handle, rows: Sequence[Row], targets: Sequence[Target]) -> list[int]:
+    """The class or token with the highest logit where each target is read."""
     out: list[int] = []
     for start in range(0, len(rows), _CHUNK):
-        out += np.argmax(logits(handle, rows[start : start + _CHUNK]), axis=-1).tolist()
+        some = range(start, min(start + _CHUNK, len(rows)))
+        complete = [targets[i].complete(handle, rows[i]) for i in some]
+        positions = {targets[i].readout[0].position for i in some}
+        if len(positions) == 1:
+            found = logits_of(handle, complete, position=positions.pop())
+        else:
+            found = [
+                logits_of(handle, [row], position=targets[i].readout[0].position)[0]
+                for i, row in zip(some, complete, strict=True)
+            ]
+        out += [int(np.argmax(line)) for line in found]
     return out
 
 
-def mask_position(handle: Handle, encoded: Encoded) -> int | None:
-    """Where the first mask token stands; None unless the task is to fill it in.
-
-    Raises:
-        UsageError: the task is masked-lm and the text holds no mask token.
-    """
-    if handle.task != "masked-lm":
-        return None
-    if handle.mask_id not in encoded.ids:
-        mask = getattr(handle.tokenizer, "mask_token", None) or "[MASK]"
-        raise UsageError(
-            f"a masked language model is explained at its mask token, but the text {_short(encoded.text)!r} holds "
-            f"none; write {mask} where the model should fill in a word"
-        )
-    return encoded.ids.index(handle.mask_id)
+def class_names(handle: Handle) -> tuple[str, ...]:
+    """What the entries of the logits are called, for texts and for words; empty where they are tokens or places."""
+    if handle.task != "token-classification":
+        return handle.labels
+    names = handle.config.id2label
+    return tuple(str(names[index]) for index in range(len(names)))
 
 
-def _kind(handle: Handle) -> TargetKind:
-    if handle.task == "text-classification":
-        return "class"
-    return "next_token" if handle.task == "causal-lm" else "mask_token"
+def _base(handle: Handle, encoded: Encoded, at: int | None) -> Target:
+    """Where the target stands, before it is known what is explained there."""
+    kind = _ONE[handle.task]
+    if kind == "token_class":
+        if at is None:
+            raise UsageError(
+                f"{handle.name} gives a class to every word; say which word's is explained with at= (counted from 0), "
+                "or explain all of them with attribute_each"
+            )
+        return Target(kind, 0, position=first_token(encoded, at))
+    return Target(kind, 0, position=mask_position(handle, encoded, at or 0))
+
+
+def _written(
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    target: TargetRequest,
+    gold: Sequence[int | str] | None,
+    places: Sequence[int | None],
+    written: Sequence[tuple[int, ...]],
+) -> list[Target]:
+    """The whole response, or one of its tokens."""
+    given = [place is not None for place in places]
+    if not any(given):
+        if target not in (None, "predicted", "sequence"):
+            raise UsageError("a whole response is explained as it stands; say which of its tokens with at=")
+        return [Target("sequence", response[-1], response=response) for response in written]
+    bases = []
+    for place, response in zip(places, written, strict=True):
+        number = (place or 0) + len(response) if (place or 0) < 0 else place or 0
+        if not 0 <= number < len(response):
+            raise UsageError(f"asked for token {place} of a response of {len(response)} tokens")
+        bases.append(Target("output_token", response[number], position=number, response=response))
+    # The response says what was predicted.
+    items = [base.index for base in bases] if target in (None, "predicted") else target
+    return _chosen(handle, encoded, bases, cast(TargetRequest, items), gold)
+
+
+def _chosen(
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    bases: Sequence[Target],
+    target: TargetRequest,
+    gold: Sequence[int | str] | None,
+) -> list[Target]:
+    chosen: Chosen = "given"
+    items: list[TargetItem | None]
+    names = class_names(handle)
+    if target is None or (target == "predicted" and "predicted" not in names):
+        items, chosen = [None] * len(encoded), "predicted"
+    elif target == "gold" and gold is not None:
+        items, chosen = _per_text(gold, len(encoded), "gold"), "gold"
+    elif target == "gold" and "gold" not in names:
+        raise UsageError('target "gold" needs the gold label of each text; give them as gold=[...]')
+    elif isinstance(target, int | str | np.integer) or _is_pair(target):
+        items = [cast(TargetItem, target)] * len(encoded)
+    else:
+        items = _per_text(target, len(encoded), "target")
+        if bases and bases[0].kind == "output_token" and items == [base.index for base in bases]:
+            chosen = "predicted"
+    if any(item is None for item in items):
+        predicted = predicted_indices(handle, [Row(e.ids, e.type_ids) for e in encoded], bases)
+        items = [p if item is None else item for item, p in zip(items, predicted, strict=True)]
+    out: list[Target] = []
+    for item, base in zip(items, bases, strict=True):
+        kind = base.kind
+        if isinstance(item, tuple):
+            index, foil = (_index(handle, part) for part in item)
+            if index == foil:
+                name = _entry_name(handle, index)
+                raise UsageError(f"the contrast {item!r} names {name!r} twice; give two that differ")
+            kind = "contrast" if kind == "class" else kind
+            out.append(Target(kind, index, foil, chosen, base.position, None, base.response))
+        else:
+            assert item is not None
+            out.append(Target(kind, _index(handle, item), None, chosen, base.position, None, base.response))
+    return out
+
+
+def _spans(
+    handle: Handle, encoded: Sequence[Encoded], target: TargetRequest, gold: Sequence[int | str] | None
+) -> list[Target]:
+    """Start, end or both of an answer: the predicted one, or one given by its text."""
+    chosen: Chosen = "given"
+    if target == "gold":
+        if gold is None:
+            raise UsageError('target "gold" needs the answer to each question; give them as gold=[...]')
+        items, chosen = _per_text(gold, len(encoded), "gold"), "gold"
+    elif target is None or isinstance(target, str | int):
+        items = [target] * len(encoded)
+    else:
+        items = _per_text(target, len(encoded), "target")
+    kinds: dict[Any, TargetKind] = {None: "span", "predicted": "span", "span": "span", "start": "start", "end": "end"}
+    open_ = [i for i, item in enumerate(items) if item in kinds]
+    predicted = dict(zip(open_, best_span(handle, [encoded[i] for i in open_]), strict=True))
+    out = []
+    for i, (e, item) in enumerate(zip(encoded, items, strict=True)):
+        start, end = predicted[i] if i in predicted else located(e, str(item))
+        how: Chosen = "predicted" if i in predicted else chosen
+        kind = kinds.get(item, "span")
+        out.append(Target(kind, end if kind == "end" else start, None, how, start, end))
+    return out
+
+
+def _refuse(handle: Handle, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name}= says nothing to a {handle.task} model such as {handle.name}; leave it out")
+
+
+def _places(at: int | Sequence[int] | None, n: int) -> list[int | None]:
+    if at is None or isinstance(at, int | np.integer):
+        return [None if at is None else int(at)] * n
+    return _per_text(at, n, "at")
 
 
 def _is_pair(target: object) -> bool:
@@ -182,29 +362,45 @@ def _is_pair(target: object) -> bool:
     return isinstance(target, tuple) and len(target) == 2 and not any(isinstance(t, tuple) for t in target)
 
 
-def _per_text(items: Sequence[Any], n: int, name: str) -> list[Any]:
+def _per_text(items: Any, n: int, name: str) -> list[Any]:
     found = list(items)
     if len(found) != n:
         raise UsageError(f"{name} holds {len(found)} entries for {n} texts; give one per text")
     return found
 
 
-def _name(handle: Handle, index: int) -> str:
-    if handle.task == "text-classification":
-        return handle.labels[index]
+def _decoder_start(handle: Handle) -> int:
+    start = getattr(handle.config, "decoder_start_token_id", None)
+    return int((handle.pad_id or 0) if start is None else start)
+
+
+def _name(handle: Handle, target: Target) -> str:
+    if target.kind == "sequence" and handle.tokenizer is not None:
+        return str(handle.tokenizer.decode(list(target.response), skip_special_tokens=True)).strip()
+    if target.kind in ("start", "end", "span"):
+        return str(target.index)
+    return _entry_name(handle, target.index)
+
+
+def _entry_name(handle: Handle, index: int) -> str:
+    names = class_names(handle)
+    if names:
+        return names[index]
     if handle.tokenizer is None:
         return str(index)
     return str(handle.tokenizer.decode([index])) or str(handle.tokenizer.convert_ids_to_tokens(index))
 
 
 def _index(handle: Handle, wanted: int | str) -> int:
-    if handle.task == "text-classification":
-        return _label_index(handle, wanted)
+    names = class_names(handle)
+    if names:
+        return _label_index(handle, names, wanted)
+    if handle.task == "question-answering":
+        return int(wanted)
     return _token_index(handle, wanted)
 
 
-def _label_index(handle: Handle, wanted: int | str) -> int:
-    labels = handle.labels
+def _label_index(handle: Handle, labels: Sequence[str], wanted: int | str) -> int:
     if isinstance(wanted, str):
         if wanted in labels:
             return labels.index(wanted)
@@ -241,7 +437,3 @@ def _token_index(handle: Handle, wanted: int | str) -> int:
         f"{wanted!r} is {len(pieces)} tokens for {handle.name} ({shown}), and one token is explained at a time; "
         "give one of them, or a token id"
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

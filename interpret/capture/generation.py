@@ -68,14 +68,7 @@ def capture_generated(
     rows = [Row(prompt.ids, prompt.type_ids) for prompt in prompts]
     if live:
         return _live(handle, prompts, rows, sites, seed, generation, options)
-    written: list[tuple[int, ...]] = [()] * len(rows)
-
-    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> list[tuple[int, ...]]:
-        return _written(handle, [rows[index] for index in indices], seed, generation)
-
-    for indices, found in run_batches(handle, rows, step, progress=progress):
-        for index, ids in zip(indices, found, strict=True):
-            written[index] = ids
+    written = write(handle, rows, seed=seed, generation=generation, progress=progress)
     if handle.task == "seq2seq-lm":
         targets = [continued(handle, None, ids) for ids in written]
         capture = capture_texts(handle, prompts, sites, targets=targets, max_bytes=max_bytes, **options)
@@ -85,6 +78,26 @@ def capture_generated(
     capture = capture_texts(handle, texts, sites, max_bytes=max_bytes, **options)
     capture.n_prompt = tuple(len(prompt.ids) for prompt in prompts)
     return capture
+
+
+def write(
+    handle: Handle, rows: Sequence[Row], *, seed: int, generation: dict[str, Any], progress: str | None = None
+) -> list[tuple[int, ...]]:
+    """What the model writes after each prompt, up to the end token; of an encoder-decoder all its decoder read.
+
+    Raises:
+        UsageError: a model that writes no text, or an option that is answered here.
+    """
+    _check(handle, generation, False)
+    written: list[tuple[int, ...]] = [()] * len(rows)
+
+    def step(batch: dict[str, torch.Tensor], indices: list[int]) -> list[tuple[int, ...]]:
+        return _written(handle, [rows[index] for index in indices], seed, generation)
+
+    for indices, found in run_batches(handle, rows, step, progress=progress):
+        for index, ids in zip(indices, found, strict=True):
+            written[index] = ids
+    return written
 
 
 def _check(handle: Handle, generation: dict[str, Any], live: bool) -> None:

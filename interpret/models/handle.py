@@ -29,7 +29,11 @@ TASKS: Final[tuple[Task, ...]] = get_args(Task)
 #: Tasks with one row of logits for each example; those of the others stand at every position.
 CLASSIFYING: Final[frozenset[Task]] = frozenset({"text-classification", "image-classification", "audio-classification"})
 
-#: Tasks whose outputs analyzers can explain and audits can count.
+#: Tasks whose outputs can be explained.
+ATTRIBUTED: Final[tuple[Task, ...]] = (
+    "text-classification", "token-classification", "question-answering", "masked-lm", "causal-lm", "seq2seq-lm",
+)  # fmt: skip
+#: Tasks whose outputs audits can count: one row of logits for each text.
 EXPLAINED: Final[tuple[Task, ...]] = ("text-classification", "causal-lm", "masked-lm")
 
 Modules = tuple[nn.Module, ...]

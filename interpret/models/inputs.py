@@ -12,6 +12,8 @@ from interpret.models.state import tokenizer_state
 from interpret.models.words import Span, word_spans
 
 Unit = Literal["word", "token"]
+#: One text, or two that are read together: premise and hypothesis, question and context.
+Text = str | tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Encoded:
     char_spans: tuple[tuple[int, int], ...]
     special: tuple[bool, ...]
     n_truncated: int
+    #: Where in `text` the second of a pair begins, after a line break; None where there is one text.
+    pair_start: int | None = None
 
     @property
     def n_words(self) -> int:
@@ -46,8 +50,10 @@ class _Tokenized(NamedTuple):
     special: Sequence[bool]
 
 
-def encode(handle: Handle, texts: Sequence[str], *, unit: Unit = "word") -> list[Encoded]:
+def encode(handle: Handle, texts: Sequence[Text], *, unit: Unit = "word") -> list[Encoded]:
     """Tokenise texts as the model expects them, cut to its window, special tokens kept.
+
+    A pair of texts is one input: `text` holds both with a line break between them.
 
     Words are found by characters, before and apart from the tokenizer: runs of letters and digits with inner
     apostrophes and hyphens, single ideographs, single punctuation marks. A token belongs to the word of its
@@ -60,9 +66,10 @@ def encode(handle: Handle, texts: Sequence[str], *, unit: Unit = "word") -> list
     if unit not in ("word", "token"):
         raise UsageError(f"unknown unit {unit!r}; the units are word and token")
     encoded = []
-    for text, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
-        words = word_spans(text) if unit == "word" else None
-        encoded.append(_encoded(handle, text, tokenized, words, gaps=False))
+    for given, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
+        text, second = _joined(given)
+        words = _words(text, second) if unit == "word" else None
+        encoded.append(_encoded(handle, text, tokenized, words, gaps=False, second=second))
     return encoded
 
 
@@ -128,7 +135,19 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     )
 
 
-def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
+def _joined(text: Text) -> tuple[str, int | None]:
+    """A text as it is shown, and where the second of a pair begins."""
+    return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
+
+
+def _words(text: str, second: int | None) -> list[Span]:
+    """No word reaches from one text of a pair into the other."""
+    if second is None:
+        return word_spans(text)
+    return word_spans(text[: second - 1]) + [(a + second, b + second) for a, b in word_spans(text[second:])]
+
+
+def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
     """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
     tokenizer: Any = handle.tokenizer
     if tokenizer is None:
@@ -141,13 +160,20 @@ def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
     if isinstance(texts, str):
         raise UsageError("give a list of texts, not one text")
     for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UsageError(f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text")
+        if not isinstance(text, str) and not _is_pair(text):
+            raise UsageError(
+                f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text (of a pair a "
+                "tuple of two strings)"
+            )
     if not texts:
         return []
+    pairs = [text for text in texts if not isinstance(text, str)]
+    if pairs and len(pairs) < len(texts):
+        raise UsageError(f"{len(pairs)} of {len(texts)} texts are pairs; explain single texts and pairs apart")
+    given: list[Any] = [list(texts)] if not pairs else [[a for a, _ in pairs], [b for _, b in pairs]]
     with tokenizer_state(tokenizer):
         batch = tokenizer(
-            list(texts),
+            *given,
             truncation=False,
             padding=False,
             return_offsets_mapping=True,
@@ -161,11 +187,25 @@ def _tokenize(handle: Handle, texts: Sequence[str]) -> list[_Tokenized]:
         _Tokenized(
             ids=batch["input_ids"][index],
             type_ids=batch["token_type_ids"][index] if typed else None,
-            spans=batch["offset_mapping"][index],
+            spans=_shifted(batch, index, texts[index]),
             special=list(map(bool, batch["special_tokens_mask"][index])),
         )
         for index in range(len(texts))
     ]
+
+
+def _is_pair(text: object) -> bool:
+    return isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
+
+
+def _shifted(batch: Any, index: int, text: Text) -> list[Span]:
+    """Spans in the text as it is shown: a tokenizer counts the second of a pair from 0."""
+    spans: list[Span] = batch["offset_mapping"][index]
+    second = _joined(text)[1]
+    if second is None:
+        return spans
+    of = batch.sequence_ids(index)
+    return [(a + second, b + second) if part == 1 else (a, b) for (a, b), part in zip(spans, of, strict=True)]
 
 
 def _takes_type_ids(handle: Handle) -> bool:
@@ -175,7 +215,15 @@ def _takes_type_ids(handle: Handle) -> bool:
     return not handle.roles.is_causal and n_types > 0 and "token_type_ids" in names
 
 
-def _encoded(handle: Handle, text: str, tokenized: _Tokenized, words: Sequence[Span] | None, *, gaps: bool) -> Encoded:
+def _encoded(
+    handle: Handle,
+    text: str,
+    tokenized: _Tokenized,
+    words: Sequence[Span] | None,
+    *,
+    gaps: bool,
+    second: int | None = None,
+) -> Encoded:
     kept = _fit(tokenized.special, handle.max_length, getattr(handle.tokenizer, "truncation_side", "right"))
     if not kept:
         raise UsageError(
@@ -201,6 +249,7 @@ def _encoded(handle: Handle, text: str, tokenized: _Tokenized, words: Sequence[S
         char_spans=tuple(spans),
         special=tuple(special),
         n_truncated=len(tokenized.ids) - len(kept),
+        pair_start=second,
     )
 
 

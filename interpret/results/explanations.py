@@ -22,21 +22,44 @@ Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "in
 Unit = Literal["token", "word", "character"]
 
 
+TargetKind = Literal[
+    "class",
+    "contrast",
+    "token_class",
+    "next_token",
+    "mask_token",
+    "output_token",
+    "sequence",
+    "start",
+    "end",
+    "span",
+    "external",
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetRecord:
-    """The scalar that was explained, always a logit or a difference of two logits.
+    """The scalar that was explained: a logit, a difference or a sum of two, or the log probability of a response.
 
-    `kind`: `class` (a class logit), `contrast` (class minus foil), `next_token` (vocabulary logit after the
-    last token), `mask_token` (vocabulary logit at the [MASK] position), `external` (made elsewhere, scalar
-    not known). `chosen`: who chose it: the model's prediction, the gold label, or the caller.
+    `kind`: `class` (a class logit), `contrast` (class minus foil), `token_class` (class logit of one word),
+    `next_token` (vocabulary logit after the last token), `mask_token` (vocabulary logit at the [MASK] position),
+    `output_token` (vocabulary logit of one written token), `sequence` (log probability of all that was written),
+    `start`, `end`, `span` (of an answer; the sum of both), `external` (made elsewhere, scalar not known).
+    `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
+    read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
+    `word` what is read in the text itself: the word that gets the class, the answer.
     """
 
-    kind: Literal["class", "contrast", "next_token", "mask_token", "external"]
+    kind: TargetKind
     index: int | None = None
     label: str | None = None
     foil_index: int | None = None
     foil_label: str | None = None
     chosen: Literal["predicted", "gold", "given"] = "predicted"
+    position: int | None = None
+    end: int | None = None
+    response: tuple[int, ...] = ()
+    word: str | None = None
 
 
 class Word(NamedTuple):
@@ -75,7 +98,8 @@ class ExampleAttribution(Record):
     Shapes: `scores`, `special`, `token_ids` and `word_index` are [token]; `char_spans` is [token, 2], offsets
     into `text` with the end excluded, (0, 0) for special tokens. `word_index` is -1 for special tokens.
     Scores are in units of the target (logits); special tokens are kept equal in input and baseline and so
-    score 0 in methods that have a baseline.
+    score 0 in methods that have a baseline. Of a pair `text` holds both, a line break between them, and the second
+    begins at `pair_start`.
     """
 
     text: str
@@ -92,6 +116,7 @@ class ExampleAttribution(Record):
     baseline_value: float | None = None
     convergence_delta: float | None = None
     n_truncated: int = 0
+    pair_start: int | None = None
     quality: ExampleQuality | None = None
 
     def __post_init__(self) -> None:

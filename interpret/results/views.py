@@ -111,6 +111,10 @@ def target_words(target: TargetRecord) -> Message:
         return say("target.contrast", label=label, foil=foil)
     if target.kind == "external":
         return say("target.external")
+    if target.kind == "sequence":
+        return say("target.sequence", label=label)
+    if target.kind in ("token_class", "start", "end", "span"):
+        return say(f"target.{target.kind}.{target.chosen}", label=label, word=target.word or "…")
     return say(f"target.{target.kind}.{target.chosen}", label=label)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
+from interpret.analyzers.attribution.paths import enters_twice
 from interpret.analyzers.attribution.removal import leave_one_out
 from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
 from interpret.analyzers.attribution.shapley import shap_values
 from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
-from interpret.models.handle import Handle
+from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded
 from interpret.models.state import untouched
 from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord, Unit
@@ -42,7 +43,7 @@ class Method(NamedTuple):
     reference: str
 
 
-_TASKS: Final = ("text-classification", "causal-lm", "masked-lm")
+_TASKS: Final[tuple[str, ...]] = ATTRIBUTED
 _REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
 
 METHODS: Final[dict[str, Method]] = {
@@ -84,6 +85,9 @@ def attribute(
     unit: Unit = "word",
     seed: int = 0,
     scheduler: Scheduler | None = None,
+    at: int | Sequence[int] | None = None,
+    response: str | Sequence[str] | bool | None = None,
+    max_new_tokens: int = 20,
     **options: Any,
 ) -> Attribution:
     """Signed scores of each token for one logit of the model; quality is not measured here.
@@ -102,6 +106,9 @@ def attribute(
         unit: what is removed and scored as a whole, "word" or "token"; words are those of `encoded`.
         seed: recorded; the methods here are deterministic.
         scheduler: rows that were run are shared with other analyses through it.
+        at: which word's class, which mask or which written token is explained, see `resolve_targets`.
+        response: what was written, or True to let the model write it, see `resolve_targets`.
+        max_new_tokens: of a response that the model writes.
         **options: the method's own keyword arguments.
 
     Raises:
@@ -129,11 +136,19 @@ def attribute(
         elif isinstance(target, list | tuple) and target and all(isinstance(t, Target) for t in target):
             targets = list(target)
         else:
-            targets = resolve_targets(handle, encoded, target, gold)  # type: ignore[arg-type]
+            targets = resolve_targets(
+                handle,
+                encoded,
+                target,  # type: ignore[arg-type]
+                gold,
+                at=at,
+                response=response,
+                max_new_tokens=max_new_tokens,
+            )
         for parameter in handle.model.parameters():
             # Only the gradient with respect to the embedding's output is needed.
             parameter.requires_grad_(False)
-        groups = [features(e, unit, targets[i].position if targets else None) for i, e in enumerate(encoded)]
+        groups = [features(e, unit, targets[i].protected if targets else None) for i, e in enumerate(encoded)]
         job = Job(handle, encoded, targets, groups, scheduler, seed)
         found = chosen.function(job, **options)
     recorded: dict[str, Scalar] = {**found.options, "seed": seed}
@@ -148,8 +163,8 @@ def attribute(
 
 
 def gradients_available(handle: Handle) -> bool:
-    """Whether the weights are floating point: quantised ones carry no gradient that could be trusted."""
-    if getattr(handle.core, "is_quantized", False):
+    """Whether the weights are floating point (quantised ones carry no gradient that could be trusted), and where."""
+    if getattr(handle.core, "is_quantized", False) or enters_twice(handle):
         return False
     return all(parameter.is_floating_point() for parameter in handle.model.parameters())
 
@@ -178,13 +193,14 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
         word_index=words,
         char_spans=np.asarray(e.char_spans, dtype=np.int64).reshape(n, 2),
         special=special,
-        target=job.targets[i].record(job.handle) if job.targets else TargetRecord(kind="external"),
+        target=job.targets[i].record(job.handle, e) if job.targets else TargetRecord(kind="external"),
         method=method,
         unit=unit,
         value=found.values[i],
         baseline_value=found.baseline_values[i],
         convergence_delta=found.deltas[i],
         n_truncated=e.n_truncated,
+        pair_start=e.pair_start,
     )
 
 

@@ -66,7 +66,7 @@ def gradient_x_input(job: Job) -> Scores:
 
         for rows, found in _batches(job, full, step):
             for r, line in zip(rows, found, strict=True):
-                scores[lot[r]] = line[: len(full[r].ids)]
+                scores[lot[r]] = line[: len(job.encoded[lot[r]].ids)]
     values = job.score([job.full_row(i) for i in range(len(scores))], range(len(scores))).logit.tolist()
     nothing: list[float | None] = [None] * len(scores)
     return Scores(scores, values, nothing, nothing, {"layer": "embed"})
@@ -254,7 +254,7 @@ def _uniform(
 
     for rows, lines in _batches(job, full, step, n_steps):
         for r, line in zip(rows, lines, strict=True):
-            found[r] = line[: len(full[r].ids)]
+            found[r] = line[: len(job.encoded[lot[r]].ids)]
     for line, value, baseline_value in zip(found, values, baseline_values, strict=True):
         yield _Integral(line, baseline_value, value, n_steps)
 

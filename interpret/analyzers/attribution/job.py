@@ -41,24 +41,25 @@ class Job:
 
     def score(self, rows: Sequence[Row], examples: Sequence[int]) -> Scored:
         """The target of each row; `examples` says which text the row was made from."""
-        targets = [self.targets[i] for i in examples]
-        return self.scheduler.score(
-            rows,
-            [t.index for t in targets],
-            [t.foil_index for t in targets],
-            [t.position for t in targets],
-        )
+        return self.scheduler.score_targets(rows, [self.targets[i] for i in examples])
 
     def full_row(self, example: int) -> Row:
+        """What the model reads of a text, with what it read of its own response."""
         encoded = self.encoded[example]
-        return Row(encoded.ids, encoded.type_ids)
+        return self._complete(example, Row(encoded.ids, encoded.type_ids))
 
     def empty_row(self, example: int, operator: Operator) -> Row:
         """The baseline: every feature removed, special tokens kept."""
-        return without(self.encoded[example], (p for g in self.groups[example] for p in g), operator)
+        row = without(self.encoded[example], (p for g in self.groups[example] for p in g), operator)
+        return self._complete(example, row)
 
     def rows(self, example: int, keep: BoolArray, operator: Operator) -> list[Row]:
-        return masked_rows(self.encoded[example], self.groups[example], keep, operator)
+        """One row per line of `keep` [row, feature]: features that are not kept are removed."""
+        made = masked_rows(self.encoded[example], self.groups[example], keep, operator)
+        return [self._complete(example, row) for row in made]
+
+    def _complete(self, example: int, row: Row) -> Row:
+        return self.targets[example].complete(self.handle, row) if self.targets else row
 
     def spread(self, example: int, per_feature: FloatArray) -> FloatArray:
         """Feature scores [feature] as token scores [token]: equal shares, so that a word's tokens sum to its score."""

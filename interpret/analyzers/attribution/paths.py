@@ -16,10 +16,11 @@ from torch import Tensor
 
 from interpret.analyzers.attribution.job import Job
 from interpret.capture.hooks import hooks
-from interpret.errors import RunError
+from interpret.capture.points import Key
+from interpret.errors import RunError, UsageError
 from interpret.models.batching import Row, run_batches
 from interpret.models.handle import Handle
-from interpret.models.parts import argument_names
+from interpret.models.readout import narrowed, read
 from interpret.results.explanations import FloatArray
 
 #: Tokens (rows x length) of one forward and backward; a backward keeps every activation of the forward.
@@ -98,7 +99,9 @@ def along(job: Job, paths: Sequence[Path], examples: Sequence[int], points: Sequ
         job.handle, rows, step, token_budget=gradient_tokens(job.handle), max_batch=limit
     ):
         for i, value, line in zip(indices, values.tolist(), slopes, strict=True):
-            found[i] = Found(value, line[: len(rows[i].ids)].copy())
+            # What the model wrote itself stands after the text.
+            n_tokens = len(job.encoded[examples[points[i].example]].ids)
+            found[i] = Found(value, line[:n_tokens].copy())
     return [one for one in found if one is not None]
 
 
@@ -106,38 +109,42 @@ def target_of_embedding(
     job: Job, batch: dict[str, Tensor], examples: Sequence[int]
 ) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
     """The target as a function of the embedding, and the tensors captum must repeat along with it."""
-    targets = [job.targets[i] for i in examples]
     names = list(batch)
-    device = batch["input_ids"].device
-    if job.handle.task == "text-classification":
-        places = None
-    elif job.handle.task == "causal-lm":
-        places = torch.tensor([len(job.encoded[i].ids) - 1 for i in examples], device=device)
-    else:
-        places = torch.tensor([t.position or 0 for t in targets], device=device)
-    index = torch.tensor([t.index for t in targets], device=device)
-    foil = torch.tensor([-1 if t.foil_index is None else t.foil_index for t in targets], device=device)
-    extra = [*(batch[name] for name in names), index, foil, *([] if places is None else [places])]
-    parameters = argument_names(job.handle.core)
+    rows = [job.full_row(i) for i in examples]
+    wanted = [job.targets[i].readout for i in examples]
+    numbers = torch.arange(len(rows), device=batch["input_ids"].device)
+    site = embedding_of(job.handle)
 
     def forward(embedded: Tensor, *tensors: Tensor) -> Tensor:
         inputs: dict[str, Any] = dict(zip(names, tensors, strict=False))
-        index, foil, *places = tensors[len(names) :]
-        column = places[0] if places else None
-        inputs |= job.handle.without_cache
-        if column is not None and "logits_to_keep" in parameters:
-            # Logits of every position over a vocabulary would be most of the memory.
-            inputs["logits_to_keep"], column = torch.unique(column, return_inverse=True)
-        with hooks(job.handle, {}, edits={("embed", None): lambda _: embedded}, grad=True):
-            logits = job.handle.model(**inputs).logits
-        line = torch.arange(len(logits), device=logits.device)
-        if column is not None:
-            logits = logits[line, column]
-        off = torch.where(foil >= 0, logits[line, foil.clamp(min=0)], torch.zeros_like(logits[:, 0]))
-        explained: Tensor = logits[line, index] - off
-        return explained
+        which = tensors[len(names)].tolist()
+        these, their = [rows[n] for n in which], [wanted[n] for n in which]
+        extra, kept = narrowed(job.handle, these, their)
+        with hooks(job.handle, {}, edits={site: lambda _: embedded}, grad=True):
+            outputs = job.handle.model(**inputs, **extra)
+        return read(job.handle, outputs, these, their, kept).value
 
-    return forward, tuple(tensor.clone() for tensor in extra)
+    return forward, (*(batch[name].clone() for name in names), numbers)
+
+
+def enters_twice(handle: Handle) -> bool:
+    """Whether the decoder of an encoder-decoder reads the text as well, as those do that classify or mark answers."""
+    return len(handle.stacks) > 1 and handle.task != "seq2seq-lm"
+
+
+def embedding_of(handle: Handle) -> Key:
+    """Where the text enters: of an encoder-decoder the encoder's, though both may share their table.
+
+    Raises:
+        UsageError: it enters at two places.
+    """
+    if enters_twice(handle):
+        raise UsageError(
+            f"both encoder and decoder of {handle.name} read the text when it does {handle.task}, so there is no one "
+            "embedding to take gradients at; use method='leave_one_out' or 'shap'"
+        )
+    prefix = handle.stacks[0].prefix
+    return (f"{prefix}.embed" if prefix else "embed", None)
 
 
 class _Embedded(BaseException):
@@ -151,11 +158,11 @@ def embed(handle: Handle, rows: Sequence[Row]) -> list[Tensor]:
     def step(batch: dict[str, Tensor], indices: list[int]) -> Tensor:
         seen: list[Tensor] = []
 
-        def read(tensor: Tensor) -> None:
+        def look(tensor: Tensor) -> None:
             seen.append(tensor.clone())
             raise _Embedded
 
-        with torch.no_grad(), hooks(handle, {("embed", None): read}):
+        with torch.no_grad(), hooks(handle, {embedding_of(handle): look}):
             try:
                 handle.model(**batch)
             except _Embedded:

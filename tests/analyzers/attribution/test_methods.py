@@ -133,7 +133,7 @@ class _Additive:
     def __init__(self, weights: dict[int, float]) -> None:
         self.weights = weights
 
-    def score(self, rows: Sequence[Row], index: object, foil: object = None, positions: object = None) -> Scored:
+    def score_targets(self, rows: Sequence[Row], targets: object) -> Scored:
         logit = np.array([sum(self.weights.get(i, 0.0) for i in row.ids) for row in rows])
         return Scored(logit, logit)
 

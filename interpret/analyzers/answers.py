@@ -1,0 +1,142 @@
+"""Where in a text, and in what a model wrote, the thing to explain stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from interpret.capture.generation import write
+from interpret.errors import UsageError
+from interpret.models.batching import Row
+from interpret.models.handle import Handle
+from interpret.models.inputs import Encoded
+from interpret.models.readout import logits_of
+from interpret.models.state import tokenizer_state
+
+#: Tokens of an answer at most, as the question-answering pipelines have it by default 15; longer ones are seldom right.
+_ANSWER: Final = 30
+
+
+def first_token(encoded: Encoded, word: int) -> int:
+    """The first token of a word, which is the one that carries its class; words count from 0, negative from the end.
+
+    Raises:
+        UsageError: there is no such word, or it was cut off.
+    """
+    n_words = max(encoded.word_index, default=-1) + 1
+    wanted = word + n_words if word < 0 else word
+    if wanted not in encoded.word_index or wanted < 0:
+        raise UsageError(f"asked for word {word} of {_short(encoded.text)!r}, which has words 0 to {n_words - 1}")
+    return encoded.word_index.index(wanted)
+
+
+def mask_position(handle: Handle, encoded: Encoded, number: int = 0) -> int | None:
+    """Where a mask token stands, the first one by default; None unless the task is to fill it in.
+
+    Raises:
+        UsageError: the task is masked-lm and the text holds no such mask token.
+    """
+    if handle.task != "masked-lm":
+        return None
+    found = [position for position, token in enumerate(encoded.ids) if token == handle.mask_id]
+    if not found:
+        mask = getattr(handle.tokenizer, "mask_token", None) or "[MASK]"
+        raise UsageError(
+            f"a masked language model is explained at its mask token, but the text {_short(encoded.text)!r} holds "
+            f"none; write {mask} where the model should fill in a word"
+        )
+    if not -len(found) <= number < len(found):
+        raise UsageError(f"asked for mask {number} of {_short(encoded.text)!r}, which has {len(found)}")
+    return found[number]
+
+
+def best_span(handle: Handle, encoded: Sequence[Encoded]) -> list[tuple[int, int]]:
+    """First and last token of the likeliest answer within the context (the second of a pair), at most 30 tokens."""
+    rows = [Row(e.ids, e.type_ids) for e in encoded]
+    out = []
+    for e, starts, ends in zip(
+        encoded, logits_of(handle, rows, "start_logits"), logits_of(handle, rows, "end_logits"), strict=True
+    ):
+        context = np.array([place in _context(e) for place in range(len(e.ids))])
+        scores = starts[:, None] + ends[None, :]
+        allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
+        scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
+        start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
+        out.append((int(start), int(end)))
+    return out
+
+
+def located(encoded: Encoded, answer: str) -> tuple[int, int]:
+    """First and last token of an answer that is given by its text, where it first stands in the context.
+
+    Raises:
+        UsageError: it does not stand there, or was cut off.
+    """
+    begin = encoded.text.find(answer, encoded.pair_start or 0) if answer.strip() else -1
+    inside = [
+        place
+        for place in sorted(_context(encoded))
+        if encoded.char_spans[place][1] > begin and encoded.char_spans[place][0] < begin + len(answer)
+    ]
+    if begin < 0 or not inside:
+        context = _short(encoded.text[encoded.pair_start or 0 :])
+        raise UsageError(
+            f"the answer {_short(answer)!r} does not stand in the context {context!r}; give a part of it, or 'span' "
+            "for the predicted answer"
+        )
+    return inside[0], inside[-1]
+
+
+def responses_of(
+    handle: Handle, encoded: Sequence[Encoded], response: Any, max_new_tokens: int
+) -> list[tuple[int, ...]]:
+    """Token ids of what was written after each prompt, or is written now.
+
+    Raises:
+        UsageError: as many responses as texts were not given, or one has no tokens.
+    """
+    if response is True:
+        rows = [Row(e.ids, e.type_ids) for e in encoded]
+        generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
+        written = write(handle, rows, seed=0, generation=generation)
+        # A decoder beside an encoder is given its start token.
+        written = [ids[1:] for ids in written] if handle.task == "seq2seq-lm" else written
+    else:
+        texts = [response] * len(encoded) if isinstance(response, str) else list(response or ())
+        if len(texts) != len(encoded) or not all(isinstance(text, str) for text in texts):
+            raise UsageError(
+                f"response holds {len(texts)} entries for {len(encoded)} texts; give one string per text, or True to "
+                "let the model write"
+            )
+        written = [_ids(handle, text) for text in texts]
+    for e, ids in zip(encoded, written, strict=True):
+        if not ids:
+            raise UsageError(f"the response to {_short(e.text)!r} has no tokens, so there is nothing to explain")
+        if handle.task == "causal-lm" and len(e.ids) + len(ids) > handle.max_length:
+            raise UsageError(
+                f"the text {_short(e.text)!r} and its response take {len(e.ids) + len(ids)} tokens, and "
+                f"{handle.name} reads {handle.max_length}; shorten one of them"
+            )
+    return written
+
+
+def _ids(handle: Handle, text: str) -> tuple[int, ...]:
+    tokenizer: Any = handle.tokenizer
+    with tokenizer_state(tokenizer):
+        if handle.task == "seq2seq-lm":
+            return tuple(tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"])
+        return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _context(encoded: Encoded) -> set[int]:
+    """Tokens of the second text of a pair; of a single text all."""
+    first = encoded.pair_start or 0
+    return {
+        place for place, (start, _) in enumerate(encoded.char_spans) if not encoded.special[place] and start >= first
+    }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

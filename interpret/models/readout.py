@@ -1,0 +1,179 @@
+"""The scalar that is read off a model's output, for every task with a head, in one form.
+
+readout = (Term(index=1), Term(index=0, weight=-1.0))          # class 1 rather than class 0
+read(handle, model(**batch), rows, [readout] * len(rows))       # tensors [row], gradients included
+readouts(handle, rows, [readout] * len(rows))                   # the same for any number of rows, in batches
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from interpret.errors import UsageError
+from interpret.models.batching import Row, run_batches, token_budget_of
+from interpret.models.handle import Handle
+from interpret.models.parts import argument_names
+
+#: Where the logits stand in the output: those of a span model have two rows of them.
+Output = Literal["logits", "start_logits", "end_logits"]
+
+#: Logits of one batch over a vocabulary: 256 MB in fp32.
+_VOCABULARY_LOGITS: Final = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """`weight` times the logit of class, token or position `index`, or its log probability.
+
+    `position` is where the logits are read: None where a text has one row of them; negative ones count from the
+    end of what the head reads (the text, or what the decoder of an encoder-decoder was given).
+    """
+
+    index: int
+    position: int | None = None
+    weight: float = 1.0
+    output: Output = "logits"
+    log_probability: bool = False
+
+
+#: A scalar as the sum of its terms.
+Readout = tuple[Term, ...]
+
+
+class Read(NamedTuple):
+    """`value` is the scalar, `log_probability` the sum over its positive terms of the log of their share; [row]."""
+
+    value: Tensor
+    log_probability: Tensor
+
+
+def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Readout], kept: Tensor | None) -> Read:
+    """Read one scalar per row off the output of a forward of those rows.
+
+    Args:
+        handle: the model, for what its logits mean.
+        outputs: what the model returned.
+        rows: the rows that ran, for where they end.
+        wanted: the scalar of each row.
+        kept: the positions that the head was asked for, ascending; None if it ran at all of them.
+    """
+    order = [(r, term) for r, terms in enumerate(wanted) for term in terms]
+    names: set[Output] = {term.output for _, term in order}
+    logits: Tensor = getattr(outputs, next(iter(names)))
+    value, log_probability = logits.new_zeros(len(rows)), logits.new_zeros(len(rows))
+    for name in sorted(names):
+        logits = getattr(outputs, name)
+        mine = [(r, term) for r, term in order if term.output == name]
+        device = logits.device
+        at = torch.tensor([r for r, _ in mine], device=device)
+        index = torch.tensor([term.index for _, term in mine], device=device)
+        weight = torch.tensor([term.weight for _, term in mine], device=device, dtype=logits.dtype)
+        as_log = torch.tensor([term.log_probability for _, term in mine], device=device)
+        if logits.ndim == 3:
+            positions = torch.tensor([_place(rows[r], term) for r, term in mine], device=device)
+            if kept is not None:
+                positions = torch.searchsorted(kept.to(device), positions)
+            line = logits[at, positions]
+        else:
+            line = logits[at]
+        one = torch.arange(len(mine), device=device)
+        plain, logs = line[one, index], _log_probability(handle, line)[one, index]
+        value = value.index_add(0, at, weight * torch.where(as_log, logs, plain))
+        log_probability = log_probability.index_add(0, at, torch.where(weight > 0, logs, torch.zeros_like(logs)))
+    return Read(value, log_probability)
+
+
+def readouts(
+    handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout], *, progress: str | None = None
+) -> npt.NDArray[np.float64]:
+    """[row, 2]: the scalar of each row, and the log probability of what it explains."""
+
+    def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
+        some, their = [rows[i] for i in indices], [wanted[i] for i in indices]
+        extra, kept = narrowed(handle, some, their)
+        with torch.no_grad():
+            found = read(handle, handle.model(**batch, **extra), some, their, kept)
+        return torch.stack([found.value, found.log_probability], dim=1).double().cpu().numpy()
+
+    out = np.empty((len(rows), 2), dtype=np.float64)
+    for indices, values in run_batches(handle, rows, step, token_budget=_budget(handle), progress=progress):
+        out[indices] = values
+    return out
+
+
+def logits_of(
+    handle: Handle, rows: Sequence[Row], output: Output = "logits", position: int | None = None
+) -> list[npt.NDArray[np.float64]]:
+    """Logits of each row as the head gives them, `[label]` or `[position, label]`, without padding.
+
+    `position` keeps those at one position (negative from the end), `[label]`.
+    """
+    found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(rows)
+    term = Term(0, position, output=output)
+
+    def step(batch: dict[str, Tensor], indices: list[int]) -> list[npt.NDArray[np.float64]]:
+        some = [rows[i] for i in indices]
+        extra, kept = narrowed(handle, some, [(term,)] * len(some) if position is not None else [])
+        with torch.no_grad():
+            logits: Tensor = getattr(handle.model(**batch, **extra), output)
+        if position is None:
+            lengths = [len(row.ids if row.decoder_ids is None else row.decoder_ids) for row in some]
+            per_text = logits.shape[1:] == (len(handle.labels),) and output == "logits" and logits.ndim == 2
+            parts = list(logits) if per_text else [line[:n] for line, n in zip(logits, lengths, strict=True)]
+        else:
+            places = [_place(row, term) for row in some]
+            if kept is not None:
+                places = torch.searchsorted(kept, torch.tensor(places, device=kept.device)).tolist()
+            parts = [line[place] for line, place in zip(logits, places, strict=True)]
+        return [part.double().cpu().numpy() for part in parts]
+
+    for indices, parts in run_batches(handle, rows, step, token_budget=_budget(handle)):
+        for i, part in zip(indices, parts, strict=True):
+            found[i] = part
+    return found
+
+
+def narrowed(handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout]) -> tuple[dict[str, object], Tensor | None]:
+    """What a forward is told so that it fills no cache and its head runs only where it is read, and where that is.
+
+    The head over a vocabulary is the larger part of a small model, and its logits most of the memory.
+    """
+    extra: dict[str, object] = {**handle.without_cache}
+    if handle.task != "causal-lm" or not wanted or "logits_to_keep" not in argument_names(handle.core):
+        return extra, None
+    positions = {_place(row, term) for row, terms in zip(rows, wanted, strict=True) for term in terms}
+    kept = torch.tensor(sorted(positions), device=handle.device)
+    return {**extra, "logits_to_keep": kept}, kept
+
+
+def _budget(handle: Handle) -> int:
+    if handle.task not in ("causal-lm", "masked-lm", "seq2seq-lm"):
+        return token_budget_of(handle)
+    return min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // max(1, handle.vocab_size)))
+
+
+def _place(row: Row, term: Term) -> int:
+    n = len(row.ids if row.decoder_ids is None else row.decoder_ids)
+    position = 0 if term.position is None else term.position
+    place = position if position >= 0 else n + position
+    if not 0 <= place < n:
+        raise UsageError(f"an output was asked for at position {position} of {n} tokens")
+    return place
+
+
+def _log_probability(handle: Handle, line: Tensor) -> Tensor:
+    """Log softmax; for one output or independent labels the log sigmoid of each; of a regression nothing."""
+    problem = getattr(handle.config, "problem_type", None)
+    if handle.task == "text-classification":
+        if problem == "regression":
+            return torch.zeros_like(line)
+        if line.shape[-1] == 1 or problem == "multi_label_classification":
+            return torch.nn.functional.logsigmoid(line)
+    return line.log_softmax(-1)
