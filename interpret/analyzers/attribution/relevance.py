@@ -229,7 +229,8 @@ def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor]) -> list[Fl
                 f"the explained output is not computed from {name_of(key)}, so it has no gradient with respect to "
                 "it; capture with grad=True, mode='eager', with gradients on, or use method='integrated_gradients'"
             )
-        mean: FloatArray = (pattern.detach() * gradient).clamp(min=0).mean(1).cpu().double().numpy()
+        wide = torch.promote_types(pattern.dtype, torch.float32)
+        mean: FloatArray = (pattern.detach().to(wide) * gradient.to(wide)).clamp(min=0).mean(1).cpu().double().numpy()
         found.append(mean)
     return found
 
