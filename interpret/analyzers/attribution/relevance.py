@@ -3,7 +3,7 @@
 attribute(handle, encoded, method="gradient_attention")
 
 with capturing(handle, "attn_pattern", grad=True, mode="eager") as capture:
-logits = model(**batch).logits
+    logits = model(**batch).logits
 captured_relevance(capture, logits[:, 1])[0].own          # [query, key]
 """
 
