@@ -15,9 +15,11 @@ import numpy as np
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.analyzers.attribution.paths import enters_twice
+from interpret.analyzers.attribution.relevance import gradient_attention
 from interpret.analyzers.attribution.removal import leave_one_out
 from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
 from interpret.analyzers.attribution.shapley import shap_values
+from interpret.analyzers.attribution.value_zeroing import value_zeroing
 from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
@@ -44,6 +46,8 @@ class Method(NamedTuple):
 
 
 _TASKS: Final[tuple[str, ...]] = ATTRIBUTED
+#: Tasks whose output is read at one position of one stack, which attention can be followed from.
+_AT_ONE: Final = ("text-classification", "token-classification", "masked-lm", "causal-lm")
 _REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
 
 METHODS: Final[dict[str, Method]] = {
@@ -59,7 +63,14 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
     "attention_rollout": Method(
-        attention_rollout, (*_TASKS, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
+        attention_rollout, (*_AT_ONE, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
+    ),
+    "gradient_attention": Method(
+        gradient_attention, _AT_ONE, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
+    ),
+    "value_zeroing": Method(
+        value_zeroing, (*_AT_ONE, "none"), "(tokens + 1) F", False, False, None,
+        "Mohebbi et al. 2023, arXiv 2301.12971",
     ),
 }  # fmt: skip
 
