@@ -21,7 +21,7 @@ from interpret.capture.store import capture_to as capture_to_store
 from interpret.errors import UsageError
 from interpret.models.adapters import without_adapter
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit, encode, encode_targets
+from interpret.models.inputs import Encoded, Text, Unit, encode, encode_targets
 from interpret.models.processors import batches_of
 from interpret.readers.texts import read_texts
 
@@ -282,34 +282,42 @@ class AttachedModel:
 
     def attribute(
         self,
-        texts: str | Sequence[str] | Capture,
+        texts: str | Sequence[Text] | Capture,
         target: Any = None,
         method: str = "auto",
         unit: Unit = "word",
         quality: Literal["auto", False] = "auto",
         *,
         gold: Sequence[int | str] | None = None,
+        at: int | Sequence[int] | None = None,
+        response: str | Sequence[str] | bool | None = None,
         seed: int = 0,
         **options: Any,
     ) -> Attribution:
         """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
 
         Args:
-            texts: one text, several, or a `Capture` that holds what the method needs.
-            target: None for the predicted class (or next token); a class name or index; a pair of classes
-                (this rather than that); or `"gold"` together with `gold`.
+            texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
+                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`.
+            target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
+                (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
+                or its text.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
             unit: `"word"` or `"token"`.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
+            at: which word's class, which mask or which written token is explained, counted from 0.
+            response: what a model that writes has written; True lets it write (`max_new_tokens=20`). Without `at`
+                the log probability of all of it is explained.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
-            if target is not None or gold is not None or unit != "word" or options:
+            asked = (target, gold, at, response)
+            if any(one is not None for one in asked) or unit != "word" or options:
                 raise UsageError(
                     "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, unit= or options; give the texts instead"
+                    "target=, gold=, at=, response=, unit= or options; give the texts instead"
                 )
             result = attribute_capture(texts, method=method)
         else:
@@ -318,6 +326,8 @@ class AttachedModel:
                 self._encode(texts, unit),
                 target=target,
                 gold=gold,
+                at=at,
+                response=response,
                 method=method,
                 unit=unit,
                 seed=seed,
@@ -327,15 +337,15 @@ class AttachedModel:
             return result
         return with_quality(result, quality_auto(self.handle, result, seed=seed))
 
-    def _encode(self, texts: str | Sequence[str], unit: Unit = "word") -> list[Encoded]:
+    def _encode(self, texts: str | Sequence[Text], unit: Unit = "word") -> list[Encoded]:
         return encode(self.handle, _listed(texts), unit=unit)
 
 
-def _listed(texts: str | Sequence[str]) -> list[str]:
+def _listed(texts: str | Sequence[Text]) -> list[Any]:
     listed = [texts] if isinstance(texts, str) else list(texts)
     if not listed:
         raise UsageError("asked to run on no texts: give at least one")
     for i, text in enumerate(listed):
-        if not isinstance(text, str):
+        if not isinstance(text, str | tuple):
             raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
     return listed
