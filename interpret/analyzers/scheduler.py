@@ -11,6 +11,7 @@ tokens.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -32,10 +33,15 @@ _NARROW: Final = 64
 _CHUNK_FLOATS: Final = 4_000_000
 #: Plain tokens that may stand for nothing when every special token of a decoder is also its pad token.
 _NEUTRAL: Final = (" ", "\n", "_", ".", ",")
+#: Stands as the token id of the operator that takes tokens out of the ids; no vocabulary has it.
+TAKEN_OUT: Final = -1
 
 
 class Operator(NamedTuple):
-    """How content is removed: each removed token becomes `token_id`; `name` is recorded with every result."""
+    """How content is removed: each removed token becomes `token_id`, or is taken out where that is `TAKEN_OUT`.
+
+    `name` is recorded with every result.
+    """
 
     name: str
     token_id: int
@@ -167,14 +173,9 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     tokenizer = handle.tokenizer
     if tokenizer is None:
         raise UsageError("removing words needs a tokenizer, and none was attached; attach(model, tokenizer)")
-    pad_forbidden = handle.is_decoder and handle.task == "text-classification"
-    pads = {handle.pad_id, getattr(handle.config, "pad_token_id", None)} if pad_forbidden else set()
     default = ("eos_token", "unk_token", "bos_token") if handle.is_decoder else ("mask_token", "unk_token")
-    known: dict[str, int] = {}
-    for kind in ("mask_token", "eos_token", "unk_token", "bos_token", "pad_token"):
-        token_id = getattr(tokenizer, f"{kind}_id", None)
-        if token_id is not None and token_id not in pads:
-            known[kind] = int(token_id)
+    pads = _forbidden(handle)
+    known = replacements(handle)
     if name is not None:
         if name not in known:
             raise UsageError(f"cannot remove words with {name!r}: this model offers {', '.join(known) or 'none'}")
@@ -193,6 +194,43 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     )
 
 
+def replacements(handle: Handle) -> dict[str, int]:
+    """The special tokens that may stand for a removed word, by name, with their ids; empty without a tokenizer."""
+    found: dict[str, int] = {}
+    for kind in ("mask_token", "eos_token", "unk_token", "bos_token", "pad_token"):
+        token_id = getattr(handle.tokenizer, f"{kind}_id", None)
+        if token_id is not None and token_id not in _forbidden(handle):
+            found[kind] = int(token_id)
+    return found
+
+
+def deletion(handle: Handle) -> Operator:
+    """The operator that takes removed tokens out of the ids, so that the text becomes shorter.
+
+    Every word after a removed one moves to another position, which is a change of its own. It serves masks over
+    texts; a baseline that must be as long as the text cannot be made with it.
+
+    Raises:
+        UsageError: the tokenizer adds no token of its own, so that nothing would be left of a text without words.
+    """
+    tokenizer = handle.tokenizer
+    if tokenizer is None:
+        raise UsageError("removing words needs a tokenizer, and none was attached; attach(model, tokenizer)")
+    if not tokenizer.num_special_tokens_to_add(pair=False):
+        raise UsageError(
+            f"the tokenizer of {handle.name} adds no special token, so a text whose words are all deleted would be "
+            f"empty; remove words with one of {', '.join(replacements(handle)) or 'the default operator (None)'}"
+        )
+    return Operator("delete", TAKEN_OUT)
+
+
+def _forbidden(handle: Handle) -> set[int | None]:
+    """Ids that a removed token must not become: a decoder classifier would take them for padding."""
+    if handle.is_decoder and handle.task == "text-classification":
+        return {handle.pad_id, getattr(handle.config, "pad_token_id", None)}
+    return set()
+
+
 def features(encoded: Encoded, unit: Unit = "word", protected: int | None = None) -> tuple[tuple[int, ...], ...]:
     """Token positions of each removable feature, in text order; special tokens and `protected` belong to none."""
     free = [p for p in range(len(encoded.ids)) if not encoded.special[p] and p != protected]
@@ -206,11 +244,10 @@ def features(encoded: Encoded, unit: Unit = "word", protected: int | None = None
 
 
 def without(encoded: Encoded, positions: Iterable[int], operator: Operator) -> Row:
-    """The text with the tokens at `positions` removed; its length and token types stay."""
-    ids = list(encoded.ids)
-    for p in positions:
-        ids[p] = operator.token_id
-    return Row(tuple(ids), encoded.type_ids)
+    """The text with the tokens at `positions` removed; unless they are taken out, its length stays."""
+    gone = np.zeros((1, len(encoded.ids)), dtype=bool)
+    gone[0, list(positions)] = True
+    return _rows(encoded, gone, operator)[0]
 
 
 def masked_rows(
@@ -220,14 +257,36 @@ def masked_rows(
     operator: Operator,
 ) -> list[Row]:
     """One row per line of `keep` [row, feature]: features that are not kept are removed."""
-    return [without(encoded, (p for f in np.flatnonzero(~line).tolist() for p in groups[f]), operator) for line in keep]
+    return _rows(encoded, removed_tokens(encoded, groups, keep), operator)
 
 
-def _digest(row: Row, extra: tuple[int, ...] = ()) -> bytes:
+def removed_tokens(
+    encoded: Encoded, groups: Sequence[Sequence[int]], keep: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which tokens go, `[row, token]`, where features that are not kept `[row, feature]` go."""
+    gone = np.zeros((len(keep), len(encoded.ids)), dtype=bool)
+    sizes = [len(group) for group in groups]
+    at = [position for group in groups for position in group]
+    gone[:, at] = ~np.repeat(keep, sizes, axis=1)
+    return gone
+
+
+def _rows(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+    ids, types = np.asarray(encoded.ids, dtype=np.int64), encoded.type_ids
+    if operator.token_id != TAKEN_OUT:
+        filled = np.where(gone, operator.token_id, ids).tolist()
+        return [Row(tuple(line), types) for line in filled]
+    if types is None:
+        return [Row(tuple(ids[~line].tolist())) for line in gone]
+    kinds = np.asarray(types, dtype=np.int64)
+    return [Row(tuple(ids[~line].tolist()), tuple(kinds[~line].tolist())) for line in gone]
+
+
+def _digest(row: Row, extra: Sequence[int] = ()) -> bytes:
     """Sixteen bytes for a row: keys that hold the ids themselves would outweigh the outputs."""
-    digest = hashlib.blake2b(np.asarray(row.ids, dtype=np.int64).tobytes(), digest_size=16)
-    digest.update(b"t" if row.type_ids is None else np.asarray(row.type_ids, dtype=np.int8).tobytes())
-    digest.update(np.asarray(extra, dtype=np.int64).tobytes())
+    digest = hashlib.blake2b(array("q", row.ids), digest_size=16)
+    digest.update(b"t" if row.type_ids is None else array("b", row.type_ids))
+    digest.update(array("q", extra))
     return digest.digest()
 
 
