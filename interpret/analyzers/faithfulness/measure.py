@@ -16,7 +16,7 @@ from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.results.explanations import Attribution, ExampleQuality, Faithfulness, FaithfulnessRow
+from interpret.results.explanations import Attribution, ExampleQuality, Faithfulness, FaithfulnessRow, FloatArray
 
 FRACTIONS: Final = (0.05, 0.1, 0.2, 0.5)
 #: Tokens that random rankings of many texts may cost in all, and in the cheap part shown with every

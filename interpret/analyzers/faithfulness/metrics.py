@@ -35,7 +35,8 @@ def log_odds(measured: Measured, _: Limits | None) -> FloatArray:
     # A probability that underflowed would be minus infinity.
     tiny = np.finfo(np.float64).tiny
     removed: FloatArray = np.log(np.maximum(measured.removed, tiny)).mean(axis=1)
-    return removed - np.log(max(measured.whole, tiny))
+    change: FloatArray = removed - np.log(max(measured.whole, tiny))
+    return change
 
 
 def deletion_auc(measured: Measured, _: Limits | None) -> FloatArray:
@@ -136,7 +137,8 @@ def _normalized(measured: Measured, limits: Limits | None, which: int) -> FloatA
         upper = max(upper, *(float(found.max()) for found in aopc))
     if upper - lower <= _NO_ROOM:
         return None
-    return (aopc[which] - lower) / (upper - lower)
+    normalized: FloatArray = (aopc[which] - lower) / (upper - lower)
+    return normalized
 
 
 def _correlations(rows: FloatArray, other: FloatArray) -> FloatArray:
