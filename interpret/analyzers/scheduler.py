@@ -11,6 +11,7 @@ tokens.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -24,20 +25,23 @@ from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
-from interpret.models.readout import Readout, readouts
+from interpret.models.readout import Readout, Term, readouts
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray, Unit
 
 #: Outputs up to this width are kept whole; of wider ones (vocabularies) only the target's numbers are.
 _NARROW: Final = 64
-#: Logits held at once while a wide output is reduced to the target's numbers.
-_CHUNK_FLOATS: Final = 4_000_000
 #: Plain tokens that may stand for nothing when every special token of a decoder is also its pad token.
 _NEUTRAL: Final = (" ", "\n", "_", ".", ",")
+#: Stands as the token id of the operator that takes tokens out of the ids; no vocabulary has it.
+TAKEN_OUT: Final = -1
 
 
 class Operator(NamedTuple):
-    """How content is removed: each removed token becomes `token_id`; `name` is recorded with every result."""
+    """How content is removed: each removed token becomes `token_id`, or is taken out where that is `TAKEN_OUT`.
+
+    `name` is recorded with every result.
+    """
 
     name: str
     token_id: int
@@ -79,7 +83,11 @@ class Scheduler:
             raise UsageError("whole logits are kept for classifiers only; ask score() for one token's")
         if not rows:
             return np.zeros((0, len(self.handle.labels)))
-        return np.stack(self._through_cache([_digest(row) for row in rows], rows, None, None))
+        return np.stack(
+            self._remembered(
+                [_digest(row) for row in rows], lambda order: batching.logits(self.handle, [rows[n] for n in order])
+            )
+        )
 
     def score(
         self,
@@ -104,15 +112,13 @@ class Scheduler:
             pick = np.arange(len(rows)), np.asarray(index)
             off = np.array([0.0 if f is None else whole[i, f] for i, f in enumerate(foils)])
             return Scored(whole[pick] - off, np.exp(_log_probability(self.handle, whole)[pick]))
-        wanted = [(i, -1 if f is None else f) for i, f in zip(index, foils, strict=True)]
-        at = [] if positions is None else [p for p in positions if p is not None]
-        places = at if len(at) == len(rows) else None
-        keys = [
-            _digest(row, (*pair, -1 if places is None else places[n]))
-            for n, (row, pair) in enumerate(zip(rows, wanted, strict=True))
-        ]
-        found = np.stack(self._through_cache(keys, rows, wanted, places))
-        return Scored(found[:, 0], np.exp(found[:, 1]))
+        last = -1 if self.handle.task == "causal-lm" else None
+        places = [last] * len(rows) if positions is None else [last if p is None else p for p in positions]
+        wanted: list[Readout] = []
+        for row, i, f, place in zip(rows, index, foils, places, strict=True):
+            at = row.ids.index(self.handle.mask_id) if place is None and self.handle.mask_id in row.ids else place
+            wanted.append((Term(i, at),) if f is None else (Term(i, at), Term(f, at, -1.0)))
+        return self._scored(rows, wanted)
 
     def score_targets(self, rows: Sequence[Row], targets: Sequence[Target]) -> Scored:
         """The scalar of each row's target, and the probability of what it explains (of a response: of all of it).
@@ -126,13 +132,15 @@ class Scheduler:
         if self.handle.task == "text-classification" and len(self.handle.labels) <= _NARROW:
             # Whole logits are remembered, so that another class costs nothing.
             return self.score(rows, [t.index for t in targets], [t.foil_index for t in targets])
-        wanted = [target.readout for target in targets]
+        return self._scored(rows, [target.readout for target in targets])
+
+    def _scored(self, rows: Sequence[Row], wanted: Sequence[Readout]) -> Scored:
         keys = [_digest(row, _numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
-        found = np.stack(
-            self._remembered(
-                keys, lambda order: readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order])
-            )
-        )
+
+        def run(order: list[int]) -> FloatArray:
+            return readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order])
+
+        found = np.stack(self._remembered(keys, run))
         return Scored(found[:, 0], np.exp(found[:, 1]))
 
     def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], FloatArray]) -> list[FloatArray]:
@@ -148,43 +156,6 @@ class Scheduler:
         order = list(missing.values())
         for n, values in zip(order, run(order) if order else (), strict=True):
             found[keys[n]] = np.array(values)
-        self.n_run += len(order)
-        for key in missing:
-            self._cache[key] = found[key]
-        while len(self._cache) > self.max_rows:
-            self._cache.popitem(last=False)
-        return [found[key] for key in keys]
-
-    def _through_cache(
-        self,
-        keys: Sequence[bytes],
-        rows: Sequence[Row],
-        wanted: Sequence[tuple[int, int]] | None,
-        positions: Sequence[int] | None,
-    ) -> list[FloatArray]:
-        """What each row yields, from the cache or from the model; `wanted` asks for reduced outputs."""
-        self.n_requested += len(rows)
-        found: dict[bytes, FloatArray] = {}
-        missing: dict[bytes, int] = {}
-        for n, key in enumerate(keys):
-            if key in self._cache:
-                found[key] = self._cache[key]
-            elif key not in found:
-                missing.setdefault(key, n)
-        order = list(missing.values())
-        width = self.handle.vocab_size if wanted is not None else 1
-        step = max(1, _CHUNK_FLOATS // width) if wanted is not None else max(1, len(order))
-        for start in range(0, len(order), step):
-            part = order[start : start + step]
-            output = batching.logits(
-                self.handle,
-                [rows[n] for n in part],
-                positions=None if positions is None else [positions[n] for n in part],
-            )
-            if wanted is not None:
-                output = _reduce(self.handle, output, [wanted[n] for n in part])
-            for n, values in zip(part, output, strict=True):
-                found[keys[n]] = np.array(values)
         self.n_run += len(order)
         for key in missing:
             self._cache[key] = found[key]
@@ -210,14 +181,9 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     tokenizer = handle.tokenizer
     if tokenizer is None:
         raise UsageError("removing words needs a tokenizer, and none was attached; attach(model, tokenizer)")
-    pad_forbidden = handle.is_decoder and handle.task == "text-classification"
-    pads = {handle.pad_id, getattr(handle.config, "pad_token_id", None)} if pad_forbidden else set()
     default = ("eos_token", "unk_token", "bos_token") if handle.is_decoder else ("mask_token", "unk_token")
-    known: dict[str, int] = {}
-    for kind in ("mask_token", "eos_token", "unk_token", "bos_token", "pad_token"):
-        token_id = getattr(tokenizer, f"{kind}_id", None)
-        if token_id is not None and token_id not in pads:
-            known[kind] = int(token_id)
+    pads = _forbidden(handle)
+    known = replacements(handle)
     if name is not None:
         if name not in known:
             raise UsageError(f"cannot remove words with {name!r}: this model offers {', '.join(known) or 'none'}")
@@ -236,6 +202,43 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     )
 
 
+def replacements(handle: Handle) -> dict[str, int]:
+    """The special tokens that may stand for a removed word, by name, with their ids; empty without a tokenizer."""
+    found: dict[str, int] = {}
+    for kind in ("mask_token", "eos_token", "unk_token", "bos_token", "pad_token"):
+        token_id = getattr(handle.tokenizer, f"{kind}_id", None)
+        if token_id is not None and token_id not in _forbidden(handle):
+            found[kind] = int(token_id)
+    return found
+
+
+def deletion(handle: Handle) -> Operator:
+    """The operator that takes removed tokens out of the ids, so that the text becomes shorter.
+
+    Every word after a removed one moves to another position, which is a change of its own. It serves masks over
+    texts; a baseline that must be as long as the text cannot be made with it.
+
+    Raises:
+        UsageError: the tokenizer adds no token of its own, so that nothing would be left of a text without words.
+    """
+    tokenizer = handle.tokenizer
+    if tokenizer is None:
+        raise UsageError("removing words needs a tokenizer, and none was attached; attach(model, tokenizer)")
+    if not tokenizer.num_special_tokens_to_add(pair=False):
+        raise UsageError(
+            f"the tokenizer of {handle.name} adds no special token, so a text whose words are all deleted would be "
+            f"empty; remove words with one of {', '.join(replacements(handle)) or 'the default operator (None)'}"
+        )
+    return Operator("delete", TAKEN_OUT)
+
+
+def _forbidden(handle: Handle) -> set[int | None]:
+    """Ids that a removed token must not become: a decoder classifier would take them for padding."""
+    if handle.is_decoder and handle.task == "text-classification":
+        return {handle.pad_id, getattr(handle.config, "pad_token_id", None)}
+    return set()
+
+
 def features(encoded: Encoded, unit: Unit = "word", protected: int | None = None) -> tuple[tuple[int, ...], ...]:
     """Token positions of each removable feature, in text order; special tokens and `protected` belong to none."""
     free = [p for p in range(len(encoded.ids)) if not encoded.special[p] and p != protected]
@@ -249,11 +252,10 @@ def features(encoded: Encoded, unit: Unit = "word", protected: int | None = None
 
 
 def without(encoded: Encoded, positions: Iterable[int], operator: Operator) -> Row:
-    """The text with the tokens at `positions` removed; its length and token types stay."""
-    ids = list(encoded.ids)
-    for p in positions:
-        ids[p] = operator.token_id
-    return Row(tuple(ids), encoded.type_ids)
+    """The text with the tokens at `positions` removed; unless they are taken out, its length stays."""
+    gone = np.zeros((1, len(encoded.ids)), dtype=bool)
+    gone[0, list(positions)] = True
+    return _rows(encoded, gone, operator)[0]
 
 
 def masked_rows(
@@ -263,15 +265,37 @@ def masked_rows(
     operator: Operator,
 ) -> list[Row]:
     """One row per line of `keep` [row, feature]: features that are not kept are removed."""
-    return [without(encoded, (p for f in np.flatnonzero(~line).tolist() for p in groups[f]), operator) for line in keep]
+    return _rows(encoded, removed_tokens(encoded, groups, keep), operator)
 
 
-def _digest(row: Row, extra: tuple[int, ...] = ()) -> bytes:
+def removed_tokens(
+    encoded: Encoded, groups: Sequence[Sequence[int]], keep: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which tokens go, `[row, token]`, where features that are not kept `[row, feature]` go."""
+    gone = np.zeros((len(keep), len(encoded.ids)), dtype=bool)
+    sizes = [len(group) for group in groups]
+    at = [position for group in groups for position in group]
+    gone[:, at] = ~np.repeat(keep, sizes, axis=1)
+    return gone
+
+
+def _rows(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+    ids, types = np.asarray(encoded.ids, dtype=np.int64), encoded.type_ids
+    if operator.token_id != TAKEN_OUT:
+        filled = np.where(gone, operator.token_id, ids).tolist()
+        return [Row(tuple(line), types) for line in filled]
+    if types is None:
+        return [Row(tuple(ids[~line].tolist())) for line in gone]
+    kinds = np.asarray(types, dtype=np.int64)
+    return [Row(tuple(ids[~line].tolist()), tuple(kinds[~line].tolist())) for line in gone]
+
+
+def _digest(row: Row, extra: Sequence[int] = ()) -> bytes:
     """Sixteen bytes for a row: keys that hold the ids themselves would outweigh the outputs."""
-    digest = hashlib.blake2b(np.asarray(row.ids, dtype=np.int64).tobytes(), digest_size=16)
-    digest.update(b"t" if row.type_ids is None else np.asarray(row.type_ids, dtype=np.int8).tobytes())
-    digest.update(b"d" if row.decoder_ids is None else np.asarray(row.decoder_ids, dtype=np.int64).tobytes())
-    digest.update(np.asarray(extra, dtype=np.int64).tobytes())
+    digest = hashlib.blake2b(array("q", row.ids), digest_size=16)
+    digest.update(b"t" if row.type_ids is None else array("b", row.type_ids))
+    digest.update(b"d" if row.decoder_ids is None else array("q", row.decoder_ids))
+    digest.update(array("q", extra))
     return digest.digest()
 
 
@@ -288,14 +312,6 @@ def _numbers(readout: Readout) -> tuple[int, ...]:
             outputs.index(term.output),
             int(term.log_probability),
         )
-    )
-
-
-def _reduce(handle: Handle, output: FloatArray, wanted: Sequence[tuple[int, int]]) -> FloatArray:
-    """[row, 2]: the target's logit and the log probability of what it explains."""
-    log_probability = _log_probability(handle, output)
-    return np.array(
-        [[output[n, i] - (output[n, f] if f >= 0 else 0.0), log_probability[n, i]] for n, (i, f) in enumerate(wanted)]
     )
 
 

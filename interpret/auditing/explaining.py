@@ -15,8 +15,8 @@ from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
 from interpret.models.handle import Handle
-from interpret.results.audits import Case, ExplanationQuality, MethodQuality, RandomisationRow, WordImportance
-from interpret.results.explanations import Attribution, ExampleAttribution
+from interpret.results.audits import Case, ExplanationQuality, MethodQuality, WordImportance
+from interpret.results.explanations import Attribution, ExampleAttribution, RandomisationRow
 
 FloatArray = npt.NDArray[np.float64]
 CaseRule = Literal["error", "random"]

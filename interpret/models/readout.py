@@ -83,6 +83,11 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
             line = logits[at, positions]
         else:
             line = logits[at]
+        if name != "logits":
+            # The head of a span model runs at pads too, which would take a share of the probability.
+            lengths = torch.tensor([_length(rows[r]) for r, _ in mine], device=device)
+            pads = torch.arange(line.shape[1], device=device) >= lengths[:, None]
+            line = line.masked_fill(pads, float("-inf"))
         one = torch.arange(len(mine), device=device)
         plain, logs = line[one, index], _log_probability(handle, line)[one, index]
         value = value.index_add(0, at, weight * torch.where(as_log, logs, plain))
@@ -124,7 +129,7 @@ def logits_of(
         with torch.no_grad():
             logits: Tensor = getattr(handle.model(**batch, **extra), output)
         if position is None:
-            lengths = [len(row.ids if row.decoder_ids is None else row.decoder_ids) for row in some]
+            lengths = [_length(row) for row in some]
             per_text = logits.shape[1:] == (len(handle.labels),) and output == "logits" and logits.ndim == 2
             parts = list(logits) if per_text else [line[:n] for line, n in zip(logits, lengths, strict=True)]
         else:
@@ -160,12 +165,18 @@ def _budget(handle: Handle) -> int:
 
 
 def _place(row: Row, term: Term) -> int:
-    n = len(row.ids if row.decoder_ids is None else row.decoder_ids)
+    n = _length(row)
     position = 0 if term.position is None else term.position
     place = position if position >= 0 else n + position
     if not 0 <= place < n:
         raise UsageError(f"an output was asked for at position {position} of {n} tokens")
     return place
+
+
+def _length(row: Row) -> int:
+    """Tokens that the head runs over: those of the text, or of what the decoder was given."""
+    # A decoder that reads the text itself runs over as many.
+    return len(row.ids if row.decoder_ids is None else row.decoder_ids)
 
 
 def _log_probability(handle: Handle, line: Tensor) -> Tensor:

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from interpret.results.explanations import Attribution, ExampleAttribution, Faithfulness, IntArray
+from interpret.results.explanations import (
+    Attribution,
+    ExampleAttribution,
+    Faithfulness,
+    IntArray,
+    RandomisationRow,
+)
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
 
@@ -231,15 +237,6 @@ class MethodQuality:
     completeness_max: float | None
     agreement: Estimate | None
     n: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomisationRow:
-    """Rank correlation of the explanation before and after re-initialising the top of the model down to `layer`."""
-
-    down_to: str
-    spearman_signed: Estimate
-    spearman_absolute: Estimate
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

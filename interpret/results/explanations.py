@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from interpret.results.record import Record, Scalar
+from interpret.results.record import Estimate, Record, Scalar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,10 +152,14 @@ class ExampleAttribution(Record):
 class FaithfulnessRow:
     """One metric under one removal operator, against random rankings and the best trivial baseline.
 
-    `value` and `random_mean` are means over `n` examples in probability of the explained class (0 to 1, may
-    be negative); comprehensiveness: higher is better; sufficiency: lower is better. The `trivial_*` fields
-    name the strongest of word length, position and inverse frequency, and the paired difference to it in the
-    good direction.
+    `value` and `random_mean` are means over `n` examples. Comprehensiveness (higher is better) and sufficiency (lower
+    is better) are drops in probability of the explained class, -1 to 1. The metrics of the full battery are
+    `log_odds` (nats, lower), `deletion_auc` (probability, lower), `insertion_auc` (probability, higher),
+    `aopc_comprehensiveness_normalized` (0 to 1, higher), `aopc_sufficiency_normalized` (0 to 1, lower),
+    `leave_one_out_correlation` and `leave_one_out_correlation_kendall` (-1 to 1, higher), and, of an explanation made
+    again, `sensitivity_max` (relative change, lower), `seed_agreement@<seed>` and `baseline_agreement@<baseline>`
+    (rank correlation, higher), where no word is removed and `operator` is "none". The `trivial_*` fields name the
+    strongest of word length, position and inverse frequency, and the paired difference to it in the good direction.
     """
 
     metric: str
@@ -178,13 +182,23 @@ class FaithfulnessRow:
     trivial_difference_ci_high: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomisationRow:
+    """Rank correlation of the explanation before and after re-initialising the top of the model down to `layer`."""
+
+    down_to: str
+    spearman_signed: Estimate
+    spearman_absolute: Estimate
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Faithfulness(Record):
     """Whether removing what the explanation ranks first changes the output more than removing random words.
 
     It does not show that the explanation is right for a human reader (plausibility), nor that another removal
     operator would agree. `above_95_share`: share of single examples above the 95th percentile of random
-    rankings.
+    rankings. `options` say how the full battery was run, and `randomisation` holds its test of the same name; both
+    are empty where only the cheap part was measured.
     """
 
     rows: tuple[FaithfulnessRow, ...]
@@ -195,6 +209,8 @@ class Faithfulness(Record):
     n_random: int
     seed: int
     above_95_share: float | None
+    options: Mapping[str, Scalar] = field(default_factory=dict)
+    randomisation: tuple[RandomisationRow, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -209,6 +225,46 @@ class Faithfulness(Record):
         import pandas as pd
 
         columns = "metric operator value ci_low ci_high random_mean random_ci_low random_ci_high n verdict".split()
+        return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlausibilityRow:
+    """One measure of likeness to human rationales, 0 to 1, higher is more alike; mean over `n` texts.
+
+    `random_mean` is what the same scores reach on shuffled words.
+    """
+
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    random_mean: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plausibility(Record):
+    """How far an explanation marks the words that people marked. This is not faithfulness.
+
+    An explanation may follow the model and look wrong to people, because the model is wrong; and one that looks right
+    may have nothing to do with the model. `base_rate` is the mean share of words that people marked, `eraser_k` the
+    number of words that stands for a rationale in `token_f1_eraser`, `n_without` the texts that nobody marked
+    anything in, which do not count.
+    """
+
+    rows: tuple[PlausibilityRow, ...]
+    method: str
+    base_rate: float | None
+    eraser_k: int | None
+    n_without: int
+    seed: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: metric, value, ci_low, ci_high, random_mean, n."""
+        import pandas as pd
+
+        columns = "metric value ci_low ci_high random_mean n".split()
         return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
 
 

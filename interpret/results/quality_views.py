@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from interpret.results.audit_views import estimate
 from interpret.results.audits import AttentionSummary, ExplanationQuality, WordImportance
+from interpret.results.battery_views import battery_nodes, plausibility_node, randomisation_table
+from interpret.results.explanations import Plausibility
 from interpret.results.tree import (
     Badge,
     Column,
@@ -21,7 +23,6 @@ from interpret.results.tree import (
     Paragraph,
     Section,
     Table,
-    Text,
     say,
 )
 from interpret.results.views import (
@@ -105,34 +106,23 @@ def quality_nodes(record: ExplanationQuality) -> tuple[Node, ...]:
     if figure is not None:
         children.append(figure)
     for m in record.methods:
-        children.append(Details(say("quality.method_details", method=m.method), (faithfulness_table(m.faithfulness),)))
+        every = (faithfulness_table(m.faithfulness), *battery_nodes(m.faithfulness))
+        children.append(Details(say("quality.method_details", method=m.method), every))
     if record.randomisation:
-        columns = (Column(say("column.down_to")), Column(say("column.spearman_signed"), True))
-        columns += (Column(say("column.spearman_absolute"), True),)
-        random_rows = tuple(
-            (
-                _stage(r.down_to),
-                estimate(r.spearman_signed, "signed"),
-                estimate(r.spearman_absolute, "signed"),
-            )
-            for r in record.randomisation
-        )
-        children.append(Table(columns, random_rows, say("quality.randomisation_table")))
+        children.append(randomisation_table(record.randomisation))
         children.append(Paragraph((say("quality.randomisation_reading"),), "small"))
     children.append(Paragraph((say("quality.not_plausibility"),), "small"))
     return tuple(children)
 
 
-def _stage(down_to: str) -> Text:
-    kind, _, layer = down_to.partition(" ")
-    if down_to == "head":
-        return say("down_to.head")
-    return say("down_to.layer", layer=layer) if kind == "layer" else down_to
-
-
 @view.register
 def _(record: ExplanationQuality) -> Node:
     return Section(say("view.explanation_quality"), quality_nodes(record))
+
+
+@view.register
+def _(record: Plausibility) -> Node:
+    return plausibility_node(record)
 
 
 def attention_nodes(record: AttentionSummary) -> tuple[Node, ...]:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from functools import singledispatch
 
+from interpret.results.battery_views import battery_nodes, is_drop
 from interpret.results.explanations import (
     Attribution,
     ExampleAttribution,
@@ -195,7 +196,7 @@ def _(record: Attribution) -> Node:
         children.append(Paragraph((say("list.cut", shown=N_SHOWN, n=len(record)),), "small"))
     children.append(Paragraph((say("tokens.legend"), say("attribution.not_causal")), "small"))
     if quality is not None:
-        children.append(Details(say("quality.details"), (faithfulness_table(quality),)))
+        children.append(Details(say("quality.details"), (faithfulness_table(quality), *battery_nodes(quality))))
     return Section(say("view.attributions", method=record.method, n=len(record)), tuple(children))
 
 
@@ -229,7 +230,7 @@ def _metric(name: str) -> Message:
 
 
 def faithfulness_table(record: Faithfulness) -> Table:
-    """Every metric under every operator against random rankings and the best trivial baseline."""
+    """AOPC and its fractions under every operator against random rankings and the best trivial baseline."""
     columns = (
         Column(say("column.metric")),
         Column(say("column.operator")),
@@ -242,7 +243,7 @@ def faithfulness_table(record: Faithfulness) -> Table:
         Column(say("column.verdict")),
     )
     rows = []
-    for r in record.rows:
+    for r in filter(is_drop, record.rows):
         trivial: Inline = say("none") if r.trivial_name is None else say("trivial.named", name=r.trivial_name)
         rows.append(
             (
@@ -261,15 +262,22 @@ def faithfulness_table(record: Faithfulness) -> Table:
 
 
 def faithfulness_figure(records: Sequence[Faithfulness]) -> Figure | None:
-    """Explanation against random, one row per metric, operator and method."""
+    """AOPC of explanation against random, one row per metric, operator and method."""
     rows, table = [], []
     for record in records:
-        for r in record.rows:
+        several = len({r.operator for r in record.rows if is_drop(r)}) > 1
+        for r in filter(is_drop, record.rows):
             if r.value is None or (len(records) > 1 and not r.metric.startswith("aopc_")):
                 continue
             name = say("quality.plot_row", metric=r.metric.removeprefix("aopc_"), method=record.method)
             if len(records) == 1:
                 name = _metric(r.metric)
+            if several:
+                # Of several operators, at each fraction of words, a figure would be all rows.
+                if not r.metric.startswith("aopc_"):
+                    continue
+                metric = r.metric.removeprefix("aopc_")
+                name = say("quality.plot_operator", metric=metric, operator=r.operator, method=record.method)
             rows.append(
                 IntervalRow(name, r.value, r.ci_low, r.ci_high, r.random_mean, r.random_ci_low, r.random_ci_high)
             )
@@ -297,7 +305,8 @@ def _(record: Faithfulness) -> Node:
     figure = faithfulness_figure([record])
     if figure is not None:
         children.append(figure)
-    children += [faithfulness_table(record), Paragraph((say("quality.not_plausibility"),), "small")]
+    children += [faithfulness_table(record), *battery_nodes(record)]
+    children.append(Paragraph((say("quality.not_plausibility"),), "small"))
     return Section(say("view.faithfulness", method=record.method), tuple(children))
 
 

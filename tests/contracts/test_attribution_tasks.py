@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from interpret.analyzers.attribution import attribute
+from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
 from interpret.analyzers.target import class_names, resolve_targets, restore_targets
 from interpret.errors import UsageError
@@ -57,6 +58,20 @@ def scalar(handle: Handle, example: ExampleAttribution, ids: list[int]) -> float
     assert target.kind == "sequence"
     logs = out.logits[0].log_softmax(-1)
     return sum(float(logs[first + n, token]) for n, token in enumerate(target.response))
+
+
+def probability(handle: Handle, example: ExampleAttribution, ids: list[int]) -> float:
+    """The probability of what is explained: of a span both ends, of a response every token."""
+    out, target = outputs_of(handle, example, ids), example.target
+    if target.kind in ("start", "end", "span"):
+        start = float(out.start_logits[0].softmax(-1)[target.position])
+        end = float(out.end_logits[0].softmax(-1)[target.end])
+        return {"start": start, "end": end, "span": start * end}[target.kind]
+    if target.kind == "sequence":
+        return float(np.exp(scalar(handle, example, ids)))
+    first = 0 if handle.task == "seq2seq-lm" else len(ids) - 1
+    place = target.position if target.kind == "token_class" else first + (target.position or 0)
+    return float(out.logits[0, place].softmax(-1)[target.index])
 
 
 CASES: list[tuple[str, str, list[Any], dict[str, Any]]] = [
@@ -128,6 +143,23 @@ def test_where_a_text_enters_twice_auto_removes_words_and_gradients_are_refused(
     assert attribute(handle, encoded).method == "leave_one_out"
     with pytest.raises(UsageError, match="both encoder and decoder"):
         attribute(handle, encoded, method="integrated_gradients")
+
+
+@pytest.mark.parametrize(("family", "task", "texts", "options"), CASES, ids=IDS)
+def test_the_quality_of_every_kind_is_measured_on_its_own_probability(
+    family: str, task: str, texts: list[Any], options: dict[str, Any]
+) -> None:
+    handle = handle_of(family, task)
+    encoded = encode(handle, texts)
+    operator = removal(handle)
+    found = attribute(handle, encoded, method="leave_one_out", **options)
+    quality = measure(handle, found, fractions=(1.0,))
+    assert quality.rows[0].n == len(texts)
+    for e, example, one in zip(encoded, found, quality.per_example, strict=True):
+        empty = [token if special else operator.token_id for token, special in zip(e.ids, e.special, strict=True)]
+        change = probability(handle, example, list(e.ids)) - probability(handle, example, empty)
+        assert one is not None
+        assert one.comprehensiveness == pytest.approx(change, abs=1e-5)
 
 
 def _last(options: dict[str, Any]) -> dict[str, Any]:

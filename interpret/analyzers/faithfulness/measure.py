@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_bootstrap, verdict_by_permutation
-from interpret.analyzers.faithfulness.words import Ranked, lay_out, trivial_scores
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
-from interpret.analyzers.scheduler import Operator, Scheduler, masked_rows, removal
+from interpret.analyzers.faithfulness.evidence import TRIVIAL, Better, evidence
+from interpret.analyzers.faithfulness.rankings import Design, Measured, run_rankings
+from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_permutation
+from interpret.analyzers.faithfulness.words import lay_out
+from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.errors import UsageError
-from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.results.explanations import (
-    Attribution,
-    ExampleQuality,
-    Faithfulness,
-    FaithfulnessRow,
-    FloatArray,
-    IntArray,
-)
+from interpret.results.explanations import Attribution, ExampleQuality, Faithfulness, FaithfulnessRow, FloatArray
 
 FRACTIONS: Final = (0.05, 0.1, 0.2, 0.5)
 #: Tokens that random rankings of many texts may cost in all, and in the cheap part shown with every
@@ -34,40 +27,6 @@ CHEAP_BUDGET: Final = 150_000
 MIN_RANDOM: Final = 20
 #: Random rankings of a single text, and the most of them that a budget may buy.
 MOST_RANDOM: Final = 200
-#: Rows built at once; what they yield is a few numbers, but the ids of long texts add up.
-_CHUNK_ROWS: Final = 8192
-
-
-class _Curves(NamedTuple):
-    """Changes of the explained class's probability `[ranking, fraction]` of one text."""
-
-    comprehensiveness: FloatArray
-    sufficiency: FloatArray
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One text: the explanation's curves [fraction], the trivial ones, and the random ones [ranking, fraction]."""
-
-    ranked: Ranked
-    own: _Curves
-    trivial: Mapping[str, _Curves]
-    random: _Curves
-
-    def quality(self) -> ExampleQuality:
-        value = float(self.own.comprehensiveness.mean())
-        random = self.random.comprehensiveness.mean(axis=1)
-        percentile = percentile_of(value, random)
-        return ExampleQuality(
-            comprehensiveness=value,
-            sufficiency=float(self.own.sufficiency.mean()),
-            random_comprehensiveness=float(random.mean()),
-            random_sufficiency=float(self.random.sufficiency.mean()),
-            percentile=percentile,
-            n_random=len(random),
-            n_words=len(self.ranked.groups),
-            verdict=verdict_by_permutation(percentile, len(random)),
-        )
 
 
 def measure(
@@ -118,47 +77,27 @@ def measure(
     Reference: DeYoung et al. 2020, arXiv 1911.03429, equations 1 and 2; there k may be 0, which removes
     nothing.
     """
-    _check(fractions, n_random, n_bootstrap)
+    check_request(fractions, n_random, n_bootstrap)
     scheduler = scheduler or Scheduler(handle)
     chosen = removal(handle, operator)
     laid = lay_out(handle, attribution)
-    usable = [i for i, ranked in enumerate(laid) if ranked is not None]
+    numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
-    n_comprehensiveness, n_sufficiency = _plan(
-        [len(ranked.encoded.ids) for ranked in batch], len(fractions), n_random, budget
-    )
-    trivial = trivial_scores(batch, last_first=handle.is_decoder)
-    plans = []
-    for n, (i, ranked) in enumerate(zip(usable, batch, strict=True)):
-        rng = np.random.default_rng([seed, i])
-        given = [ranked.scores, *(scores[n] for scores in trivial.values())]
-        orders = [np.argsort(-scores, kind="stable") for scores in given]
-        orders += [rng.permutation(len(ranked.groups)) for _ in range(n_comprehensiveness)]
-        plans.append(_Plan(ranked, np.array(orders), len(given) + n_sufficiency))
-    measured: dict[int, _Measured] = {}
-    curves_of = _curves(scheduler, plans, fractions, chosen)
-    for i, ranked, curves in zip(usable, batch, curves_of, strict=True):
-        first = 1 + len(trivial)
-        measured[i] = _Measured(
-            ranked=ranked,
-            own=_Curves(curves.comprehensiveness[0], curves.sufficiency[0]),
-            trivial={
-                name: _Curves(curves.comprehensiveness[1 + t], curves.sufficiency[1 + t])
-                for t, name in enumerate(trivial)
-            },
-            random=_Curves(curves.comprehensiveness[first:], curves.sufficiency[first:]),
-        )
-    per_example = tuple(measured[i].quality() if i in measured else None for i in range(len(laid)))
-    above = [q.verdict == "better_than_random" for q in per_example if q is not None]
+    n_removed, n_kept = plan_random([len(r.encoded.ids) for r in batch], len(fractions), n_random, budget)
+    design = Design(tuple(float(f) for f in fractions), n_removed, n_kept)
+    measured = run_rankings(scheduler, batch, numbers, design, chosen, seed)
+    per_example: list[ExampleQuality | None] = [None] * len(laid)
+    for i, found in zip(numbers, measured, strict=True):
+        per_example[i] = example_quality(found)
     return Faithfulness(
-        rows=_rows(list(measured.values()), fractions, chosen.name, n_bootstrap, seed),
-        per_example=per_example,
+        rows=aopc_rows(measured, design.fractions, chosen.name, n_bootstrap, seed),
+        per_example=tuple(per_example),
         method=attribution.method,
-        variant=_variant(attribution.unit, fractions),
-        fractions=tuple(float(f) for f in fractions),
-        n_random=n_comprehensiveness,
+        variant=variant(attribution.unit, fractions),
+        fractions=design.fractions,
+        n_random=n_removed,
         seed=seed,
-        above_95_share=float(np.mean(above)) if above else None,
+        above_95_share=above_95_share(per_example),
     )
 
 
@@ -199,25 +138,14 @@ def with_quality(attribution: Attribution, faithfulness: Faithfulness) -> Attrib
     return replace(attribution, examples=examples, quality=faithfulness)
 
 
-def _variant(unit: str, fractions: Sequence[float]) -> str:
+def variant(unit: str, fractions: Sequence[float]) -> str:
+    """The name of the variant of AOPC: what is removed, and which percentages of it."""
     percent = "_".join(f"{100 * f:g}" for f in fractions)
     return f"eraser_{'tokens' if unit == 'token' else 'words'}_k{percent}"
 
 
-def top_counts(n_words: int, fractions: Sequence[float]) -> list[int]:
-    """K for each fraction: at least 1, since removing nothing would look perfectly sufficient."""
-    return [min(n_words, max(1, int(np.floor(f * n_words + 0.5)))) for f in fractions]
-
-
-class _Plan(NamedTuple):
-    """Rankings [ranking, word] of one text; sufficiency is measured for the first `n_sufficiency` only."""
-
-    ranked: Ranked
-    orders: IntArray
-    n_sufficiency: int
-
-
-def _check(fractions: Sequence[float], n_random: int | None, n_bootstrap: int) -> None:
+def check_request(fractions: Sequence[float], n_random: int | None, n_bootstrap: int) -> None:
+    """Refuse what no interval or percentile could come of."""
     if not fractions or not all(0 < f <= 1 for f in fractions):
         raise UsageError(f"fractions are {tuple(fractions)}; give shares of the words above 0 and up to 1")
     if n_random is not None and n_random < MIN_RANDOM:
@@ -226,7 +154,7 @@ def _check(fractions: Sequence[float], n_random: int | None, n_bootstrap: int) -
         raise UsageError(f"n_bootstrap is {n_bootstrap}; a 95% interval needs at least 100 resamples")
 
 
-def _plan(lengths: Sequence[int], n_fractions: int, n_random: int | None, budget: int | None) -> tuple[int, int]:
+def plan_random(lengths: Sequence[int], n_fractions: int, n_random: int | None, budget: int | None) -> tuple[int, int]:
     """Random rankings per text for comprehensiveness and for sufficiency."""
     many = len(lengths) >= MIN_BOOTSTRAP
     if n_random is not None:
@@ -242,132 +170,47 @@ def _plan(lengths: Sequence[int], n_fractions: int, n_random: int | None, budget
     return int(np.clip(budget // cost, MIN_RANDOM, MOST_RANDOM)), MIN_RANDOM
 
 
-def _curves(
-    scheduler: Scheduler, plans: Sequence[_Plan], fractions: Sequence[float], operator: Operator
-) -> Iterator[_Curves]:
-    """Both curves of every ranking of each text; rows of several texts run together."""
-    start = 0
-    while start < len(plans):
-        end, n_rows = start, 0
-        while end < len(plans) and (end == start or n_rows < _CHUNK_ROWS):
-            n_rows += 2 * len(fractions) * len(plans[end].orders)
-            end += 1
-        rows: list[Row] = []
-        owners: list[int] = []
-        shapes: list[tuple[int, int]] = []
-        for p in range(start, end):
-            made, shape = _text_rows(plans[p], fractions, operator)
-            rows += made
-            owners += [p] * len(made)
-            shapes.append(shape)
-        targets = [plans[p].ranked.target for p in owners]
-        probability = scheduler.score(
-            rows,
-            [t.index for t in targets],
-            [t.foil_index for t in targets],
-            [t.position for t in targets],
-        ).probability
-        at = 0
-        for n_removed, n_kept in shapes:
-            whole = probability[at]
-            removed = probability[at + 1 : at + 1 + n_removed].reshape(-1, len(fractions))
-            kept = probability[at + 1 + n_removed : at + 1 + n_removed + n_kept].reshape(-1, len(fractions))
-            yield _Curves(whole - removed, whole - kept)
-            at += 1 + n_removed + n_kept
-        start = end
-
-
-def _text_rows(plan: _Plan, fractions: Sequence[float], operator: Operator) -> tuple[list[Row], tuple[int, int]]:
-    """The whole text, then each ranking without its top words, then each with only those."""
-    n_words = plan.orders.shape[1]
-    rank = np.argsort(plan.orders, axis=1)
-    counts = np.array(top_counts(n_words, fractions))
-    top: npt.NDArray[np.bool_] = rank[:, None, :] < counts[None, :, None]
-    removed = (~top).reshape(-1, n_words)
-    kept = top[: plan.n_sufficiency].reshape(-1, n_words)
-    keep = np.concatenate([np.ones((1, n_words), dtype=bool), removed, kept])
-    rows = masked_rows(plan.ranked.encoded, plan.ranked.groups, keep, operator)
-    return rows, (len(removed), len(kept))
-
-
-def _rows(
-    measured: Sequence[_Measured], fractions: Sequence[float], operator: str, n_bootstrap: int, seed: int
+def aopc_rows(
+    measured: Sequence[Measured], fractions: Sequence[float], operator: str, n_bootstrap: int, seed: int
 ) -> tuple[FaithfulnessRow, ...]:
-    n = len(measured)
-    draws = resamples(n, n_bootstrap, seed) if n >= MIN_BOOTSTRAP else None
+    """Comprehensiveness and sufficiency over all fractions, then at each of them."""
     picks: list[tuple[str, slice]] = [("", slice(None))]
     picks += [(f"@{f:g}", slice(i, i + 1)) for i, f in enumerate(fractions)]
-    return tuple(
-        _row(("aopc_" if not suffix else "") + metric + suffix, metric, measured, pick, operator, draws)
-        for suffix, pick in picks
-        for metric in ("comprehensiveness", "sufficiency")
+    out: list[FaithfulnessRow] = []
+    for suffix, pick in picks:
+        prefix = "" if suffix else "aopc_"
+        removed = [m.whole - m.removed[:, pick].mean(axis=1) for m in measured]
+        kept = [m.whole - m.kept[:, pick].mean(axis=1) for m in measured]
+        both: list[tuple[str, Better, list[FloatArray]]] = [
+            ("comprehensiveness", "higher", removed),
+            ("sufficiency", "lower", kept),
+        ]
+        for metric, better, values in both:
+            name = f"{prefix}{metric}{suffix}"
+            out.append(evidence(name, operator, better, values, n_bootstrap=n_bootstrap, seed=seed))
+    return tuple(out)
+
+
+def example_quality(measured: Measured) -> ExampleQuality:
+    """Where one explanation stands among random rankings of its words."""
+    first = 1 + len(TRIVIAL)
+    comprehensiveness = measured.whole - measured.removed.mean(axis=1)
+    sufficiency = measured.whole - measured.kept.mean(axis=1)
+    value, random = float(comprehensiveness[0]), comprehensiveness[first:]
+    percentile = percentile_of(value, random)
+    return ExampleQuality(
+        comprehensiveness=value,
+        sufficiency=float(sufficiency[0]),
+        random_comprehensiveness=float(random.mean()),
+        random_sufficiency=float(sufficiency[first:].mean()),
+        percentile=percentile,
+        n_random=len(random),
+        n_words=len(measured.ranked.groups),
+        verdict=verdict_by_permutation(percentile, len(random)),
     )
 
 
-def _row(
-    name: str,
-    metric: str,
-    measured: Sequence[_Measured],
-    pick: slice,
-    operator: str,
-    draws: IntArray | None,
-) -> FaithfulnessRow:
-    n = len(measured)
-    if not n:
-        return FaithfulnessRow(
-            metric=name, operator=operator, value=None, ci_low=None, ci_high=None, random_mean=None,
-            random_ci_low=None, random_ci_high=None, n=0, verdict="inconclusive",
-        )  # fmt: skip
-    good = 1.0 if metric == "comprehensiveness" else -1.0
-
-    def column(curves: _Curves) -> FloatArray:
-        array: FloatArray = getattr(curves, metric)[..., pick].mean(axis=-1)
-        return array
-
-    value = np.array([float(column(m.own)) for m in measured])
-    random = np.array([column(m.random) for m in measured])
-    trivials = {t: np.array([float(column(m.trivial[t])) for m in measured]) for t in measured[0].trivial}
-    strongest = max(trivials, key=lambda t: good * trivials[t].mean())
-    over_random = good * (value - random.mean(axis=1))
-    over_trivial = good * (value - trivials[strongest])
-    row = FaithfulnessRow(
-        metric=name,
-        operator=operator,
-        value=float(value.mean()),
-        ci_low=None,
-        ci_high=None,
-        random_mean=float(random.mean()),
-        random_ci_low=None,
-        random_ci_high=None,
-        n=n,
-        verdict="inconclusive",
-        difference=float(over_random.mean()),
-        trivial_name=strongest,
-        trivial_mean=float(trivials[strongest].mean()),
-        trivial_difference=float(over_trivial.mean()),
-    )
-    if draws is None:
-        # Each draw ranks all texts at random at once, so the mean over texts has its own null distribution.
-        null = random.mean(axis=0)
-        low, high = np.quantile(null, [0.025, 0.975]).tolist()
-        percentile = percentile_of(good * float(value.mean()), good * null)
-        return replace(
-            row,
-            random_ci_low=low,
-            random_ci_high=high,
-            verdict=verdict_by_permutation(percentile, random.shape[1]),
-        )
-    own, chance = bootstrap(value, draws), bootstrap(random.mean(axis=1), draws)
-    difference, trivial = bootstrap(over_random, draws), bootstrap(over_trivial, draws)
-    return replace(
-        row,
-        ci_low=own.low,
-        ci_high=own.high,
-        random_ci_low=chance.low,
-        random_ci_high=chance.high,
-        verdict=verdict_by_bootstrap(difference, trivial, n),
-        difference_ci_low=difference.low,
-        difference_ci_high=difference.high,
-        trivial_difference_ci_low=trivial.low,
-        trivial_difference_ci_high=trivial.high,
-    )
+def above_95_share(per_example: Sequence[ExampleQuality | None]) -> float | None:
+    """Share of texts whose explanation stands above the 95th percentile of random rankings."""
+    above = [q.verdict == "better_than_random" for q in per_example if q is not None]
+    return float(np.mean(above)) if above else None

@@ -16,8 +16,7 @@ from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.state import untouched
-from interpret.results.audits import RandomisationRow
-from interpret.results.explanations import Attribution
+from interpret.results.explanations import Attribution, RandomisationRow
 
 #: Explains the same texts and targets once more, with whatever weights the model has at that moment.
 Explain = Callable[[Handle, list[Encoded], list[Target]], Attribution]

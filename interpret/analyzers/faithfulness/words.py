@@ -13,7 +13,7 @@ from interpret.analyzers.scheduler import features
 from interpret.analyzers.target import Target, restore_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, encode
+from interpret.models.inputs import Encoded, Text, encode
 from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 
 
@@ -39,7 +39,7 @@ def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
     # Of a forward that the user ran, only the tokens are known and nothing can be removed.
     present = [i for i, example in enumerate(attribution) if example.text.strip()]
     examples = [attribution[i] for i in present]
-    encoded = encode(handle, [example.text for example in examples], unit=unit)
+    encoded = encode(handle, [_given(example) for example in examples], unit=unit)
     for e, example in zip(encoded, examples, strict=True):
         covered = np.any(example.char_spans[:, 1] > example.char_spans[:, 0])
         if not covered and not all(e.special):
@@ -51,10 +51,10 @@ def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
     out: list[Ranked | None] = [None] * len(attribution)
     for i, e, target, example in zip(present, encoded, targets, examples, strict=True):
         own = tuple(example.token_ids.tolist()) == e.ids
-        groups = features(e, unit, target.position)
+        groups = features(e, unit, target.protected)
         if own and len(example.word_index) == len(e.word_index) and unit == "word":
             # The explanation's own words, which may have been given by the caller.
-            groups = _groups_of(example, target.position)
+            groups = _groups_of(example, target.protected)
         per_token = example.scores if own else _by_characters(e, example)
         scores = np.array([per_token[list(group)].sum() for group in groups], dtype=np.float64)
         names = tuple(_text_of(e, group) for group in groups)
@@ -76,6 +76,12 @@ def trivial_scores(batch: Sequence[Ranked], *, last_first: bool) -> dict[str, li
         out["position"].append(order if last_first else -order)
         out["inverse_frequency"].append(np.array([1.0 / counts[name.casefold()] for name in ranked.names]))
     return out
+
+
+def _given(example: ExampleAttribution) -> Text:
+    """The text as it was given, a pair as two."""
+    second = example.pair_start
+    return example.text if second is None else (example.text[: second - 1], example.text[second:])
 
 
 def _groups_of(example: ExampleAttribution, protected: int | None) -> tuple[tuple[int, ...], ...]:

@@ -14,7 +14,7 @@ from interpret.analyzers.faithfulness import (
     randomisation,
     with_quality,
 )
-from interpret.analyzers.faithfulness.measure import top_counts
+from interpret.analyzers.faithfulness.rankings import top_counts
 from interpret.analyzers.faithfulness.stats import percentile_of, spearman, verdict_by_bootstrap, verdict_by_permutation
 from interpret.analyzers.intervals import Interval, bootstrap, resamples
 from interpret.errors import UsageError
