@@ -18,6 +18,7 @@ from interpret.analyzers.attribution.paths import enters_twice
 from interpret.analyzers.attribution.relevance import gradient_attention
 from interpret.analyzers.attribution.removal import leave_one_out
 from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
+from interpret.analyzers.attribution.sampled import deep_lift, gradient_shap, saliency, smooth_grad
 from interpret.analyzers.attribution.shapley import shap_values
 from interpret.analyzers.attribution.value_zeroing import value_zeroing
 from interpret.analyzers.scheduler import Scheduler, features
@@ -57,6 +58,16 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "gradient_x_input": Method(
         gradient_x_input, _TASKS, "F + B", True, True, None, "Shrikumar et al. 2016, arXiv 1605.01713"
+    ),
+    "saliency": Method(saliency, _TASKS, "F + B", True, False, None, "Simonyan et al. 2013, arXiv 1312.6034"),
+    "smooth_grad": Method(
+        smooth_grad, _TASKS, "32 (F + B)", True, False, None, "Smilkov et al. 2017, arXiv 1706.03825"
+    ),
+    "gradient_shap": Method(
+        gradient_shap, _TASKS, "32 (F + B)", True, True, _REMOVED, "Erion et al. 2021, arXiv 1906.10670"
+    ),
+    "deep_lift": Method(
+        deep_lift, _TASKS, "2 F + B", True, True, _REMOVED, "Shrikumar et al. 2017, arXiv 1704.02685"
     ),
     "shap": Method(
         shap_values, _TASKS, "at most 256 F", False, True, _REMOVED, "Lundberg and Lee 2017, arXiv 1705.07874"

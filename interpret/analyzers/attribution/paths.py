@@ -116,6 +116,10 @@ def target_of_embedding(
     site = embedding_of(job.handle)
 
     def forward(embedded: Tensor, *tensors: Tensor) -> Tensor:
+        if len(embedded) > 1 and one_at_a_time(job.handle):
+            # DeepLIFT always hands over two, the text and its baseline.
+            lines = zip(*(torch.split(tensor, 1) for tensor in (embedded, *tensors)), strict=True)
+            return torch.cat([forward(*line) for line in lines])
         inputs: dict[str, Any] = dict(zip(names, tensors, strict=False))
         which = tensors[len(names)].tolist()
         these, their = [rows[n] for n in which], [wanted[n] for n in which]
