@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interpret.analyzers.attribution import methods_frame
-from interpret.analyzers.faithfulness import measure
+from interpret.analyzers.attribution import METHODS, methods_frame
+from interpret.analyzers.faithfulness import Again, battery
 from interpret.analyzers.probing import probe as run_probe
 from interpret.auditing.config import AuditConfig, resolve_config
 from interpret.auditing.examples import select_examples
 from interpret.auditing.run import run_audit
 from interpret.capture.proof import prove
 from interpret.errors import LoadError, UsageError
+from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
 from interpret.models.handle import EXPLAINED, Handle, Task
 from interpret.models.load import attach_handle, is_mutated_by_peft, load_handle
@@ -112,8 +113,20 @@ def methods() -> pd.DataFrame:
     return methods_frame()
 
 
-def faithfulness(model: ModelLike, attribution: Attribution, *, n_random: int = 200, seed: int = 0) -> Faithfulness:
-    """Measure an explanation, ours or one brought in, against random rankings and trivial baselines.
+def faithfulness(
+    model: ModelLike,
+    attribution: Attribution,
+    *,
+    n_random: int | None = 200,
+    seed: int = 0,
+    operators: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    explain: Again | None = None,
+) -> Faithfulness:
+    """The full battery on an explanation, ours or one brought in, against random rankings and trivial baselines.
+
+    An explanation of ours is also made again: with moved embeddings, another seed, another baseline where the method
+    has one, and on a model that is re-initialised from the top. One brought in is where `explain` is given.
 
     Args:
         model: the model that was explained.
@@ -121,8 +134,34 @@ def faithfulness(model: ModelLike, attribution: Attribution, *, n_random: int = 
         n_random: random rankings for each example; None takes 200 for fewer than 5 examples, and between 20 and 200
             for more, the fewer the longer the texts are.
         seed: of the rankings and of the bootstrap.
+        operators: how words are removed, side by side: `"mask_token"`, `"pad_token"`, ..., or `"delete"`; the first
+            decides the verdict, and None takes the model's own.
+        metrics: names to measure, for example `["deletion_auc"]`; None takes all that can be had, and AOPC is always
+            there.
+        explain: makes an explanation from elsewhere again: `explain(handle, encoded, targets)`.
     """
-    return measure(as_model(model).handle, attribution, n_random=n_random, seed=seed)
+    handle = as_model(model).handle
+    seeds: tuple[int, ...] = ()
+    baselines: tuple[str, ...] = ()
+    if (
+        explain is None
+        and attribution.method in METHODS
+        and len(attribution)
+        and attribution[0].target.kind != "external"
+    ):
+        explain = again(attribution)
+        seeds, baselines = (seed + 1,), other_baselines(handle, attribution)
+    return battery(
+        handle,
+        attribution,
+        operators=operators,
+        metrics=metrics,
+        explain=explain,
+        seeds=seeds,
+        baselines=baselines,
+        n_random=n_random,
+        seed=seed,
+    )
 
 
 def probe(
