@@ -111,9 +111,7 @@ def compare(
         else:
             first = took(mine)
             pairs.append((first, took(other)))
-    middle = [
-        Took(*(statistics.median(pair[side][clock] for pair in pairs) for clock in (0, 1))) for side in (0, 1)
-    ]
+    middle = [Took(*(statistics.median(pair[side][clock] for pair in pairs) for clock in (0, 1))) for side in (0, 1)]
     cpu, wall = (statistics.median(a[clock] / b[clock] for a, b in pairs) for clock in (0, 1))
     return Ratio(against, limit, cpu, wall, middle[0], middle[1])
 
@@ -127,9 +125,7 @@ def shap_ratios(
     size = best_batch(lm, texts, evals)
     mine = ours(lm, texts, evals)
     return [
-        compare(
-            f"shap, batch size {size}", LIMIT_BEST, mine, theirs(lm, texts, evals, size), repetitions
-        ),
+        compare(f"shap, batch size {size}", LIMIT_BEST, mine, theirs(lm, texts, evals, size), repetitions),
         compare("shap as it comes", LIMIT_DEFAULT, mine, theirs(lm, texts, evals), default_repetitions),
     ]
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
-from interpret.analyzers.attribution.removal import leave_one_out
+from interpret.analyzers.attribution.lime import lime
+from interpret.analyzers.attribution.removal import leave_one_out, occlusion
 from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
-from interpret.analyzers.attribution.shapley import shap_values
+from interpret.analyzers.attribution.shapley import permutation_shap, shap_values
 from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
@@ -55,6 +56,14 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "shap": Method(
         shap_values, _TASKS, "at most 256 F", False, True, _REMOVED, "Lundberg and Lee 2017, arXiv 1705.07874"
+    ),
+    "permutation_shap": Method(
+        permutation_shap, _TASKS, "10 (2n + 1) F", False, True, _REMOVED,
+        "Lundberg and Lee 2017, arXiv 1705.07874; Mitchell et al. 2022, arXiv 2104.12199",
+    ),
+    "lime": Method(lime, _TASKS, "500 F", False, True, None, "Ribeiro et al. 2016, arXiv 1602.04938"),
+    "occlusion": Method(
+        occlusion, _TASKS, "at most (n + 1) F", False, True, None, "Zeiler and Fergus 2014, arXiv 1311.2901"
     ),
     "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
     "attention_rollout": Method(

@@ -58,9 +58,7 @@ def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | Non
     return _play(job, operator, explain, options)
 
 
-def permutation_shap(
-    job: Job, *, n_permutations: int = DEFAULT_PERMUTATIONS, baseline: str | None = None
-) -> Scores:
+def permutation_shap(job: Job, *, n_permutations: int = DEFAULT_PERMUTATIONS, baseline: str | None = None) -> Scores:
     """Shapley values of the words by sampled orders of removal: unbiased, and no tree that puts neighbours together.
 
     Each order is walked forwards and backwards, which is exact where words interact in pairs only; beyond that
