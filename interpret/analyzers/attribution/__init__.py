@@ -22,9 +22,9 @@ from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded
+from interpret.models.inputs import Encoded, Unit, unit_index
 from interpret.models.state import untouched
-from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord, Unit
+from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord
 from interpret.results.record import Scalar
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def attribute(
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
-        unit: what is removed and scored as a whole, "word" or "token"; words are those of `encoded`.
-        seed: recorded; the methods here are deterministic.
+        unit: what is removed and scored as a whole, "word", "token" or "sentence"; words are those of `encoded`.
+        seed: of the methods that sample, and recorded for all; a text's samples are those it has alone.
         scheduler: rows that were run are shared with other analyses through it.
         **options: the method's own keyword arguments.
 
@@ -176,15 +176,12 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
     e = job.encoded[i]
     n = len(e.ids)
     special = np.asarray(e.special, dtype=bool)
-    words = np.asarray(e.word_index, dtype=np.int64)
-    if unit == "token":
-        words = np.where(special, -1, np.cumsum(~special) - 1).astype(np.int64)
     return ExampleAttribution(
         text=e.text,
         tokens=e.tokens,
         token_ids=np.asarray(e.ids, dtype=np.int64),
         scores=found.scores[i],
-        word_index=words,
+        word_index=np.asarray(unit_index(e, unit), dtype=np.int64),
         char_spans=np.asarray(e.char_spans, dtype=np.int64).reshape(n, 2),
         special=special,
         target=job.targets[i].record(job.handle) if job.targets else TargetRecord(kind="external"),

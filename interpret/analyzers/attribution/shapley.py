@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from interpret.analyzers.attribution.job import Job, Scores, relative_delta
 from interpret.analyzers.attribution.lockstep import Game, side_by_side

@@ -14,6 +14,7 @@ from interpret.analyzers.attribution import attribute
 from interpret.analyzers.attribution.lime import fit, lime, sample_masks
 from interpret.analyzers.attribution.removal import leave_one_out, occlusion, windows
 from interpret.analyzers.attribution.shapley import _Masks, permutation_shap, shap_values, text_order_tree
+from interpret.analyzers.faithfulness import quality_auto
 from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.errors import UsageError
 from interpret.models.inputs import encode
@@ -246,3 +247,48 @@ def test_options_that_make_no_sense_are_refused(method: str, options: dict[str, 
     handle = planted.handle()
     with pytest.raises(UsageError, match=message):
         attribute(handle, encode(handle, ["the zork was"]), method=method, **options)
+
+
+TWO = "the film was not good. the zork cat ate fish! then all was well"
+
+
+def test_a_sentence_goes_as_a_whole_and_words_are_then_sentences() -> None:
+    handle = planted.handle()
+    for encoded in (encode(handle, [TWO]), encode(handle, [TWO], unit="sentence")):
+        found = attribute(handle, encoded, method="occlusion", unit="sentence", window=1)
+        words = found[0].words()
+        assert [w.word for w in words] == ["the film was not good.", "the zork cat ate fish!", "then all was well"]
+        assert found.unit == found[0].unit == "sentence"
+        index, mask = found[0].target.index, handle.mask_id
+        assert index is not None
+        ids = torch.tensor([encoded[0].ids])
+        with torch.no_grad():
+            whole = float(handle.model(ids).logits[0, index])
+            for word in words:
+                gone = ids.clone()
+                gone[0, list(word.positions)] = mask
+                assert word.score == pytest.approx(whole - float(handle.model(gone).logits[0, index]), abs=1e-4)
+        assert sorted(p for w in words for p in w.positions) == [
+            p for p, special in enumerate(encoded[0].special) if not special
+        ]
+    assert int(np.argmax([w.score for w in words])) == 1
+
+
+def test_quality_of_sentences_is_measured_on_sentences() -> None:
+    handle = planted.handle()
+    found = attribute(handle, encode(handle, [TWO]), method="shap", unit="sentence")
+    quality = quality_auto(handle, found)
+    assert quality.per_example[0] is not None
+    assert quality.per_example[0].n_words == 3
+    shown = found.to_frame()
+    assert set(shown["word"].dropna()) == {w.word for w in found[0].words()}
+
+
+def test_a_segmenters_words_are_what_is_scored() -> None:
+    handle = planted.handle()
+    encoded = encode(handle, ["the zork was good"], segmenter=lambda text: ["the zork", " ", "was good"])
+    found = attribute(handle, encoded, method="shap")
+    assert [w.word for w in found[0].words()] == ["the zork", "was good"]
+    quality = quality_auto(handle, found).per_example[0]
+    assert quality is not None
+    assert quality.n_words == 2
