@@ -24,10 +24,10 @@ from interpret.errors import UsageError
 from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded
+from interpret.models.inputs import Encoded, Unit, unit_index
 from interpret.models.readout import Readout, Term, readouts
 from interpret.models.state import tokenizer_state
-from interpret.results.explanations import FloatArray, Unit
+from interpret.results.explanations import FloatArray
 
 #: Outputs up to this width are kept whole; of wider ones (vocabularies) only the target's numbers are.
 _NARROW: Final = 64
@@ -241,13 +241,10 @@ def _forbidden(handle: Handle) -> set[int | None]:
 
 def features(encoded: Encoded, unit: Unit = "word", protected: int | None = None) -> tuple[tuple[int, ...], ...]:
     """Token positions of each removable feature, in text order; special tokens and `protected` belong to none."""
-    free = [p for p in range(len(encoded.ids)) if not encoded.special[p] and p != protected]
-    if unit == "token":
-        return tuple((p,) for p in free)
     grouped: dict[int, list[int]] = {}
-    for p in free:
-        if encoded.word_index[p] >= 0:
-            grouped.setdefault(encoded.word_index[p], []).append(p)
+    for p, index in enumerate(unit_index(encoded, unit)):
+        if index >= 0 and not encoded.special[p] and p != protected:
+            grouped.setdefault(index, []).append(p)
     return tuple(tuple(positions) for _, positions in sorted(grouped.items()))
 
 

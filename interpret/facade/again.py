@@ -26,7 +26,7 @@ def again(attribution: Attribution) -> Again:
             encoded,
             target=targets,
             method=attribution.method,
-            unit=attribution.unit,
+            unit="word" if attribution.unit == "character" else attribution.unit,
             **{**same, "seed": attribution.options.get("seed", 0), **options},
         )
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
+from interpret.models.sentences import sentence_spans
 from interpret.models.state import tokenizer_state
 from interpret.models.words import Span, word_spans
 
-Unit = Literal["word", "token"]
+Unit = Literal["word", "token", "sentence"]
+#: A text to its words in order, such as `jieba.lcut`.
+Segmenter = Callable[[str], Sequence[str]]
 #: One text, or two that are read together: premise and hypothesis, question and context.
 Text = str | tuple[str, str]
 
@@ -50,7 +53,9 @@ class _Tokenized(NamedTuple):
     special: Sequence[bool]
 
 
-def encode(handle: Handle, texts: Sequence[Text], *, unit: Unit = "word") -> list[Encoded]:
+def encode(
+    handle: Handle, texts: Sequence[Text], *, unit: Unit = "word", segmenter: Segmenter | None = None
+) -> list[Encoded]:
     """Tokenise texts as the model expects them, cut to its window, special tokens kept.
 
     A pair of texts is one input: `text` holds both with a line break between them.
@@ -58,19 +63,84 @@ def encode(handle: Handle, texts: Sequence[Text], *, unit: Unit = "word") -> lis
     Words are found by characters, before and apart from the tokenizer: runs of letters and digits with inner
     apostrophes and hyphens, single ideographs, single punctuation marks. A token belongs to the word of its
     first character that is not a space; words are counted from 0 without gaps. With `unit="token"` every
-    token is a word.
+    token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`.
+
+    Args:
+        handle: the model with its tokenizer.
+        texts: the texts.
+        unit: what `word_index` counts.
+        segmenter: finds the words instead, where the writing does not show them: `jieba.lcut` for Chinese. Its
+            words must follow each other in the text; spaces may be left out.
 
     Raises:
-        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all.
+        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; or the
+            segmenter's words do not join to the text.
     """
-    if unit not in ("word", "token"):
-        raise UsageError(f"unknown unit {unit!r}; the units are word and token")
+    if unit not in get_args(Unit):
+        raise UsageError(f"unknown unit {unit!r}; the units are {', '.join(get_args(Unit))}")
+    if segmenter is not None and unit != "word":
+        raise UsageError(f"a segmenter finds words, and unit is {unit!r}; leave one of the two out")
     encoded = []
     for given, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
         text, second = _joined(given)
-        words = _words(text, second) if unit == "word" else None
+        words = _words(text, second, unit, segmenter)
         encoded.append(_encoded(handle, text, tokenized, words, gaps=False, second=second))
     return encoded
+
+
+def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
+    """The word, token or sentence of each token, counted from 0 without gaps, -1 at special tokens.
+
+    Words are those of `encoded`, whoever found them.
+    """
+    if unit == "word":
+        return encoded.word_index
+    spans = _words(encoded.text, encoded.pair_start, unit)
+    if spans is None:
+        return tuple(_running(encoded.special))
+    return tuple(_renumbered(_word_of_tokens(encoded.text, encoded.char_spans, encoded.special, spans)))
+
+
+def _spans_of(text: str, unit: Unit) -> list[Span] | None:
+    """Where the words or sentences of a text are; None where every token is one."""
+    if unit == "token":
+        return None
+    return word_spans(text) if unit == "word" else sentence_spans(text)
+
+
+def _segmented(text: str, segmenter: Segmenter) -> list[Span]:
+    """[start, end) of every word that the segmenter finds.
+
+    Raises:
+        UsageError: its words do not follow each other in the text, or leave something out.
+    """
+    words = segmenter(text)
+    spans: list[Span] = []
+    end = 0
+    for number, word in enumerate(words):
+        if not isinstance(word, str):
+            raise UsageError(
+                f"the segmenter's word {number} is a {type(word).__name__}, not a string; give a function from a text "
+                "to the list of its words, such as jieba.lcut"
+            )
+        if not word.strip():
+            continue
+        bare, start = word.strip(), end
+        while text[start : start + 1].isspace():
+            start += 1
+        if not text.startswith(bare, start):
+            raise UsageError(
+                f"the segmenter's word {number} is {word!r}, but the text goes on with {text[start : start + 20]!r}; "
+                "its words must join to the text as it is, with nothing changed, added or left out but spaces"
+            )
+        end = start + len(bare)
+        spans.append((start, end))
+    if text[end:].strip():
+        raise UsageError(
+            f"the segmenter's {len(words)} words end before the text does, at {text[end:].strip()[:20]!r}; its words "
+            "must join to the text as it is"
+        )
+    return spans
 
 
 def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Encoded]:
@@ -140,11 +210,18 @@ def _joined(text: Text) -> tuple[str, int | None]:
     return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
 
 
-def _words(text: str, second: int | None) -> list[Span]:
-    """No word reaches from one text of a pair into the other."""
+def _words(text: str, second: int | None, unit: Unit, segmenter: Segmenter | None = None) -> list[Span] | None:
+    """Where the units of a text or pair are; none reaches from one text of a pair into the other."""
+
+    def of(part: str) -> list[Span] | None:
+        return _segmented(part, segmenter) if segmenter is not None else _spans_of(part, unit)
+
     if second is None:
-        return word_spans(text)
-    return word_spans(text[: second - 1]) + [(a + second, b + second) for a, b in word_spans(text[second:])]
+        return of(text)
+    before, after = of(text[: second - 1]), of(text[second:])
+    if before is None or after is None:
+        return None
+    return before + [(start + second, end + second) for start, end in after]
 
 
 def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:

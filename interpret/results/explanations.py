@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "character"]
+Unit = Literal["token", "word", "sentence", "character"]
 
 
 TargetKind = Literal[
@@ -63,7 +63,7 @@ class TargetRecord:
 
 
 class Word(NamedTuple):
-    """One word (or character, or token, by the record's unit) with the sum of its tokens' scores."""
+    """One word (or character, token or sentence, by the record's unit) with the sum of its tokens' scores."""
 
     word: str
     score: float

@@ -42,8 +42,8 @@ def test_config_refuses_what_it_does_not_know() -> None:
             resolve_config({"minimum_accuracy": wrong})
     with pytest.raises(UsageError, match="bootstraps must be a whole number of at least 100"):
         resolve_config({"bootstraps": 50})
-    with pytest.raises(UsageError, match=r"method 'lime'; the methods are integrated_gradients"):
-        resolve_config({"compared_methods": "shap, lime"})
+    with pytest.raises(UsageError, match=r"method 'anchors'; the methods are integrated_gradients"):
+        resolve_config({"compared_methods": "shap, anchors"})
     with pytest.raises(UsageError, match="intended_use must map"):
         resolve_config({"intended_use": "triage"})
 

@@ -19,7 +19,12 @@ from tests import tiny
 
 CASES = [(family, task) for family, tasks in tiny.FAMILIES.items() for task in tasks]
 #: Enough to run every code path; the number of steps is not what is tested here.
-QUICK: dict[str, dict[str, Any]] = {"integrated_gradients": {"n_steps": 4}, "shap": {"max_evals": 16}}
+QUICK: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"n_steps": 4},
+    "shap": {"max_evals": 16},
+    "permutation_shap": {"n_permutations": 1},
+    "lime": {"n_samples": 24},
+}
 
 
 def _texts(handle: Handle) -> list[str]:

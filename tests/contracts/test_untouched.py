@@ -33,6 +33,8 @@ from tests.tiny import LABELS, TEXTS, tiny
 QUICK: Final[dict[str, dict[str, Any]]] = {
     "integrated_gradients": {"n_steps": 2},
     "shap": {"max_evals": 8},
+    "permutation_shap": {"n_permutations": 1},
+    "lime": {"n_samples": 8},
 }
 SMALL: Final = {
     "explained": 6,

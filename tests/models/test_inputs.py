@@ -230,3 +230,35 @@ def test_chinese_words_are_characters(waimai: Handle) -> None:
     encoded = encode(waimai, ["味道不错，very good"])[0]
     assert encoded.n_words == 7
     assert encoded.word_index[1:6] == (0, 1, 2, 3, 4)
+
+
+def test_a_segmenter_finds_the_words_that_writing_does_not_show() -> None:
+    text = "味道 很好，not bad"
+    cuts = ["味道", " ", "很好", "，", "not", " ", "bad"]
+    for words in (cuts, [word for word in cuts if word.strip()]):
+        (found,) = encode(HANDLES["bert"], [text], segmenter=lambda _, words=words: words)  # type: ignore[misc]
+        groups: dict[int, list[int]] = {}
+        for p, word in enumerate(found.word_index):
+            groups.setdefault(word, []).append(p)
+        shown = [
+            text[found.char_spans[g[0]][0] : found.char_spans[g[-1]][1]] for n, g in sorted(groups.items()) if n >= 0
+        ]
+        assert shown == ["味道", "很好", "，", "not", "bad"]
+        check(found, text, HANDLES["bert"].max_length)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["味道", "好"], r"word 1 is '好', but the text goes on with '很好'"),
+        (["味道", "很"], "end before the text does, at '好'"),
+        (["味道", "很好", "好"], "word 2 is '好'"),
+        ([("味道", 0), ("很好", 2)], "word 0 is a tuple"),
+        ([], "end before the text does"),
+    ],
+)
+def test_words_that_do_not_join_to_the_text_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        encode(HANDLES["bert"], ["味道很好"], segmenter=lambda _: words)
+    with pytest.raises(UsageError, match="segmenter finds words"):
+        encode(HANDLES["bert"], ["味道很好"], unit="token", segmenter=lambda _: ["味道很好"])

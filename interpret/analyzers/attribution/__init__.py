@@ -14,20 +14,21 @@ import numpy as np
 
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
+from interpret.analyzers.attribution.lime import lime
 from interpret.analyzers.attribution.paths import enters_twice
 from interpret.analyzers.attribution.relevance import gradient_attention
-from interpret.analyzers.attribution.removal import leave_one_out
+from interpret.analyzers.attribution.removal import leave_one_out, occlusion
 from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
 from interpret.analyzers.attribution.sampled import deep_lift, gradient_shap, saliency, smooth_grad
-from interpret.analyzers.attribution.shapley import shap_values
+from interpret.analyzers.attribution.shapley import permutation_shap, shap_values
 from interpret.analyzers.attribution.value_zeroing import value_zeroing
 from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import ATTRIBUTED, Handle
-from interpret.models.inputs import Encoded
+from interpret.models.inputs import Encoded, Unit, unit_index
 from interpret.models.state import untouched
-from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord, Unit
+from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord
 from interpret.results.record import Scalar
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "shap": Method(
         shap_values, _TASKS, "at most 256 F", False, True, _REMOVED, "Lundberg and Lee 2017, arXiv 1705.07874"
+    ),
+    "permutation_shap": Method(
+        permutation_shap, _TASKS, "10 (2n + 1) F", False, True, _REMOVED,
+        "Lundberg and Lee 2017, arXiv 1705.07874; Mitchell et al. 2022, arXiv 2104.12199",
+    ),
+    "lime": Method(lime, _TASKS, "500 F", False, True, None, "Ribeiro et al. 2016, arXiv 1602.04938"),
+    "occlusion": Method(
+        occlusion, _TASKS, "at most (n + 1) F", False, True, None, "Zeiler and Fergus 2014, arXiv 1311.2901"
     ),
     "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
     "attention_rollout": Method(
@@ -125,8 +134,8 @@ def attribute(
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
-        unit: what is removed and scored as a whole, "word" or "token"; words are those of `encoded`.
-        seed: recorded; the methods here are deterministic.
+        unit: what is removed and scored as a whole, "word", "token" or "sentence"; words are those of `encoded`.
+        seed: of the methods that sample, and recorded for all; a text's samples are those it has alone.
         scheduler: rows that were run are shared with other analyses through it.
         at: which word's class, which mask or which written token is explained, see `resolve_targets`.
         response: what was written, or True to let the model write it, see `resolve_targets`.
@@ -204,15 +213,12 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
     e = job.encoded[i]
     n = len(e.ids)
     special = np.asarray(e.special, dtype=bool)
-    words = np.asarray(e.word_index, dtype=np.int64)
-    if unit == "token":
-        words = np.where(special, -1, np.cumsum(~special) - 1).astype(np.int64)
     return ExampleAttribution(
         text=e.text,
         tokens=e.tokens,
         token_ids=np.asarray(e.ids, dtype=np.int64),
         scores=found.scores[i],
-        word_index=words,
+        word_index=np.asarray(unit_index(e, unit), dtype=np.int64),
         char_spans=np.asarray(e.char_spans, dtype=np.int64).reshape(n, 2),
         special=special,
         target=job.targets[i].record(job.handle, e) if job.targets else TargetRecord(kind="external"),

@@ -1,26 +1,34 @@
 """Shapley and Owen values through the shap library, on token ids.
 
 shap sees a game over words: it hands out masks, we turn a mask into a row of ids. Its own text masker would
-join the remaining strings and tokenise them anew, which yields other tokens than those that were masked.
+join the remaining strings and tokenise them anew, which yields other tokens than those that were masked. shap
+explains one text after the other, a few masks at a time; here the texts' games run side by side.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from interpret.analyzers.attribution.job import Job, Scores, relative_delta
+from interpret.analyzers.attribution.lockstep import Game, side_by_side
 from interpret.analyzers.scheduler import Operator, removal
 from interpret.errors import UsageError
+from interpret.models.batching import Row
 from interpret.results.explanations import BoolArray, FloatArray
 from interpret.results.record import Scalar
 
 #: Texts up to this many words get exact Shapley values: at most 256 rows each.
 EXACT_WORDS: Final = 8
 DEFAULT_EVALS: Final = 256
+DEFAULT_PERMUTATIONS: Final = 10
+#: Masks that shap's partition explainer asks for in one call; it decides which nodes are opened within a budget.
+_PARTITION_BATCH: Final = 64
+
+#: Finds the values [feature] of a game with so many features.
+_Explain = Callable[[Game, int], FloatArray]
 
 
 def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | None = None) -> Scores:
@@ -31,8 +39,8 @@ def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | Non
 
     Args:
         job: texts and targets.
-        max_evals: the most masked rows per text beyond 8 words; credit that is not resolved when they are
-            spent is shared equally below the unresolved node.
+        max_evals: masked rows per text beyond 8 words, after which no further call is made (shap's last call of up
+            to 64 rows may exceed it); credit that is not resolved then is shared equally below the unresolved node.
         baseline: the token that a removed word becomes; None takes the model's removal operator.
 
     Reference: Lundberg and Lee 2017, arXiv 1705.07874; Owen 1977; through shap's `ExactExplainer` and
@@ -41,59 +49,108 @@ def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | Non
     if max_evals < 4:
         raise UsageError(f"max_evals is {max_evals}; SHAP needs at least 4 evaluations per text")
     operator = removal(job.handle, baseline)
-    n = len(job.encoded)
-    _ahead(job, operator)
-    scores: list[FloatArray] = []
-    values: list[float | None] = []
-    baseline_values: list[float | None] = []
-    deltas: list[float | None] = []
-    for i in range(n):
-        ends = job.score([job.full_row(i), job.empty_row(i, operator)], [i, i]).logit.tolist()
-        per_feature = _explain(job, i, operator, max_evals) if job.groups[i] else np.zeros(0)
-        scores.append(job.spread(i, per_feature))
-        values.append(ends[0])
-        baseline_values.append(ends[1])
-        deltas.append(relative_delta(float(per_feature.sum()), *ends))
+
+    def explain(game: Game, n_features: int) -> FloatArray:
+        return _exact(game, n_features) if n_features <= EXACT_WORDS else _owen(game, n_features, max_evals)
+
     options: dict[str, Scalar] = {"baseline": operator.name, "max_evals": max_evals, "exact_up_to_words": EXACT_WORDS}
-    return Scores(scores, values, baseline_values, deltas, options)
+    return _play(job, operator, explain, options)
 
 
-def _explain(job: Job, i: int, operator: Operator, max_evals: int) -> FloatArray:
-    """The values of one text's features [feature]."""
-    from shap.explainers import ExactExplainer, PartitionExplainer
+def permutation_shap(job: Job, *, n_permutations: int = DEFAULT_PERMUTATIONS, baseline: str | None = None) -> Scores:
+    """Shapley values of the words by sampled orders of removal: unbiased, and no tree that puts neighbours together.
 
-    n_features = len(job.groups[i])
+    Each order is walked forwards and backwards, which is exact where words interact in pairs only; beyond that
+    the values are estimates with the noise of `n_permutations` orders. They sum to F(text) - F(all words
+    removed) whatever the number of orders.
 
-    def game(masks: npt.NDArray[Any]) -> FloatArray:
-        rows = job.rows(i, np.asarray(masks, dtype=bool), operator)
-        return job.score(rows, [i] * len(rows)).logit
+    Args:
+        job: texts and targets; its seed draws the orders, the same ones for a text alone and in company.
+        n_permutations: orders per text, each 2 n + 1 rows for n words.
+        baseline: the token that a removed word becomes; None takes the model's removal operator.
 
-    player = np.ones((1, n_features))
-    if n_features <= EXACT_WORDS:
+    Reference: Lundberg and Lee 2017, arXiv 1705.07874; antithetic orders: Mitchell et al. 2022, arXiv 2104.12199;
+    through shap's `PermutationExplainer`.
+    """
+    if n_permutations < 1:
+        raise UsageError(f"n_permutations is {n_permutations}; permutation SHAP needs at least 1")
+    operator = removal(job.handle, baseline)
+
+    def explain(game: Game, n_features: int) -> FloatArray:
+        return _permuted(game, n_features, n_permutations, job.seed)
+
+    options: dict[str, Scalar] = {"baseline": operator.name, "n_permutations": n_permutations}
+    return _play(job, operator, explain, options)
+
+
+def _play(job: Job, operator: Operator, explain: _Explain, options: dict[str, Scalar]) -> Scores:
+    """Every text's game, all of them side by side."""
+    n = len(job.encoded)
+    ends = [job.full_row(i) for i in range(n)] + [job.empty_row(i, operator) for i in range(n)]
+    scored = job.score(ends, [*range(n), *range(n)]).logit
+    values, baseline_values = scored[:n].tolist(), scored[n:].tolist()
+    playing = [i for i in range(n) if job.groups[i]]
+
+    def answer(calls: list[tuple[int, BoolArray]]) -> list[FloatArray]:
+        rows: list[Row] = []
+        examples: list[int] = []
+        for number, masks in calls:
+            made = job.rows(playing[number], masks, operator)
+            rows += made
+            examples += [playing[number]] * len(made)
+        logits = job.score(rows, examples).logit
+        return np.split(logits, np.cumsum([len(masks) for _, masks in calls])[:-1])
+
+    def play(n_features: int) -> Callable[[Game], FloatArray]:
+        return lambda game: explain(game, n_features)
+
+    per_feature = [np.zeros(0)] * n
+    found = side_by_side([play(len(job.groups[i])) for i in playing], answer, seed=job.seed)
+    for i, line in zip(playing, found, strict=True):
+        per_feature[i] = line
+    deltas = [
+        relative_delta(float(line.sum()), value, empty)
+        for line, value, empty in zip(per_feature, values, baseline_values, strict=True)
+    ]
+    scores = [job.spread(i, line) for i, line in enumerate(per_feature)]
+    return Scores(scores, values, baseline_values, list(deltas), options)
+
+
+def _exact(game: Game, n_features: int) -> FloatArray:
+    from shap.explainers import ExactExplainer
+
+    if n_features == 1:
         # One word is worth the whole difference; shap's enumeration starts at two.
-        if n_features == 1:
-            off, on = game(np.array([[False], [True]])).tolist()
-            return np.array([on - off])
-        explainer = ExactExplainer(game, _Masks(n_features))
-        found = explainer(player, max_evals=2**n_features, batch_size=2**n_features, silent=True)
-    else:
-        explainer = PartitionExplainer(game, _Masks(n_features, text_order_tree(n_features)))
-        found = explainer(player, max_evals=max_evals, batch_size=64, silent=True)
+        off, on = game(np.array([[False], [True]])).tolist()
+        return np.array([on - off])
+    explainer = ExactExplainer(_asked(game), _Masks(n_features))
+    return _values(explainer, n_features, max_evals=2**n_features, batch_size=2**n_features)
+
+
+def _owen(game: Game, n_features: int, max_evals: int) -> FloatArray:
+    from shap.explainers import PartitionExplainer
+
+    explainer = PartitionExplainer(_asked(game), _Masks(n_features, text_order_tree(n_features)))
+    return _values(explainer, n_features, max_evals=max_evals, batch_size=_PARTITION_BATCH)
+
+
+def _permuted(game: Game, n_features: int, n_permutations: int, seed: int) -> FloatArray:
+    from shap.explainers import PermutationExplainer
+
+    n_rows = 2 * n_features + 1
+    explainer = PermutationExplainer(_asked(game), _Masks(n_features), seed=seed)
+    return _values(explainer, n_features, max_evals=n_permutations * n_rows, batch_size=n_rows)
+
+
+def _asked(game: Game) -> Game:
+    return lambda masks: game(np.asarray(masks, dtype=bool))
+
+
+def _values(explainer: Any, n_features: int, **options: Any) -> FloatArray:
+    """The values [feature] of shap's one player, who has every feature."""
+    found = explainer(np.ones((1, n_features)), silent=True, **options)
     values: FloatArray = np.asarray(found.values, dtype=np.float64)[0]
     return values
-
-
-def _ahead(job: Job, operator: Operator) -> None:
-    """Every coalition of every short text in one go, so that shap's many small calls find them in the cache."""
-    rows, examples = [], []
-    for i, groups in enumerate(job.groups):
-        if 1 < len(groups) <= EXACT_WORDS:
-            masks = np.array(list(itertools.product([False, True], repeat=len(groups))))
-            rows += job.rows(i, masks, operator)
-            examples += [i] * len(masks)
-    # More would only push each other out of the cache.
-    if len(rows) <= job.scheduler.max_rows:
-        job.score(rows, examples)
 
 
 class _Masks:

@@ -222,7 +222,7 @@ def test_wrong_requests_say_what_there_is() -> None:
     handle = planted.handle()
     encoded = encode(handle, ["the zork was"])
     with pytest.raises(UsageError, match="integrated_gradients"):
-        attribute(handle, encoded, method="lime")
+        attribute(handle, encoded, method="anchors")
     with pytest.raises(UsageError, match="n_steps"):
         attribute(handle, encoded, method="integrated_gradients", steps=3)
     with pytest.raises(UsageError, match="takes no options"):
