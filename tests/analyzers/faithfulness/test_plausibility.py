@@ -44,7 +44,7 @@ def test_iou_by_hand() -> None:
 
 
 def test_spans_word_masks_and_token_masks_are_one() -> None:
-    spans = [[(2, 6), (17, 27)], [(6, 9)], [(4, 9), (18, 29)]]
+    spans = [[(2, 7), (17, 27)], [(6, 9)], [(4, 9), (18, 29)]]
     arrays = [np.array(line) for line in spans]
     as_masks = plausibility(attribution(), MARKS)
     # "very much indeed": the span of the third text covers "much" and part of "indeed".
