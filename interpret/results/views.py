@@ -63,9 +63,9 @@ def view(record: object) -> Node:
     raise TypeError(f"no view is defined for {type(record).__name__}")
 
 
-def to_text(record: Record, *, locale: str = "en") -> str:
-    """The record's view as plain text."""
-    return text(_viewed(record), words(locale))
+def to_text(record: Record, *, locale: str = "en", colour: bool = False) -> str:
+    """The record's view as plain text; with `colour` scored words are coloured for a terminal, signs stay."""
+    return text(_viewed(record), words(locale), colour=colour)
 
 
 def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) -> str:
