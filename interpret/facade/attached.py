@@ -354,7 +354,7 @@ class AttachedModel:
         """Explain a whole data set into two parquet tables: `path` (tokens) and `*.examples.parquet` (texts).
 
         Memory does not grow with the number of texts beyond the texts themselves. Killed at any moment, the same
-        call goes on after the last lot of 256 texts that is whole, and the tables are then byte for byte those of a
+        call goes on after the last lot of 64 texts that is whole, and the tables are then byte for byte those of a
         call that was never interrupted; on finished tables it checks them and runs nothing.
 
         Args:

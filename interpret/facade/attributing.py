@@ -22,7 +22,7 @@ from interpret.analyzers.faithfulness import measure, with_quality
 from interpret.analyzers.faithfulness.stats import verdict_by_bootstrap
 from interpret.analyzers.intervals import MIN_BOOTSTRAP, student
 from interpret.analyzers.scheduler import Scheduler
-from interpret.capture.store.memory import Trimmer
+from interpret.capture.store.memory import trimming
 from interpret.capture.store.request import model_facts, texts_sha256
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Texts explained, measured and written at once: part of the request, since batches decide the last bits.
-LOT_SIZE: Final = 256
+LOT_SIZE: Final = 64
 #: Random rankings of each text: as many as the quick measurement of five texts or more takes.
 N_RANDOM: Final = 20
 
@@ -152,12 +152,11 @@ def attribute_to(
         },
     }
     starts = range(0, len(texts), lot_size)
-    trim = Trimmer()
     with open_lots(path, request, len(starts)) as lots:
         manifest = lots.take_up(overwrite)
         if manifest is None:
             done = sum(min(lot_size, len(texts) - starts[number]) for number in lots.entries)
-            with _named_failures(lots), _bar(len(texts), done, progress) as bar:
+            with _named_failures(lots), trimming(), _bar(len(texts), done, progress) as bar:
                 for number in lots.missing:
                     part = slice(starts[number], min(starts[number] + lot_size, len(texts)))
                     result = _explained(
@@ -180,7 +179,6 @@ def attribute_to(
                     lots.write(number, tables, facts)
                     bar.update(len(result))
                     del result, tables
-                    trim()
                 manifest = lots.finish()
     return AttributionFiles(path, files_of(path)["examples"], manifest)
 

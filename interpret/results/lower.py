@@ -151,7 +151,7 @@ def _lines(node: Node, say: Words, colour: bool) -> Iterator[str]:
         title = say.text(node.text)
         yield from (title, "-" * _wide(title), "")
     elif isinstance(node, Paragraph):
-        yield from _wrap(paragraph_text(node.parts, say))
+        yield from _wrap(paragraph_text(tuple(_in_text(part, say) for part in node.parts), say))
         yield ""
     elif isinstance(node, Note):
         mark = say(f"note.{node.kind}")
@@ -196,6 +196,13 @@ def _lines(node: Node, say: Words, colour: bool) -> Iterator[str]:
             yield ""
     else:
         yield from (inline_text(node, say), "")
+
+
+def _in_text(part: Inline, say: Words) -> Inline:
+    """What explains colours and lines has other words where there are none."""
+    if isinstance(part, Message) and f"{part.code}_text" in say:
+        return Message(code=f"{part.code}_text", params=part.params)
+    return part
 
 
 def _table_lines(table: Table, say: Words) -> Iterator[str]:
