@@ -1,4 +1,4 @@
-"""`info` and `attribute`: one model, looked at directly."""
+"""`info`, and how every command comes by its model and its texts."""
 
 from __future__ import annotations
 
@@ -8,27 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.shell import guarded, out_file, out_folder, records, say, show, show_json
+from interpret.cli.shell import guarded, records, say, show, show_json
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
     from interpret.facade import AttachedModel
     from interpret.readers.tables import Table
-    from interpret.results.explanations import Attribution
 
 INFO_EPILOG = """
 \b
 Examples:
   interpret info ./model --json
   interpret info --families
-"""
-
-ATTRIBUTE_EPILOG = """
-\b
-Examples:
-  interpret attribute ./model --text "A film to see twice."
-  interpret attribute ./model reviews.csv --limit 20 --out attribution.html
-  interpret attribute ./model reviews.csv --target positive --method integrated_gradients --out scores.csv
 """
 
 
@@ -165,143 +156,3 @@ def _fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-@guarded
-def attribute(
-    model: o.Model,
-    data: Annotated[Path | None, typer.Argument(metavar="DATA", help="A table of texts; or give --text.")] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="A text to explain; may be given repeatedly.")
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(metavar="METHOD", help="Attribution method; auto picks by task and records what it picked."),
-    ] = ("auto"),
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS",
-            help="Class to explain: its name or id, or gold (needs labels); default: the predicted one.",
-        ),
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Explain why --target rather than this class.", metavar="CLASS")
-    ] = None,
-    unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
-    quality: Annotated[
-        bool, typer.Option("--quality/--no-quality", help="Measure how far the explanation can be trusted.")
-    ] = True,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write to .csv, .json, .html, or without an ending to a folder."),
-    ] = None,
-    adapter: o.Adapter = None,
-    revision: o.Revision = None,
-    task: o.TaskOption = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    trust_remote_code: o.RemoteCode = False,
-    seed: o.Seed = 0,
-    limit: o.Limit = None,
-    text_column: o.TextColumn = None,
-    label_column: o.LabelColumn = None,
-    label_map: o.LabelMap = None,
-    no_header: o.NoHeader = False,
-    columns: o.Columns = None,
-    skip_bad_rows: o.SkipBadRows = False,
-    as_json: o.Json = False,
-    debug: o.Debug = False,
-) -> None:
-    """Explain outputs word by word, with the measured quality of the explanation."""
-    if (data is None) == (text is None):
-        raise UsageError(
-            "there is nothing to explain: give either --text or DATA"
-            if data is None
-            else "both --text and DATA were given: give either --text or DATA"
-        )
-    if target == "gold" and data is None:
-        raise UsageError("--target gold explains the labels of DATA; with --text name a class")
-    if against is not None and target in (None, "gold"):
-        raise UsageError("--against needs a class to compare with: name it with --target")
-    if out is not None and out.suffix not in ("", ".csv", ".json", ".html"):
-        raise UsageError(f"cannot write {out.name}: --out ends in .csv, .json, .html, or names a folder")
-    if text is not None and not all(written.strip() for written in text):
-        raise UsageError("--text is empty; write the text to explain in quotes after it")
-    table, texts, label = None, text or [], None
-    if data is not None:
-        table, texts, label = read_texts(
-            data,
-            text_column=text_column,
-            label_column=label_column,
-            no_header=no_header,
-            columns=columns,
-            skip_bad_rows=skip_bad_rows,
-            limit=limit,
-        )
-    if out is not None:
-        (out_file if out.suffix else out_folder)(out)
-    lm = load_model(
-        model,
-        adapter=adapter,
-        revision=revision,
-        task=task,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    gold = None
-    if target == "gold" and table is not None:
-        if label is None:
-            raise UsageError(f"--target gold needs labels, but {table.name} has no label column; use --label-column")
-        gold = _gold(lm, table, label, label_map)[: len(texts)]
-    result = lm.attribute(
-        texts,
-        target=_class(target) if against is None else (_class(target), _class(against)),
-        method=method,
-        unit=unit.value,
-        quality="auto" if quality else False,
-        gold=gold,
-        seed=seed,
-    )
-    path = None if out is None else _write(result, out)
-    if as_json:
-        show_json({"path": path and str(path), "attribution": result.to_dict()})
-        return
-    from interpret.results.views import to_text
-
-    show(to_text(result))
-    if path is not None:
-        show(str(path))
-
-
-def _class(written: str | None) -> str | int | None:
-    return int(written) if written is not None and written.isdecimal() else written
-
-
-def _gold(lm: AttachedModel, table: Table, label: str, label_map: str | None) -> list[int]:
-    from interpret.readers.labels import map_labels
-
-    raw = table.column(label)
-    mapping = map_labels(raw, dict(enumerate(lm.info()["labels"])), label_map, lines=table.lines)
-    return [mapping.pairs[name] for name in raw]
-
-
-def _write(result: Attribution, out: Path) -> Path:
-    match out.suffix:
-        case ".csv":
-            result.to_frame().to_csv(out, index=False)
-        case ".json":
-            import json
-
-            plain: dict[str, Any] = result.to_dict()
-            out.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        case ".html":
-            from interpret.results.views import to_html
-
-            body = to_html(result, prefix="a-")
-            head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Attribution</title>\n'
-            out.write_bytes(f"{head}{body}\n</html>\n".encode("utf-8", "replace"))
-        case _:
-            result.save(out)
-    return out

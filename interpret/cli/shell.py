@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import re
 import shlex
 import sys
@@ -100,6 +101,11 @@ def say(message: str) -> None:
 def show(text: str) -> None:
     """Write a result to stdout."""
     typer.echo(text)
+
+
+def colours() -> bool:
+    """Whether stdout is a terminal that may be coloured: a NO_COLOR that is not empty, or a dumb one, forbids it."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def show_json(value: Mapping[str, Any]) -> None:

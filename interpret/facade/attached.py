@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -19,6 +19,8 @@ from interpret.capture.reduction import Summary
 from interpret.capture.store import Store
 from interpret.capture.store import capture_to as capture_to_store
 from interpret.errors import UsageError
+from interpret.facade.attributing import AttributionFiles
+from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Text, Unit, encode, encode_targets
@@ -303,7 +305,7 @@ class AttachedModel:
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
-            unit: `"word"` or `"token"`.
+            unit: `"word"`, `"token"` or `"sentence"`.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
@@ -336,6 +338,85 @@ class AttachedModel:
         if quality is False:
             return result
         return with_quality(result, quality_auto(self.handle, result, seed=seed))
+
+    def attribute_to(
+        self,
+        path: str | Path,
+        dataset: Any,
+        target: Any = None,
+        method: str = "auto",
+        unit: Unit = "word",
+        quality: Literal["auto", False] = "auto",
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        id: str | None = None,
+        label_map: str | Mapping[str, object] | None = None,
+        seed: int = 0,
+        limit: int | None = None,
+        overwrite: bool = False,
+        header: bool = True,
+        columns: Sequence[str] | None = None,
+        skip_bad_rows: bool = False,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> AttributionFiles:
+        """Explain a whole data set into two parquet tables: `path` (tokens) and `*.examples.parquet` (texts).
+
+        Memory does not grow with the number of texts beyond the texts themselves. Killed at any moment, the same
+        call goes on after the last lot of 64 texts that is whole, and the tables are then byte for byte those of a
+        call that was never interrupted; on finished tables it checks them and runs nothing.
+
+        Args:
+            path: file that ends in `.parquet`; folders are made if absent.
+            dataset: path (`.csv .tsv .jsonl .parquet .conllu` or a saved `datasets` folder), DataFrame,
+                `datasets.Dataset`, list of dicts, or list of strings.
+            target: as for `attribute`; `"gold"` reads the labels of the data.
+            method: as for `attribute`.
+            unit: `"word"` or `"token"`.
+            quality: `"auto"` compares each text with 20 random rankings of its words; False measures nothing.
+            text: text column; None guesses by name.
+            label: label column; None guesses by name.
+            id: column that names the rows; None numbers them from 0.
+            label_map: `"0=negative,1=positive"` where names and ids do not decide, for `target="gold"`.
+            seed: of random rankings and of sampling methods.
+            limit: the first so many rows only.
+            overwrite: replace another attribution that stands there.
+            header: whether a csv or tsv has a header line.
+            columns: names for the columns of a file without header.
+            skip_bad_rows: leave out rows that cannot be read or hold no text, instead of stopping at the first.
+            progress: show a bar on stderr; None does so on a terminal.
+            options: passed to the method, for example `n_steps=64`.
+
+        Raises:
+            DataError: a row that cannot be read or holds no text, with file and line, before anything runs.
+            UsageError: a request that cannot be met, or another one than that whose tables stand there.
+            StoreError: the disk takes no more; what is there stays, and the same call goes on.
+        """
+        texts = read_texts(
+            dataset,
+            text=text,
+            label=label,
+            id=id,
+            header=header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
+        return attribute_to_files(
+            self.handle,
+            path,
+            texts,
+            target=target,
+            method=method,
+            unit=unit,
+            quality=quality,
+            label_map=label_map,
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
+            **options,
+        )
 
     def _encode(self, texts: str | Sequence[Text], unit: Unit = "word") -> list[Encoded]:
         return encode(self.handle, _listed(texts), unit=unit)

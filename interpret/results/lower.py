@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -94,12 +95,20 @@ def _name(part: Inline, say: Words) -> str:
 # --- text
 
 
-def text(node: Node, say: Words) -> str:
-    """The node as plain text, at most 100 columns wide outside tables."""
-    return "\n".join(_lines(node, say)).rstrip() + "\n"
+def text(node: Node, say: Words, *, colour: bool = False) -> str:
+    """The node as plain text, at most 100 columns wide outside tables; `colour` adds a terminal's colours to words."""
+    return "\n".join(_lines(node, say, colour)).rstrip() + "\n"
+
+
+#: Colours of a terminal, for words towards and against: of those that read on black and on white alike.
+_TOWARDS, _AGAINST, _PLAIN = "\x1b[1;38;5;32m", "\x1b[1;38;5;166m", "\x1b[0m"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _wide(text: str) -> int:
+    # Of these characters only our own are left: those in data are written as code points.
+    if "\x1b" in text:
+        text = _COLOUR.sub("", text)
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in text)
 
 
@@ -132,17 +141,17 @@ def _pieces(word: str) -> Iterator[str]:
         yield run
 
 
-def _lines(node: Node, say: Words) -> Iterator[str]:
+def _lines(node: Node, say: Words, colour: bool) -> Iterator[str]:
     if isinstance(node, Section):
         title = say.text(node.title) if node.number is None else f"{node.number}. {say.text(node.title)}"
         yield from (title, "=" * _wide(title), "")
         for child in node.children:
-            yield from _lines(child, say)
+            yield from _lines(child, say, colour)
     elif isinstance(node, Heading):
         title = say.text(node.text)
         yield from (title, "-" * _wide(title), "")
     elif isinstance(node, Paragraph):
-        yield from _wrap(paragraph_text(node.parts, say))
+        yield from _wrap(paragraph_text(tuple(_in_text(part, say) for part in node.parts), say))
         yield ""
     elif isinstance(node, Note):
         mark = say(f"note.{node.kind}")
@@ -166,27 +175,34 @@ def _lines(node: Node, say: Words) -> Iterator[str]:
     elif isinstance(node, Table):
         yield from _table_lines(node, say)
     elif isinstance(node, Tokens):
-        yield from _wrap(_tokens_text(node), "  ", "  ")
+        yield from _wrap(_tokens_text(node, colour), "  ", "  ")
         yield ""
     elif isinstance(node, Figure):
         yield from _wrap(say.text(node.alt), f"[{say('figure.word')}] ", "  ")
         yield ""
-        yield from _lines(node.table, say)
+        yield from _lines(node.table, say, colour)
     elif isinstance(node, Details):
         yield from (say("text.named", name=_name(node.summary, say), value="").rstrip(), "")
         for child in node.children:
-            yield from _lines(child, say)
+            yield from _lines(child, say, colour)
     elif isinstance(node, Listing):
         shown = node.items[: node.text_limit]
         for item in shown:
             yield "* " + say("list.clause").join(inline_text(part, say) for part in item.title)
             for child in item.children:
-                yield from textwrap.indent("\n".join(_lines(child, say)), "  ").split("\n")
+                yield from textwrap.indent("\n".join(_lines(child, say, colour)), "  ").split("\n")
         if node.n_total > len(shown):
             yield from _wrap(say("list.text_limit", shown=len(shown), n=node.n_total))
             yield ""
     else:
         yield from (inline_text(node, say), "")
+
+
+def _in_text(part: Inline, say: Words) -> Inline:
+    """What explains colours and lines has other words where there are none."""
+    if isinstance(part, Message) and f"{part.code}_text" in say:
+        return Message(code=f"{part.code}_text", params=part.params)
+    return part
 
 
 def _table_lines(table: Table, say: Words) -> Iterator[str]:
@@ -210,13 +226,15 @@ def _table_lines(table: Table, say: Words) -> Iterator[str]:
     yield ""
 
 
-def _tokens_text(node: Tokens) -> str:
+def _tokens_text(node: Tokens, colour: bool) -> str:
     """The text with the score of every word that is at least a fifth of the strongest one."""
     out = []
     for token in node.tokens:
         shown = visible(token.text)
         if token.score is not None and abs(heat(token.score, node.scale)) >= HEAT_STEPS // 5:
             shown += f"[{token.score:+.2f}]"
+            if colour:
+                shown = (_TOWARDS if token.score > 0 else _AGAINST) + shown + _PLAIN
         out.append(visible(token.before) + shown)
     return "".join(out) + visible(node.after)
 

@@ -169,6 +169,8 @@ def component_css(*, notebook: bool) -> str:
     if notebook:
         parts.append(".ilm{padding:.2em .1em;background:transparent!important}.ilm .tiles>li{background:transparent}")
         parts.append(".ilm h2{font-size:1.15rem;margin-top:.4em}")
+        # Shadows at the edges need to know the paper, and a notebook that names none has its own.
+        parts.append(".ilm .scroll[tabindex]{background:none}")
     # In print the page is paper, whatever the screen was.
     parts.append(f"@media print{{.ilm{{{_variables(_LIGHT, False)}}}}}")
     return _PARTS.replace("\n.", ".").replace("\n", " ").strip() + "".join(parts) + "".join(_heat())

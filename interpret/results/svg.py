@@ -11,38 +11,45 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpret.results.messages import Words, capital, words
-from interpret.results.record import Message
-from interpret.results.tree import HeatPlot, IntervalPlot, LayerPlot, NumberKind, Plot, Text
+from interpret.results.canvas import (
+    GREY,
+    INK,
+    PALETTE,
+    WIDTH,
+    Entry,
+    Label,
+    cut,
+    draw_legend,
+    finite,
+    legend_rows,
+    named,
+    new_axes,
+    set_ticks,
+    text_width,
+)
+from interpret.results.messages import Words, words
+from interpret.results.signed_plots import curve_figure, matrix_figure
+from interpret.results.tree import CurvePlot, HeatPlot, IntervalPlot, LayerPlot, MatrixPlot, NumberKind, Plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from interpret.results.probes import ProbeResult
 
-WIDTH = 580.0
-_POINT = 72.0
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
-#: Stands for the colour of the surrounding text; matplotlib has no word for it.
-_INK = "#010203"
-#: Okabe and Ito's palette where it holds a contrast of 3 on white and on near-black alike.
-PALETTE = ("#2f7fc1", "#d55e00", "#00936b", "#b0609a")
-_GREY = "#7d8590"
 #: Lines that only compare: one value across all layers.
 _REFERENCES: tuple[dict[str, Any], ...] = (
-    {"color": _GREY, "linestyle": (0, (1, 1.2))},
+    {"color": GREY, "linestyle": (0, (1, 1.2))},
     {"color": "#9a7b00", "linestyle": (0, (4, 2))},
     {"color": "#7a70c8", "linestyle": (0, (6, 2, 1, 2))},
-    {"color": _GREY, "linestyle": "-"},
+    {"color": GREY, "linestyle": "-"},
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1)))
@@ -51,8 +58,8 @@ _RC: dict[Any, Any] = {
     "svg.hashsalt": "interpret-lm",
     "font.size": 11.0,
     "font.family": ["DejaVu Sans"],
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -60,20 +67,18 @@ _RC: dict[Any, Any] = {
     "axes.labelsize": 11.0,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.alpha": 0.13,
     "grid.linewidth": 0.7,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 3.0,
     "ytick.major.size": 0.0,
     "ytick.major.pad": 6.0,
     "lines.linewidth": 1.8,
     "lines.markersize": 5.0,
 }
-
-Label = Callable[[str], str]
 
 
 def draw(plot: Plot, say: Words, *, prefix: str, alt: str) -> str:
@@ -102,7 +107,7 @@ def probe_figure(result: ProbeResult) -> Figure:
         return _figure(plot, words("en"), lambda text: text.replace("$", r"\$"), ink="black")
 
 
-def _style(ink: str = _INK) -> AbstractContextManager[None]:
+def _style(ink: str = INK) -> AbstractContextManager[None]:
     """Our own settings on top of matplotlib's defaults: the user's style sheets must not change a report."""
     import matplotlib
 
@@ -119,119 +124,42 @@ def _style(ink: str = _INK) -> AbstractContextManager[None]:
     )
     defaults = {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith(outside)}
     ours: dict[Any, Any] = {
-        key: ink if isinstance(value, str) and value == _INK else value for key, value in _RC.items()
+        key: ink if isinstance(value, str) and value == INK else value for key, value in _RC.items()
     }
     return matplotlib.rc_context({**defaults, **ours})
 
 
-def _figure(plot: Plot, say: Words, label: Label, ink: str = _INK) -> Figure:
+def _figure(plot: Plot, say: Words, label: Label, ink: str = INK) -> Figure:
     if isinstance(plot, IntervalPlot):
         return _intervals(plot, say, label, ink)
     if isinstance(plot, LayerPlot):
         return _layers(plot, say, label)
+    if isinstance(plot, MatrixPlot):
+        return matrix_figure(plot, say, label, ink)
+    if isinstance(plot, CurvePlot):
+        return curve_figure(plot, say, label)
     return _heat(plot, say, label)
 
 
-def _named(text: Text, say: Words) -> str:
-    shown = say.text(text)
-    return capital(shown) if isinstance(text, Message) else shown
-
-
-def _width(text: str) -> float:
-    """Rough width in pixels of 11-pixel text: a full-width character is one em."""
-    return sum(11.0 if unicodedata.east_asian_width(c) in "WF" else 6.3 for c in text)
-
-
-def _cut(text: str, limit: float) -> str:
-    if _width(text) <= limit:
-        return text
-    while text and _width(text) > limit - 8:
-        text = text[:-1]
-    return text + "…"
-
-
-def _axes(height: float, left: float, top: float, bottom: float, right: float = 18.0) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH / _POINT, height / _POINT), dpi=_POINT)
-    box = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
-    return figure, figure.add_axes(box)
-
-
-class _Entry(NamedTuple):
-    """One name of the legend and how its mark is drawn."""
-
-    name: str
-    look: dict[str, Any]
-
-
-def _legend_rows(entries: Sequence[_Entry]) -> list[list[_Entry]]:
-    """Entries in rows that fit: matplotlib's own legend would measure the stand-ins."""
-    rows: list[list[_Entry]] = []
-    x = WIDTH
-    for entry in entries:
-        x += _width(entry.name) + 46.0
-        if x > WIDTH - 20.0:
-            rows.append([])
-            x = 14.0 + _width(entry.name) + 46.0
-        rows[-1].append(entry)
-    return rows
-
-
-def _legend(figure: Figure, rows: Sequence[Sequence[_Entry]], left: float, label: Label) -> None:
-    from matplotlib.lines import Line2D
-
-    height = figure.get_figheight() * _POINT
-    for n, row in enumerate(rows):
-        x, y = left, 1.0 - (11.0 + 18.0 * n) / height
-        for entry in row:
-            ends = [x / WIDTH, (x + 12.0) / WIDTH, (x + 24.0) / WIDTH]
-            figure.add_artist(Line2D(ends, [y, y, y], markevery=[1], transform=figure.transFigure, **entry.look))
-            figure.text((x + 30.0) / WIDTH, y, label(entry.name), va="center_baseline")
-            x += _width(entry.name) + 46.0
-
-
-def _ticks(axis: Any, kind: NumberKind, label: Label) -> None:
-    """Ticks at round places, written as the numbers in the tables are, through the stand-ins."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-
-    low, high = axis.get_view_interval()
-    scale = 100.0 if kind in ("percent", "points") else 1.0
-    places = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low * scale, high * scale)
-    step = float(places[1] - places[0]) if len(places) > 1 else 1.0
-    digits = next((d for d in range(4) if abs(round(step, d) - step) < 1e-9), 4)
-    axis.set_major_locator(FixedLocator([p / scale for p in places if low * scale - 1e-9 <= p <= high * scale + 1e-9]))
-
-    def shown(value: float, _: object = None) -> str:
-        text = f"{value * scale:.{digits}f}".replace("-", "−")
-        return label(text + ("%" if kind == "percent" else ""))
-
-    axis.set_major_formatter(FuncFormatter(shown))
-
-
-def _finite(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-
-
 def _column(plot: IntervalPlot, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return _finite([getattr(row, name) for row in plot.rows])
+    return finite([getattr(row, name) for row in plot.rows])
 
 
 def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure:
-    names = [_cut(_named(row.label, say), 250.0) for row in plot.rows]
-    left = min(266.0, max(60.0, max((_width(n) for n in names), default=0.0) + 16.0))
+    names = [cut(named(row.label, say), 250.0) for row in plot.rows]
+    left = min(266.0, max(60.0, max((text_width(n) for n in names), default=0.0) + 16.0))
     two = plot.reference_name is not None
-    dashed = {"color": _GREY, "linewidth": 1.4, "linestyle": (0, (4, 2))}
+    dashed = {"color": GREY, "linewidth": 1.4, "linestyle": (0, (4, 2))}
     entries = []
     if plot.reference_name is not None or (plot.line_name is not None and not plot.bars):
-        entries.append(_Entry(_named(plot.name, say), {"color": PALETTE[0], "marker": "o", "linewidth": 2.0}))
+        entries.append(Entry(named(plot.name, say), {"color": PALETTE[0], "marker": "o", "linewidth": 2.0}))
     if plot.reference_name is not None:
-        entries.append(_Entry(_named(plot.reference_name, say), {"color": _GREY, "marker": "s", "linewidth": 2.0}))
+        entries.append(Entry(named(plot.reference_name, say), {"color": GREY, "marker": "s", "linewidth": 2.0}))
     if plot.line is not None and plot.line_name is not None:
-        entries.append(_Entry(_named(plot.line_name, say), dashed))
-    legend = _legend_rows(entries)
+        entries.append(Entry(named(plot.line_name, say), dashed))
+    legend = legend_rows(entries)
     top = 8.0 + 18.0 * len(legend)
-    figure, axes = _axes(24.0 * len(names) + 44.0 + top, left, top, 40.0)
+    figure, axes = new_axes(24.0 * len(names) + 44.0 + top, left, top, 40.0)
     y = np.arange(len(names), dtype=np.float64)
     value, low, high = (_column(plot, name) for name in ("value", "low", "high"))
     shift = 0.16 if two else 0.0
@@ -245,17 +173,17 @@ def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure
     if two:
         names_of = ("reference", "reference_low", "reference_high")
         reference, r_low, r_high = (_column(plot, name) for name in names_of)
-        axes.hlines(y + shift, r_low, r_high, color=_GREY, linewidth=2.0)
-        axes.plot(reference, y + shift, "s", color=_GREY, markersize=5.5)
+        axes.hlines(y + shift, r_low, r_high, color=GREY, linewidth=2.0)
+        axes.plot(reference, y + shift, "s", color=GREY, markersize=5.5)
     if plot.line is not None:
         axes.axvline(plot.line, **dashed)
-    _legend(figure, legend, left, label)
+    draw_legend(figure, legend, left, label)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(y, [label(n) for n in names])
     axes.grid(visible=False, axis="y")
     _pad(axes, plot.kind)
-    _ticks(axes.xaxis, plot.kind, label)
-    axes.set_xlabel(label(_named(plot.axis, say)), labelpad=5.0)
+    set_ticks(axes.xaxis, plot.kind, label)
+    axes.set_xlabel(label(named(plot.axis, say)), labelpad=5.0)
     return figure
 
 
@@ -287,22 +215,22 @@ def _looks(plot: LayerPlot) -> list[dict[str, Any]]:
 
 def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
     looks = _looks(plot)
-    legend = _legend_rows([_Entry(_named(s.name, say), look) for s, look in zip(plot.series, looks, strict=True)])
+    legend = legend_rows([Entry(named(s.name, say), look) for s, look in zip(plot.series, looks, strict=True)])
     top = 14.0 + 18.0 * len(legend)
-    figure, axes = _axes(250.0 + top, 58.0, top, 40.0)
+    figure, axes = new_axes(250.0 + top, 58.0, top, 40.0)
     x = np.arange(len(plot.layers), dtype=np.float64)
     for series, look in zip(plot.series, looks, strict=True):
-        axes.plot(x, _finite(series.values), **look)
+        axes.plot(x, finite(series.values), **look)
         if series.low and series.high:
-            low, high = _finite(series.low), _finite(series.high)
+            low, high = finite(series.low), finite(series.high)
             axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
-    _legend(figure, legend, 58.0, label)
+    draw_legend(figure, legend, 58.0, label)
     step = max(1, -(-len(x) // 16))
     axes.set_xticks(x[::step], [label(name) for name in plot.layers[::step]])
     axes.margins(x=0.03, y=0.08)
-    _ticks(axes.yaxis, plot.kind, label)
-    axes.set_xlabel(label(_named(plot.x_axis, say)), labelpad=5.0)
-    axes.set_ylabel(label(_named(plot.axis, say)), labelpad=7.0)
+    set_ticks(axes.yaxis, plot.kind, label)
+    axes.set_xlabel(label(named(plot.x_axis, say)), labelpad=5.0)
+    axes.set_ylabel(label(named(plot.axis, say)), labelpad=7.0)
     return figure
 
 
@@ -311,7 +239,7 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     n_rows, n_columns = values.shape
     cell = min(34.0, 420.0 / max(n_columns, 1), 560.0 / max(n_rows, 1))
     right = WIDTH - 58.0 - cell * n_columns
-    figure, axes = _axes(cell * n_rows + 50.0, 58.0, 8.0, 42.0, right)
+    figure, axes = new_axes(cell * n_rows + 50.0, 58.0, 8.0, 42.0, right)
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", linewidth=0.6, edgecolor="face")
     axes.invert_yaxis()
     axes.grid(visible=False)
@@ -320,8 +248,8 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     for axis, n in ((axes.xaxis, n_columns), (axes.yaxis, n_rows)):
         step = max(1, -(-n // 16))
         axis.set_ticks(np.arange(0, n, step) + 0.5, [label(str(i)) for i in range(0, n, step)])
-    axes.set_xlabel(label(_named(plot.columns, say)), labelpad=4.0)
-    axes.set_ylabel(label(_named(plot.rows, say)), labelpad=4.0)
+    axes.set_xlabel(label(named(plot.columns, say)), labelpad=4.0)
+    axes.set_ylabel(label(named(plot.rows, say)), labelpad=4.0)
     bar_left = (58.0 + cell * n_columns + 20.0) / WIDTH
     box = axes.get_position()
     scale = figure.add_axes((bar_left, box.y0, 10.0 / WIDTH, box.height))
@@ -334,9 +262,9 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     scale.yaxis.tick_right()
     scale.grid(visible=False)
     scale.spines["bottom"].set_visible(False)
-    _ticks(scale.yaxis, "decimal", label)
+    set_ticks(scale.yaxis, "decimal", label)
     scale.yaxis.set_label_position("right")
-    scale.set_ylabel(label(_named(plot.unit, say)), labelpad=6.0)
+    scale.set_ylabel(label(named(plot.unit, say)), labelpad=6.0)
     return figure
 
 
@@ -402,9 +330,9 @@ def _presentation(element: ET.Element) -> None:
             if size is not None:
                 element.set("font-size", size[1])
         if key not in _DROPPED:
-            element.set(key, value.replace(_INK, "currentColor").removesuffix("px") if key == "font-size" else value)
+            element.set(key, value.replace(INK, "currentColor").removesuffix("px") if key == "font-size" else value)
     for key in ("fill", "stroke"):
-        if element.attrib.get(key) == _INK:
+        if element.attrib.get(key) == INK:
             element.set(key, "currentColor")
     if element.attrib.get("transform", "").startswith("rotate(-0 "):
         del element.attrib["transform"]

@@ -224,7 +224,30 @@ class HeatPlot:
     unit: Text
 
 
-Plot = IntervalPlot | LayerPlot | HeatPlot
+@dataclass(frozen=True)
+class MatrixPlot:
+    """Signed numbers [row, column] with a name at each row and column; None is a place that could not be."""
+
+    values: tuple[tuple[float | None, ...], ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    row_axis: Text
+    column_axis: Text
+    unit: Text
+
+
+@dataclass(frozen=True)
+class CurvePlot:
+    """Lines over shares from 0 to 1, such as a share of removed words; a band where a series has an interval."""
+
+    x: tuple[float, ...]
+    series: tuple[Series, ...]
+    axis: Text
+    x_axis: Text
+    kind: NumberKind = "decimal"
+
+
+Plot = IntervalPlot | LayerPlot | HeatPlot | MatrixPlot | CurvePlot
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ explanation did no better than random words the view says that it failed.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from functools import singledispatch
 
@@ -51,6 +52,8 @@ N_SHOWN = 10
 MAX_HTML = 200_000
 #: Words of one text that a notebook view shows.
 N_WORDS = 400
+#: Words of one text that are drawn as bars.
+N_BARS = 12
 
 
 @singledispatch
@@ -64,9 +67,9 @@ def view(record: object) -> Node:
     raise TypeError(f"no view is defined for {type(record).__name__}")
 
 
-def to_text(record: Record, *, locale: str = "en") -> str:
-    """The record's view as plain text."""
-    return text(_viewed(record), words(locale))
+def to_text(record: Record, *, locale: str = "en", colour: bool = False) -> str:
+    """The record's view as plain text; with `colour` scored words are coloured for a terminal, signs stay."""
+    return text(_viewed(record), words(locale), colour=colour)
 
 
 def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) -> str:
@@ -90,9 +93,9 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
 
 def _viewed(record: Record) -> Node:
     # These register their views here, and import this module to do so.
-    from interpret.results import audit_views, probe_views, quality_views, subject_views
+    from interpret.results import audit_views, matrix_views, probe_views, quality_views, subject_views
 
-    _ = (audit_views, probe_views, quality_views, subject_views)
+    _ = (audit_views, matrix_views, probe_views, quality_views, subject_views)
     return view(record)
 
 
@@ -154,6 +157,33 @@ def quality_note(verdict: Verdict | None) -> tuple[Node, ...]:
     return ()
 
 
+def strongest_words(example: ExampleAttribution, limit: int = N_BARS) -> tuple[Figure, ...]:
+    """The words with the largest scores as bars, from the most towards to the most against; none where all are 0.
+
+    A word that stands in the text several times is followed by its place among the words.
+    """
+    found = list(enumerate(example.words(), 1))
+    most = sorted((item for item in found if item[1].score != 0), key=lambda item: (-abs(item[1].score), item[0]))
+    if not most:
+        return ()
+    shown = sorted(most[:limit], key=lambda item: (-item[1].score, item[0]))
+    times = Counter(word.word for _, word in found)
+    rows, cells = [], []
+    for place, word in shown:
+        name = word.word if times[word.word] == 1 else f"{word.word} ({place})"
+        rows.append(IntervalRow(name, word.score))
+        cells.append((word.word, Number(float(place), "count"), Number(word.score, "signed")))
+    columns = (
+        Column(say("column.word")),
+        Column(say("column.place"), numeric=True),
+        Column(say("column.score"), numeric=True),
+    )
+    plot = IntervalPlot(tuple(rows), say("axis.logits"), bars=True)
+    table = Table(columns, tuple(cells), say("words.table"), len(most))
+    alt = say("words.figure_alt", n=len(shown))
+    return (Figure(plot, alt, table, say("words.figure", n=len(shown), total=len(found))),)
+
+
 @view.register
 def _(record: ExampleAttribution) -> Node:
     children: list[Node] = [
@@ -163,6 +193,7 @@ def _(record: ExampleAttribution) -> Node:
     children += quality_note(None if record.quality is None else record.quality.verdict)
     children.append(tokens_of(record))
     children.append(Paragraph((say("tokens.legend"),), "small"))
+    children += strongest_words(record)
     cautions = _cautions(record)
     children += [Paragraph(cautions, "small")] if cautions else []
     return Section(say("view.attribution", method=record.method), tuple(children))
@@ -192,6 +223,8 @@ def _(record: Attribution) -> Node:
     for example in record.examples[:N_SHOWN]:
         under = (*example_quality(example.quality), target_words(example.target), *_cautions(example))
         children += [tokens_of(example), Paragraph(under, "small")]
+    if len(record) == 1:
+        children += strongest_words(record[0])
     if len(record) > N_SHOWN:
         children.append(Paragraph((say("list.cut", shown=N_SHOWN, n=len(record)),), "small"))
     children.append(Paragraph((say("tokens.legend"), say("attribution.not_causal")), "small"))

@@ -18,7 +18,7 @@ import interpret_lm_cli
 from interpret.cli.app import app
 from interpret.cli.auditing import summary
 from interpret.cli.capturing import size_of
-from interpret.cli.shell import command_line
+from interpret.cli.shell import colours, command_line
 from interpret.errors import InconclusiveError, LoadError, UsageError
 from interpret.readers.texts import Texts
 from interpret.results import audits
@@ -57,6 +57,29 @@ class Stored:
         return 2
 
 
+class Explained:
+    """What `attribute_to` would return."""
+
+    quality: ClassVar[dict[str, Any] | None] = None
+
+    def __init__(self, path: Path) -> None:
+        self.examples_path = path
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "data": "reviews.csv",
+            "n_examples": 1234,
+            "n_tokens": 56789,
+            "n_truncated": 2,
+            "method": "shap",
+            "unit": "word",
+            "targets": {"neg": 234, "pos": 1000},
+            "convergence_delta_median": 0.0123,
+            "convergence_delta_max": 0.5,
+            "quality": self.quality,
+        }
+
+
 class Model:
     """What `interpret.load` would return; remembers what it was asked."""
 
@@ -82,6 +105,10 @@ class Model:
     def attribute(self, texts: list[str], **options: Any) -> Any:
         self.asked.update(texts=texts, **options)
         return attribution()
+
+    def attribute_to(self, path: Path, dataset: Texts, **options: Any) -> Any:
+        self.asked.update(path=path, texts=dataset, **options)
+        return Explained(path.with_name("examples"))
 
 
 @pytest.fixture
@@ -245,6 +272,13 @@ def test_without_a_command_there_is_help() -> None:
         (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
         (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
         (["attribute", "m", "--text", "a", "--out", "a.pdf"], "cannot write a.pdf"),
+        (["attribute", "m", "d.csv", "--out", "a.csv", "--overwrite"], "--overwrite is about the tables"),
+        (["attribute", "m", "d.csv", "--id-column", "text"], "--id-column is about the tables"),
+        (["attribute", "m", "blank.csv", "--out", "a.parquet"], "blank.csv, line 2: the text is empty"),
+        (["attribute", "m", "nowhere.csv", "--out", "a.parquet"], "there is no file nowhere.csv"),
+        (["attribute", "m", "d.csv", "--out", "a.parquet", "--text-column", "x"], "d.csv has no column 'x'"),
+        (["attribute", "m", "d.csv", "--out", "a.parquet", "--id-column", "x"], "d.csv has no column 'x'"),
+        (["attribute", "m", "d.csv", "--out", "folder.parquet"], "must be a file, but it is a folder"),
         (["attribute", "m", "nowhere.csv"], "there is no file nowhere.csv"),
         (["audit", "m", "d.csv", "--config", "nowhere.yaml"], "there is no file nowhere.yaml"),
         (["report", "render", "nowhere"], "that folder does not exist"),
@@ -257,6 +291,7 @@ def test_wrong_requests_are_one_sentence(
     Path("d.csv").write_text("text,label\ngood,pos\n")
     Path("blank.csv").write_text('text,label\n" ",pos\n')
     Path("folder.csv").mkdir()
+    Path("folder.parquet").mkdir()
     result = call(*args)
     assert result.exit_code == 2
     assert said in result.stderr
@@ -454,6 +489,87 @@ def test_attribute_out(model: Model, tmp_path: Path, name: str) -> None:
     plain = json.loads(call("attribute", "m", "--text", "x", "--json", "--out", out).stdout)
     assert plain["path"] == str(out)
     assert plain["attribution"]["examples"][0]["scores"] == [0.0, 0.25, -1.5, 3.0]
+
+
+def test_attribute_writes_tables_of_a_data_set(
+    model: Model, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "deep" / "scores.parquet"
+    args = ["attribute", "m", reviews, "--out", out, "--limit", 2, "--target", "pos", "--against", "0", "--seed", 4]
+    result = call(*args, "--method", "shap", "--no-quality", "--unit", "token", "--id-column", "label", "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    texts = model.asked["texts"]
+    assert (texts.texts, texts.ids, texts.labels) == (("good", "bad"), ("pos", "neg"), ("pos", "neg"))
+    asked = {name: model.asked[name] for name in ("path", "target", "method", "unit", "quality", "seed", "overwrite")}
+    assert asked == {
+        "path": out, "target": ("pos", 0), "method": "shap", "unit": "token", "quality": False, "seed": 4,
+        "overwrite": True,
+    }  # fmt: skip
+    assert result.stdout.splitlines() == [
+        "texts         1,234 of reviews.csv; 2 cut to the model's window",
+        "tokens        56,789",
+        "method        shap, one score per word",
+        "explained     'pos' 1,000, 'neg' 234",
+        "completeness  error 0.012 in the median, 0.500 at most",
+        "quality       not measured: nothing shows that these scores say more than random words would",
+        str(out.with_name("examples")),
+        str(out),
+    ]
+    quality = {
+        "n": 9, "verdict": "better_than_random", "difference": 0.2, "difference_ci_low": 0.1,
+        "difference_ci_high": 0.3, "above_95_share": 0.25, "n_random": 20,
+    }  # fmt: skip
+    monkeypatch.setattr(Explained, "quality", quality)
+    lines = call(*args).stdout.splitlines()
+    assert model.asked["quality"] == "auto"
+    assert "better than random: the probability falls +0.200 [+0.100, +0.300] further" in lines[5]
+    assert "25.0% of single texts above the 95th percentile of 20 random rankings" in lines[6]
+    plain = json.loads(call(*args, "--json").stdout)
+    assert (plain["path"], plain["n_left_out"], plain["quality"]) == (str(out), 0, quality)
+
+
+def test_tables_of_texts_and_of_rows_without_the_bad_ones(model: Model, tmp_path: Path) -> None:
+    out = tmp_path / "a.parquet"
+    assert call("attribute", "m", "--text", "a", "--text", "b", "--out", out).exit_code == 0
+    assert model.asked["texts"].texts == ("a", "b")
+    path = tmp_path / "d.csv"
+    path.write_text("text\ngood\n \n")
+    result = call("attribute", "m", path, "--out", out, "--skip-bad-rows")
+    assert "left out 1 bad rows of d.csv" in result.stderr
+    assert model.asked["texts"].texts == ("good",)
+
+
+def test_interrupted_tables_say_how_to_go_on(
+    model: Model, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "attribute_to", interrupted)
+    result = call("attribute", "m", reviews, "--out", tmp_path / "a.parquet")
+    assert result.exit_code == 130
+    assert "run the same command again to go on" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "coloured"),
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+    ],
+)
+def test_colours_only_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], coloured: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", type("Out", (), {"isatty": lambda _: terminal})())
+    assert colours() is coloured
 
 
 def test_bad_rows_are_said(model: Model, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -89,6 +90,32 @@ def test_attribute_saves_what_it_shows(model: Path, data: Path, tmp_path: Path) 
     assert [example.target.label for example in saved] == list(LABELS)
     again = json.loads(call(*args, "--target", "gold", "--json").stdout)
     assert again["attribution"] == saved.to_dict()
+
+
+def test_attribute_over_a_data_set_goes_on_and_refuses_another_request(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    args = ["attribute", model, data, "--method", "gradient_x_input", "--target", "gold", "--out", out]
+    result = call(*args)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(out)
+    tokens = pd.read_parquet(out)
+    examples = pd.read_parquet(tmp_path / "scores.examples.parquet")
+    assert examples["target"].tolist() == [LABELS[i % len(LABELS)] for i in range(len(TEXTS))]
+    assert len(tokens) == examples["n_tokens"].sum()
+    written = (tmp_path / "scores.manifest.json").read_bytes()
+    assert str(tmp_path).encode() not in written
+    plain = json.loads(call(*args, "--json").stdout)
+    assert plain["n_examples"] == len(TEXTS)
+    assert plain["quality"]["n"] == len(TEXTS)
+    other = call(*args, "--no-quality")
+    assert other.exit_code == 2
+    assert "its options.quality is auto, asked was False" in other.stderr
+    assert len(other.stderr.splitlines()) == 2  # the first says that the model is loaded
+    assert (tmp_path / "scores.manifest.json").read_bytes() == written
+    wrong = call("attribute", model, data, "--target", "nosuch", "--out", tmp_path / "b.parquet")
+    assert wrong.exit_code == 2
+    assert "has no label 'nosuch'" in wrong.stderr
+    assert not list(tmp_path.glob("b.*"))
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_a_drawing_is_strict_and_repeatable(name: str) -> None:
         assert element.tag.rsplit("}")[-1] not in ("style", "metadata", "script", "image")
         for key, value in element.attrib.items():
             assert "http" not in value or key.startswith("{")
-            assert svg._INK not in value
+            assert svg.INK not in value
             if key == "id":
                 assert value.startswith("f-")
             if key == "href":

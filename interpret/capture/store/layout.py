@@ -144,8 +144,8 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second capture out of the folder; the lock goes with the process, however it ends.
+def locked(folder: Path, what: str = "capture") -> Iterator[None]:
+    """Keep a second writer of `what` out of the folder; the lock goes with the process, however it ends.
 
     Raises:
         UsageError: another process is writing there.
@@ -160,7 +160,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
-            raise UsageError(f"another capture is writing to {folder}; wait for it or name another folder") from err
+            raise UsageError(f"another {what} is writing to {folder}; wait for it or name another folder") from err
         except OSError:
             # Some network file systems have no locks; then nothing is kept out.
             pass

@@ -93,13 +93,14 @@ def data_facts(texts: Texts, corpus: Corpus) -> dict[str, Any]:
     """Which data it was, and as which tokens the model read it."""
     return {
         "name": texts.name,
-        "sha256": _texts_sha256(texts),
+        "sha256": texts_sha256(texts),
         "tokens_sha256": corpus.sha256(),
         "n_examples": len(texts),
     }
 
 
-def _texts_sha256(texts: Texts) -> str:
+def texts_sha256(texts: Texts) -> str:
+    """Digest over the ids, texts and labels, in their order."""
     digest = hashlib.sha256()
     for row in zip(texts.ids, texts.texts, texts.labels, strict=True):
         for value in row:

@@ -1,0 +1,261 @@
+"""`attribute`: outputs explained word by word, on the terminal, in a file, or over a whole data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interpret.cli import options as o
+from interpret.cli.models import load_model, read_texts
+from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
+from interpret.errors import UsageError
+
+if TYPE_CHECKING:
+    from interpret.facade import AttachedModel
+    from interpret.readers.tables import Table
+    from interpret.readers.texts import Texts
+    from interpret.results.explanations import Attribution
+
+EPILOG = """
+\b
+Examples:
+  interpret attribute ./model --text "A film to see twice."
+  interpret attribute ./model reviews.csv --limit 20 --out attribution.html
+  interpret attribute ./model reviews.csv --target positive --against negative --out scores.parquet
+
+A .parquet file takes data sets of any size: one row per token, beside it one row per text in
+scores.examples.parquet. Interrupted or killed, the same command goes on where it stopped.
+"""
+
+
+@guarded
+def attribute(
+    model: o.Model,
+    data: Annotated[Path | None, typer.Argument(metavar="DATA", help="A table of texts; or give --text.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A text to explain; may be given repeatedly.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(metavar="METHOD", help="Attribution method; auto picks by task and records what it picked."),
+    ] = "auto",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Class to explain: its name or id, or gold (needs labels); default: the predicted one.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Explain why --target rather than this class.", metavar="CLASS")
+    ] = None,
+    unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
+    quality: Annotated[
+        bool, typer.Option("--quality/--no-quality", help="Measure how far the explanation can be trusted.")
+    ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write to .parquet (data sets of any size), .csv, .json, .html, or without an ending to a folder.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another attribution at --out FILE.parquet.")
+    ] = False,
+    adapter: o.Adapter = None,
+    revision: o.Revision = None,
+    task: o.TaskOption = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.RemoteCode = False,
+    seed: o.Seed = 0,
+    limit: o.Limit = None,
+    text_column: o.TextColumn = None,
+    label_column: o.LabelColumn = None,
+    label_map: o.LabelMap = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column that names the rows in FILE.parquet; default: they are numbered."),
+    ] = None,
+    no_header: o.NoHeader = False,
+    columns: o.Columns = None,
+    skip_bad_rows: o.SkipBadRows = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Explain outputs word by word, with the measured quality of the explanation."""
+    if (data is None) == (text is None):
+        raise UsageError(
+            "there is nothing to explain: give either --text or DATA"
+            if data is None
+            else "both --text and DATA were given: give either --text or DATA"
+        )
+    if target == "gold" and data is None:
+        raise UsageError("--target gold explains the labels of DATA; with --text name a class")
+    if against is not None and target in (None, "gold"):
+        raise UsageError("--against needs a class to compare with: name it with --target")
+    if out is not None and out.suffix not in ("", ".parquet", ".csv", ".json", ".html"):
+        raise UsageError(f"cannot write {out.name}: --out ends in .parquet, .csv, .json, .html, or names a folder")
+    tabled = out is not None and out.suffix == ".parquet"
+    for option, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
+        if given and not tabled:
+            raise UsageError(f"{option} is about the tables of a data set: it needs --out with a name in .parquet")
+    if text is not None and not all(written.strip() for written in text):
+        raise UsageError("--text is empty; write the text to explain in quotes after it")
+    explained = _class(target) if against is None else (_class(target), _class(against))
+    table, texts, label = None, text or [], None
+    many: Texts | None = None
+    if tabled:
+        from interpret.readers import texts as reader
+
+        many = reader.read_texts(
+            text if data is None else data,
+            text=text_column,
+            label=label_column,
+            id=id_column,
+            header=not no_header,
+            columns=o.names(columns),
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
+        if many.n_left_out:
+            say(f"left out {many.n_left_out} bad rows of {many.name}")
+    elif data is not None:
+        table, texts, label = read_texts(
+            data,
+            text_column=text_column,
+            label_column=label_column,
+            no_header=no_header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
+    if out is not None:
+        (out_file if out.suffix else out_folder)(out)
+    lm = load_model(
+        model,
+        adapter=adapter,
+        revision=revision,
+        task=task,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    if many is not None and out is not None:
+        _write_tables(
+            lm,
+            many,
+            out,
+            as_json=as_json,
+            target=explained,
+            method=method,
+            unit=unit.value,
+            quality="auto" if quality else False,
+            label_map=label_map,
+            seed=seed,
+            overwrite=overwrite,
+        )
+        return
+    gold = None
+    if target == "gold" and table is not None:
+        if label is None:
+            raise UsageError(f"--target gold needs labels, but {table.name} has no label column; use --label-column")
+        gold = _gold(lm, table, label, label_map)[: len(texts)]
+    result = lm.attribute(
+        texts,
+        target=explained,
+        method=method,
+        unit=unit.value,
+        quality="auto" if quality else False,
+        gold=gold,
+        seed=seed,
+    )
+    path = None if out is None else _write(result, out)
+    if as_json:
+        show_json({"path": path and str(path), "attribution": result.to_dict()})
+        return
+    from interpret.results.views import to_text
+
+    show(to_text(result, colour=colours()))
+    if path is not None:
+        show(str(path))
+
+
+def _class(written: str | None) -> str | int | None:
+    return int(written) if written is not None and written.isdecimal() else written
+
+
+def _gold(lm: AttachedModel, table: Table, label: str, label_map: str | None) -> list[int]:
+    from interpret.readers.labels import map_labels
+
+    raw = table.column(label)
+    mapping = map_labels(raw, dict(enumerate(lm.info()["labels"])), label_map, lines=table.lines)
+    return [mapping.pairs[name] for name in raw]
+
+
+def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, **options: Any) -> None:
+    try:
+        files = lm.attribute_to(out, texts, **options)
+    except KeyboardInterrupt:
+        say(f"what is whole stays beside {out}; run the same command again to go on")
+        raise
+    facts = files.summary()
+    if as_json:
+        show_json(
+            {"path": str(out), "examples_path": str(files.examples_path), **facts, "n_left_out": texts.n_left_out}
+        )
+        return
+    for line in _summary(facts):
+        show(line)
+    show(str(files.examples_path))
+    show(str(out))
+
+
+def _summary(facts: dict[str, Any]) -> list[str]:
+    cut = f"; {facts['n_truncated']:,} cut to the model's window" if facts["n_truncated"] else ""
+    targets = sorted(facts["targets"].items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{label!r} {n:,}" for label, n in targets[:5]) + (", ..." if len(targets) > 5 else "")
+    lines = [
+        f"texts         {facts['n_examples']:,} of {facts['data']}{cut}",
+        f"tokens        {facts['n_tokens']:,}",
+        f"method        {facts['method']}, one score per {facts['unit']}",
+        f"explained     {named}",
+    ]
+    if facts["convergence_delta_median"] is not None:
+        median, most = facts["convergence_delta_median"], facts["convergence_delta_max"]
+        lines.append(f"completeness  error {median:.3f} in the median, {most:.3f} at most")
+    quality = facts["quality"]
+    if quality is None:
+        return [*lines, "quality       not measured: nothing shows that these scores say more than random words would"]
+    low, high = quality["difference_ci_low"], quality["difference_ci_high"]
+    gain = f"{quality['difference']:+z.3f}" + ("" if low is None else f" [{low:+z.3f}, {high:+z.3f}]")
+    verdict = quality["verdict"].replace("_", " ")
+    return [
+        *lines,
+        f"quality       {verdict}: the probability falls {gain} further than for random words",
+        f"              {quality['above_95_share']:.1%} of single texts above the 95th percentile of "
+        f"{quality['n_random']} random rankings; chance gives 5%",
+    ]
+
+
+def _write(result: Attribution, out: Path) -> Path:
+    match out.suffix:
+        case ".csv":
+            result.to_frame().to_csv(out, index=False)
+        case ".json":
+            import json
+
+            plain: dict[str, Any] = result.to_dict()
+            out.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        case ".html":
+            from interpret.results.views import to_html
+
+            body = to_html(result, prefix="a-")
+            head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Attribution</title>\n'
+            out.write_bytes(f"{head}{body}\n</html>\n".encode("utf-8", "replace"))
+        case _:
+            result.save(out)
+    return out
