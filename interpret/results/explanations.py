@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "sentence", "character"]
+Unit = Literal["token", "word", "sentence", "source", "character"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,12 @@ class TargetRecord:
     """The scalar that was explained, always a logit or a difference of two logits.
 
     `kind`: `class` (a class logit), `contrast` (class minus foil), `next_token` (vocabulary logit after the
-    last token), `mask_token` (vocabulary logit at the [MASK] position), `external` (made elsewhere, scalar
-    not known). `chosen`: who chose it: the model's prediction, the gold label, or the caller.
+    last token), `mask_token` (vocabulary logit at the [MASK] position), `response` (logit of the probability
+    of all that was written, `label`), `external` (made elsewhere, scalar not known). `chosen`: who chose it: the
+    model's prediction, the gold label, or the caller.
     """
 
-    kind: Literal["class", "contrast", "next_token", "mask_token", "external"]
+    kind: Literal["class", "contrast", "next_token", "mask_token", "response", "external"]
     index: int | None = None
     label: str | None = None
     foil_index: int | None = None
@@ -40,7 +41,7 @@ class TargetRecord:
 
 
 class Word(NamedTuple):
-    """One word (or character, token or sentence, by the record's unit) with the sum of its tokens' scores."""
+    """One word (or character, token, sentence or source, by the record's unit) with the sum of its tokens' scores."""
 
     word: str
     score: float
