@@ -189,6 +189,11 @@ def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequenc
     for e, record in zip(encoded, records, strict=True):
         wanted = record.index if record.index is not None else record.label
         foil = record.foil_index if record.foil_index is not None else record.foil_label
+        if record.kind == "response":
+            raise UsageError(
+                "sources of a context are not words of one text, so this measure does not serve them; their quality "
+                "stands in the record's options: lds and top_1_drop"
+            )
         if wanted is None:
             out.append(None)
         elif record.kind in ("class", "contrast", "external"):

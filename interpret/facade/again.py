@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast, get_args
 
 from interpret.analyzers.attribution import METHODS, attribute
 from interpret.analyzers.faithfulness import Again
 from interpret.analyzers.scheduler import replacements
 from interpret.analyzers.target import Target
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded
+from interpret.models.inputs import Encoded, Unit
 from interpret.results.explanations import Attribution
 
 
@@ -26,7 +26,7 @@ def again(attribution: Attribution) -> Again:
             encoded,
             target=targets,
             method=attribution.method,
-            unit="word" if attribution.unit == "character" else attribution.unit,
+            unit=cast(Unit, attribution.unit) if attribution.unit in get_args(Unit) else "word",
             **{**same, "seed": attribution.options.get("seed", 0), **options},
         )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from interpret.analyzers.attribution import attribute, attribute_capture
+from interpret.analyzers.attribution.context_cite import cite
+from interpret.analyzers.attribution.each import targets_of_each
 from interpret.analyzers.faithfulness import quality_auto, with_quality
 from interpret.capture.attention import Mode
 from interpret.capture.capture import MAX_BYTES, Capture, capture_batches, capture_texts, sites_frame
@@ -26,6 +28,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Text, Unit, encode, encode_targets
 from interpret.models.processors import batches_of
 from interpret.readers.texts import read_texts
+from interpret.results.matrices import AttributionMatrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -338,6 +341,60 @@ class AttachedModel:
         if quality is False:
             return result
         return with_quality(result, quality_auto(self.handle, result, seed=seed))
+
+    def attribute_each(
+        self,
+        texts: str | Sequence[Text],
+        method: str = "auto",
+        unit: Unit = "word",
+        *,
+        response: str | Sequence[str] | bool | None = None,
+        max_new_tokens: int = 20,
+        seed: int = 0,
+        **options: Any,
+    ) -> list[AttributionMatrix]:
+        """For each text, scores of its words [output, input] for every output: each word's class, each written token.
+
+        Args:
+            texts: one text or several, for a model that gives classes to words, or one that writes.
+            method: a key of `interpret.methods()`, or `"auto"`.
+            unit: of the inputs.
+            response: what was written, as for `attribute`; None and True let the model write.
+            max_new_tokens: of a response that the model writes.
+            seed: of sampling methods.
+            options: passed to the method.
+        """
+        encoded = self._encode(texts, unit)
+        targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
+        flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
+        found = attribute(self.handle, flat, target=sum(targets, []), method=method, unit=unit, seed=seed, **options)
+        rows = iter(found)
+        return [AttributionMatrix.from_attributions([next(rows) for _ in those]) for those in targets]
+
+    def cite(
+        self,
+        query: str,
+        *,
+        context: str | None = None,
+        sources: Sequence[str] | None = None,
+        response: str | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Attribution:
+        """Which sources of its context made a causal language model write its response (ContextCite).
+
+        Args:
+            query: what is asked of the context.
+            context: a text, whose sentences are the sources; or give `sources`.
+            sources: the sources one by one.
+            response: what is explained; None lets the model write it.
+            seed: of the masks.
+            options: `n_masks=64`, `max_new_tokens=64`, `template=` and others of `context_cite.cite`.
+
+        Returns:
+            Scores of the sources with their measured quality: `options["lds"]`, `options["top_1_drop"]`.
+        """
+        return cite(self.handle, query, context=context, sources=sources, response=response, seed=seed, **options)
 
     def attribute_to(
         self,

@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "sentence", "character"]
+Unit = Literal["token", "word", "sentence", "source", "character"]
 
 
 TargetKind = Literal[
@@ -30,6 +30,7 @@ TargetKind = Literal[
     "mask_token",
     "output_token",
     "sequence",
+    "response",
     "start",
     "end",
     "span",
@@ -44,6 +45,7 @@ class TargetRecord:
     `kind`: `class` (a class logit), `contrast` (class minus foil), `token_class` (class logit of one word),
     `next_token` (vocabulary logit after the last token), `mask_token` (vocabulary logit at the [MASK] position),
     `output_token` (vocabulary logit of one written token), `sequence` (log probability of all that was written),
+    `response` (logit of the probability of all that was written),
     `start`, `end`, `span` (of an answer; the sum of both), `external` (made elsewhere, scalar not known).
     `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
     read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
@@ -63,7 +65,7 @@ class TargetRecord:
 
 
 class Word(NamedTuple):
-    """One word (or character, token or sentence, by the record's unit) with the sum of its tokens' scores."""
+    """One word (or character, token, sentence or source, by the record's unit) with the sum of its tokens' scores."""
 
     word: str
     score: float

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from interpret.analyzers.attribution.context_cite import cite
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.analyzers.attribution.lime import lime
@@ -237,6 +238,7 @@ __all__ = [
     "Method",
     "attribute",
     "attribute_capture",
+    "cite",
     "gradients_available",
     "methods_frame",
     "rollout",

@@ -1,0 +1,61 @@
+"""Every output at once: each row of a matrix is the explanation of that output alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import interpret
+from interpret.errors import UsageError
+from interpret.facade import AttachedModel
+from tests import zoo
+
+TEXTS = ["the cat ate the red fish", "a very good day"]
+
+
+def attached(family: str, task: str) -> AttachedModel:
+    built = zoo.build(family, task)
+    return interpret.attach(built.model, built.tokenizer)
+
+
+@pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
+def test_each_words_class(method: str) -> None:
+    lm = attached("bert", "token-classification")
+    for text, matrix in zip(TEXTS, lm.attribute_each(TEXTS, method=method), strict=True):
+        words = text.split()
+        assert list(matrix.inputs) == words
+        assert matrix.scores.shape == (len(words), len(words))
+        for number in range(len(words)):
+            alone = lm.attribute([text], at=number, method=method, quality=False)[0]
+            assert np.allclose(matrix.scores[number], [word.score for word in alone.words()], atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "task"), [("llama", "causal-lm"), ("t5", "seq2seq-lm"), ("bart", "seq2seq-lm")])
+def test_each_token_that_was_written(family: str, task: str) -> None:
+    lm = attached(family, task)
+    (matrix,) = lm.attribute_each(TEXTS[0], method="leave_one_out", response=" was happy")
+    assert list(matrix.inputs) == TEXTS[0].split()
+    for number in range(len(matrix.outputs)):
+        alone = lm.attribute(TEXTS[0], at=number, response=" was happy", method="leave_one_out", quality=False)[0]
+        assert np.allclose(matrix.scores[number], [word.score for word in alone.words()], atol=1e-4)
+    assert "svg" in matrix._repr_html_()
+
+
+def test_a_model_that_writes_is_let_write() -> None:
+    (matrix,) = attached("gpt2", "causal-lm").attribute_each(TEXTS[1], method="leave_one_out", max_new_tokens=3)
+    assert 1 <= len(matrix.outputs) <= 3
+
+
+def test_one_output_for_each_text_is_no_matrix() -> None:
+    with pytest.raises(UsageError, match="attribute\\(\\)"):
+        attached("bert", "text-classification").attribute_each(TEXTS)
+
+
+def test_quality_of_sources_is_not_measured_by_words() -> None:
+    lm = attached("llama", "causal-lm")
+    found = lm.cite(
+        "the end", sources=["the cat was red", "a good day", "the film was sad"], n_masks=16, max_new_tokens=3
+    )
+    assert len(found[0].words()) == 3
+    with pytest.raises(UsageError, match="lds"):
+        interpret.faithfulness(lm, found)
