@@ -367,7 +367,8 @@ class AttachedModel:
         encoded = self._encode(texts, unit)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
-        found = attribute(self.handle, flat, target=sum(targets, []), method=method, unit=unit, seed=seed, **options)
+        every = [target for those in targets for target in those]
+        found = attribute(self.handle, flat, target=every, method=method, unit=unit, seed=seed, **options)
         rows = iter(found)
         return [AttributionMatrix.from_attributions([next(rows) for _ in those]) for those in targets]
 

@@ -53,9 +53,8 @@ def test_one_output_for_each_text_is_no_matrix() -> None:
 
 def test_quality_of_sources_is_not_measured_by_words() -> None:
     lm = attached("llama", "causal-lm")
-    found = lm.cite(
-        "the end", sources=["the cat was red", "a good day", "the film was sad"], n_masks=16, max_new_tokens=3
-    )
+    sources = ["the cat was red", "a good day", "the film was sad"]
+    found = lm.cite("the end", sources=sources, n_masks=16, max_new_tokens=3)
     assert len(found[0].words()) == 3
     with pytest.raises(UsageError, match="lds"):
         interpret.faithfulness(lm, found)
