@@ -369,7 +369,7 @@ WRONG: Final[dict[str, Callable[[AttachedModel, Held], Any]]] = {
     "method": lambda lm, held: lm.attribute(held.texts(), method="magic"),
     "option": lambda lm, held: lm.attribute(held.texts(), method="shap", steps=3),
     "baseline": lambda lm, held: lm.attribute(held.texts(), method="shap", baseline="sep_token"),
-    "unit": lambda lm, held: lm.attribute(held.texts(), unit="sentence"),  # type: ignore[arg-type]
+    "unit": lambda lm, held: lm.attribute(held.texts(), unit="paragraph"),  # type: ignore[arg-type]
     "site": lambda lm, held: lm.capture(held.texts(), ["resid_post", "resid_post.9"]),
     "text": lambda lm, held: lm.capture(["good", None], "resid_post"),  # type: ignore[list-item]
     "mode": lambda lm, held: lm.capturing("attn_pattern", mode="tea").__enter__(),  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
 from interpret.results.explanations import Attribution
+from interpret.results.views import to_text
 from tests import tiny
 
 #: What stands in the context decides the answer; without either both are as likely.
@@ -222,3 +224,13 @@ def test_a_classifier_is_refused() -> None:
     handle = attach_handle(*tiny.tiny("gpt2"))
     with pytest.raises(UsageError, match="causal language model writes"):
         cite(handle, "then", context="a. b.")
+
+
+def test_it_is_shown_in_both_languages_and_comes_back_from_a_file(tmp_path: Path) -> None:
+    found = _cite(2, "happy", max_new_tokens=1)
+    assert "whole response “ good”" in to_text(found)
+    assert to_text(found, locale="zh") != to_text(found)
+    assert "ContextCite" in found._repr_html_()
+    again = Attribution.load(found.save(tmp_path / "cite"))
+    assert [w.word for w in again[0].words()] == [w.word for w in found[0].words()]
+    assert again.options == found.options
