@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from interpret.capture.store import Store, open_store
     from interpret.errors import InterpretError
     from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
+    from interpret.facade.bridges import head_view, to_shap
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution
+    from interpret.results.matrices import AttributionMatrix
 
 __version__ = "0.1.0"
 
@@ -30,6 +32,7 @@ __distribution__ = "interpret-lm"
 _HOME = {
     "AttachedModel": "interpret.facade",
     "Attribution": "interpret.results.explanations",
+    "AttributionMatrix": "interpret.results.matrices",
     "Audit": "interpret.results.audits",
     "Capture": "interpret.capture",
     "Edit": "interpret.capture",
@@ -38,15 +41,18 @@ _HOME = {
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
+    "head_view": "interpret.facade.bridges",
     "load": "interpret.facade",
     "methods": "interpret.facade",
     "open_store": "interpret.capture.store",
     "probe": "interpret.facade",
+    "to_shap": "interpret.facade.bridges",
 }
 
 __all__ = [
     "AttachedModel",
     "Attribution",
+    "AttributionMatrix",
     "Audit",
     "Capture",
     "Edit",
@@ -55,10 +61,12 @@ __all__ = [
     "attach",
     "audit",
     "faithfulness",
+    "head_view",
     "load",
     "methods",
     "open_store",
     "probe",
+    "to_shap",
 ]
 
 

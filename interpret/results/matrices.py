@@ -41,7 +41,7 @@ class AttributionMatrix(Record):
                     f"{name} has shape {found}, expected {shape} for {shape[0]} outputs, {shape[1]} inputs"
                 )
         if not np.isfinite(self.scores).all():
-            raise ValueError("scores hold NaN or infinity; what could not be read is marked in `read`")
+            raise ValueError("scores hold NaN or infinity; what could not be read is False in read")
         if np.any(self.scores[~self.read]):
             raise ValueError("scores are not 0 where read is False")
 

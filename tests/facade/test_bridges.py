@@ -1,0 +1,173 @@
+"""What shap and bertviz are handed: our numbers, and nothing in a token that they would execute."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+import interpret
+from interpret.capture.proof import prove
+from interpret.capture.tensors import Capture
+from interpret.errors import UsageError
+from interpret.facade import AttachedModel
+from interpret.facade.bridges import head_view, to_shap
+from interpret.results.explanations import Attribution
+from tests.capture.support import attached, batch_of, eager_attentions
+from tests.results.test_matrices import HOSTILE, hostile_example
+from tests.tiny import TEXTS
+
+
+@pytest.fixture(scope="module")
+def lm() -> AttachedModel:
+    handle = attached("bert")
+    return AttachedModel(handle, prove(handle))
+
+
+@pytest.fixture(scope="module")
+def explained(lm: AttachedModel) -> Attribution:
+    return lm.attribute(list(TEXTS[:4]), method="integrated_gradients", quality=False)
+
+
+# --- shap ---
+
+
+def test_shap_gets_our_numbers(explained: Attribution) -> None:
+    found = interpret.to_shap(explained)
+    assert found.shape == (4, None)
+    for row, example in zip(found, explained, strict=True):
+        assert row.values.tolist() == [word.score for word in example.words()]
+        assert "".join(row.data) == example.text
+        # What shap shows as the output is the logit, up to the recorded completeness error.
+        assert example.value is not None
+        assert example.baseline_value is not None
+        assert example.convergence_delta is not None
+        gap = abs(example.value - example.baseline_value)
+        assert abs(float(row.base_values) + row.values.sum() - example.value) <= example.convergence_delta * gap + 1e-5
+    one = to_shap(explained[2])
+    assert one.values.tolist() == found[2].values.tolist()
+
+
+def test_and_back_again(explained: Attribution) -> None:
+    back = Attribution.from_shap(to_shap(explained))
+    for ours, theirs in zip(explained, back, strict=True):
+        assert theirs.text == ours.text
+        np.testing.assert_allclose(theirs.scores.sum(), sum(word.score for word in ours.words()), rtol=1e-12)
+
+
+def test_without_a_baseline_the_base_is_zero(lm: AttachedModel) -> None:
+    found = to_shap(lm.attribute("a good film", method="gradient_x_input", unit="token", quality=False))
+    assert found.base_values.tolist() == [0.0]
+
+
+def test_chinese_and_words_without_a_place() -> None:
+    chinese = Attribution.from_scores(["味道很好"], [["味", "道", "很", "好"]], [[1.0, 0.0, 2.0, -3.0]])
+    assert list(to_shap(chinese)[0].data) == ["味", "道", "很", "好"]
+    with pytest.raises(UsageError, match="text 0 has no words"):
+        to_shap(Attribution.from_scores([""], [["[CLS]"]], [[1.0]]))
+
+
+@pytest.mark.parametrize("plot", ["text", "bar", "waterfall"])
+def test_shap_plots_take_it(explained: Attribution, plot: str) -> None:
+    import shap
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = to_shap(explained)
+    if plot == "text":
+        for page in (shap.plots.text(found, display=False), shap.plots.text(found[0], display=False)):
+            assert "film" in page
+    else:
+        axes = getattr(shap.plots, plot)(found[2], show=False)
+        shown = {label.get_text() for label in axes.get_yticklabels()}
+        assert any("film" in text for text in shown), shown
+        plt.close("all")
+
+
+def test_hostile_words_are_escaped_by_shap() -> None:
+    import shap
+
+    page = shap.plots.text(to_shap(hostile_example()), display=False)
+    assert "<img src=x" not in page
+    assert "<script>alert" not in page
+
+
+# --- bertviz ---
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.scripts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] == "script":
+            self.scripts.append(data)
+
+
+def parameters(html: str) -> dict[str, Any]:
+    match = re.search(r"const params = (\{.*?\}); // HACK", html, re.S)
+    assert match is not None
+    found: dict[str, Any] = json.loads(match[1])
+    return found
+
+
+def test_bertviz_shows_the_patterns_of_an_eager_model(lm: AttachedModel) -> None:
+    capture = lm.capture(list(TEXTS[:4]), ["attn_pattern"])
+    expected = eager_attentions(lm.handle, batch_of(lm.handle))
+    for example in (0, 2):
+        found = parameters(interpret.head_view(capture, example).data)
+        (shown,) = found["attention"]
+        tokens = [t for t, real in zip(capture.tokens[example], capture.mask[example].tolist(), strict=False) if real]
+        assert shown["left_text"] == shown["right_text"] == tokens
+        ours = torch.tensor(shown["attn"])
+        n = len(tokens)
+        assert ours.shape == (2, 4, n, n)
+        for layer in range(2):
+            torch.testing.assert_close(ours[layer], expected[layer][example, :, :n, :n], atol=6e-5, rtol=0)
+
+
+def test_layers_keep_their_numbers(lm: AttachedModel) -> None:
+    found = parameters(head_view(lm.capture("a good film", ["attn_pattern.1"])).data)
+    assert found["include_layers"] == [1]
+    assert len(found["attention"][0]["attn"]) == 1
+
+
+def test_a_token_ends_no_script(lm: AttachedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = lm.capture("bad", ["attn_pattern.0"])
+    harmless = head_view(capture).data
+    hostile = (HOSTILE[0], "<!--<script>'\"\\", HOSTILE[3])
+    monkeypatch.setattr(Capture, "tokens_of", lambda self, site: (hostile,))
+    page = head_view(capture).data
+    before, after = _Page(), _Page()
+    before.feed(harmless)
+    after.feed(page)
+    assert after.tags == before.tags
+    script = after.scripts[-1]
+    assert "</script" not in script
+    assert "<!--" not in script
+    # And yet it is the token that is shown; what would reorder the line is shown as its code point.
+    assert parameters(page)["attention"][0]["left_text"] == [*hostile[:2], "⟨U+202E⟩$x$"]
+
+
+def test_what_bertviz_cannot_show_is_refused(lm: AttachedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = lm.capture("bad", ["attn_pattern.0"])
+    with pytest.raises(UsageError, match="asked for example 1; the capture has examples 0 to 0"):
+        head_view(capture, 1)
+    for other in (lm.capture("bad", ["resid_post"]), lm.capture("bad", ["attn_pattern"], summary="entropy")):
+        with pytest.raises(UsageError, match="whole attention patterns"):
+            head_view(other)
+    monkeypatch.setattr("interpret.facade.bridges.MAX_WEIGHTS", 10)
+    with pytest.raises(UsageError, match=r"capture fewer layers, for example attn_pattern\.0"):
+        head_view(capture)
