@@ -224,9 +224,10 @@ class Shortcuts(Record):
 
     @property
     def confirmed(self) -> tuple[ShortcutWord, ...]:
-        """Words that are named and that flip held-out predictions more often than other words do."""
+        """Named words that flip held-out predictions more often than other words do, in the order of the rows."""
         sure = {(r.word, r.label) for r in self.causal if r.verdict == "confirmed"}
-        return tuple(r for r in self.words.leans_on if (r.word, r.label) in sure)
+        named = (r for r in self.words.rows if r.slice is None and r.verdict != "not_named")
+        return tuple(r for r in named if (r.word, r.label) in sure)
 
     def causal_frame(self) -> pd.DataFrame:
         """One row per word and kind of change; the columns are the fields of `CausalRow`."""

@@ -82,10 +82,15 @@ def causal_check(
         Two rows for each candidate, insertion and removal, in the order of the candidates.
 
     Raises:
-        UsageError: a label that is not one of the model's.
+        UsageError: a label that is not one of the model's, or an option that means nothing.
 
     Reference: Ribeiro et al. 2020, arXiv 2005.04118 (invariance tests); intervals: Wilson 1927, Agresti and Min 2005.
     """
+    if n_texts < 1 or n_bootstrap < 100 or not 0.0 < alpha < 1.0:
+        raise UsageError(
+            f"n_texts={n_texts} must be at least 1, n_bootstrap={n_bootstrap} at least 100 (for a 95% interval), and "
+            f"alpha={alpha} between 0 and 1"
+        )
     for candidate in candidates:
         if candidate.label not in handle.labels:
             raise UsageError(

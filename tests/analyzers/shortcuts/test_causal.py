@@ -110,6 +110,8 @@ def test_too_little_is_said_and_never_filled_in() -> None:
     assert (removed.verdict, removed.n) == ("too_few", 0)
     assert causal_check(handle, [], [PLANTED], logits=run)[0].n == 0
     assert causal_check(handle, ["a dull story"], [], logits=run) == ()
+    with pytest.raises(UsageError, match="n_bootstrap=50 at least 100"):
+        causal_check(handle, ["a"], [PLANTED], logits=run, n_bootstrap=50)
     with pytest.raises(UsageError, match="no label 'great'"):
         causal_check(handle, ["a"], [PLANTED._replace(label="great")], logits=run)
 
