@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from interpret.capture import Capture, Edit
     from interpret.capture.store import Store, open_store
     from interpret.errors import InterpretError
-    from interpret.facade import AttachedModel, attach, audit, faithfulness, load, methods, probe
+    from interpret.facade import (
+        AttachedModel,
+        attach,
+        audit,
+        faithfulness,
+        load,
+        methods,
+        plausibility,
+        probe,
+        shortcuts,
+    )
     from interpret.facade.bridges import head_view, to_shap
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution
@@ -45,7 +55,9 @@ _HOME = {
     "load": "interpret.facade",
     "methods": "interpret.facade",
     "open_store": "interpret.capture.store",
+    "plausibility": "interpret.facade",
     "probe": "interpret.facade",
+    "shortcuts": "interpret.facade",
     "to_shap": "interpret.facade.bridges",
 }
 
@@ -65,7 +77,9 @@ __all__ = [
     "load",
     "methods",
     "open_store",
+    "plausibility",
     "probe",
+    "shortcuts",
     "to_shap",
 ]
 

@@ -82,14 +82,17 @@ def argument_names() -> set[str]:
     from transformers import GenerationConfig
 
     from interpret.analyzers.probing import probe
+    from interpret.analyzers.shortcuts import causal_check, error_words, shortcut_words
     from interpret.auditing.config import AuditConfig
+    from interpret.auditing.shortcut_words import ShortcutConfig
     from interpret.capture.capture import capture_texts, capturing, stream
     from interpret.capture.edits import Where
     from interpret.capture.generation import capture_generated
     from interpret.models.batching import logits
 
     # What `**options` reaches, and what a user of the parts below the verbs passes.
-    for function in (capturing, stream, capture_generated):
+    below = (capturing, stream, capture_generated, shortcut_words, error_words, causal_check, ShortcutConfig)
+    for function in below:
         found |= _parameters(function)
     # Options of transformers' `generate` are handed on to it.
     found |= set(Where.__annotations__) | set(vars(GenerationConfig()))

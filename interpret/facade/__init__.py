@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret.analyzers.attribution import METHODS, methods_frame
-from interpret.analyzers.faithfulness import Again, battery
+from interpret.analyzers.faithfulness import Again, battery, plausibility
 from interpret.analyzers.probing import probe as run_probe
 from interpret.auditing.config import AuditConfig, resolve_config
 from interpret.auditing.examples import select_examples
 from interpret.auditing.run import run_audit
+from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.capture.proof import prove
 from interpret.errors import LoadError, UsageError
 from interpret.facade.again import again, other_baselines
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution, Faithfulness
     from interpret.results.probes import ProbeResult
+    from interpret.results.shortcuts import Shortcuts
 
 #: What may stand for a model in every verb.
 ModelLike = Any
@@ -37,7 +40,18 @@ ModelLike = Any
 DataLike = Any
 
 
-__all__ = ["AttachedModel", "as_model", "attach", "audit", "faithfulness", "load", "methods", "probe"]
+__all__ = [
+    "AttachedModel",
+    "as_model",
+    "attach",
+    "audit",
+    "faithfulness",
+    "load",
+    "methods",
+    "plausibility",
+    "probe",
+    "shortcuts",
+]
 
 
 def attach(
@@ -292,6 +306,60 @@ def audit(
         command=command or _call(handle.name, table.name, options),
         progress=_terminal() if progress is None else progress,
     )
+
+
+def shortcuts(
+    model: ModelLike,
+    dataset: DataLike,
+    text: str | None = None,
+    label: str | None = None,
+    slices: str | None = None,
+    config: ShortcutConfig | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    *,
+    label_map: str | Mapping[str, object] | None = None,
+    header: bool = True,
+    columns: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+) -> Shortcuts:
+    """The words a classifier leans on in a data set, those it leans on more than the labels warrant, and its errors'.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier with several classes.
+        dataset: path, DataFrame, `datasets.Dataset` or list of dicts.
+        text: text column; None guesses by name.
+        label: label column; None guesses by name. Without labels only "leans on" is answered.
+        slices: slice column; None takes a column called `slice`.
+        config: counts (`ShortcutConfig`), or any subset of its keys: `explained`, `held_out`, `min_count`, `alpha`, ...
+        seed: of the split and of every bootstrap.
+        limit: look at a random sample of at most so many rows.
+        label_map: `"0=negative,1=positive"` where names and ids do not decide.
+        header: whether a csv or tsv has a header line.
+        columns: names for the columns of a file without header.
+        skip_bad_rows: leave out bad rows instead of stopping at the first.
+
+    Returns:
+        Words with corrected p-values and stability, and for the first of them how often inserting or removing the
+        word flips the prediction of texts that were held out.
+    """
+    known = {field.name for field in fields(ShortcutConfig)}
+    given = {} if config is None else asdict(config) if isinstance(config, ShortcutConfig) else dict(config)
+    if unknown := sorted(set(given) - known):
+        raise UsageError(f"config has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}")
+    table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
+    handle = as_model(model).handle
+    examples = select_examples(
+        table,
+        id2label=dict(enumerate(handle.labels)) if handle.task == "text-classification" else None,
+        text=text,
+        label=label,
+        label_map=label_map,
+        slices=slices,
+        limit=limit,
+        seed=seed,
+    )
+    return find_shortcuts(handle, examples, config=ShortcutConfig(**given), seed=seed)
 
 
 def _require_classes(handle: Handle) -> None:

@@ -93,9 +93,16 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
 
 def _viewed(record: Record) -> Node:
     # These register their views here, and import this module to do so.
-    from interpret.results import audit_views, matrix_views, probe_views, quality_views, subject_views
+    from interpret.results import (
+        audit_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        shortcut_views,
+        subject_views,
+    )
 
-    _ = (audit_views, matrix_views, probe_views, quality_views, subject_views)
+    _ = (audit_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
     return view(record)
 
 
