@@ -8,8 +8,8 @@ from interpret.analyzers.attribution import cite
 from interpret.facade import AttachedModel
 
 STORIES = (
-    "Once upon a time there was a little girl named Lily. She had a red ball. Her dog was named Max. One day it rained. "
-    "Lily went home. Her mom made soup.",
+    "Once upon a time there was a little girl named Lily. She had a red ball. Her dog was named Max. One day it "
+    "rained. Lily went home. Her mom made soup.",
     "Tom had a blue car. Tom liked to play in the park. There was a big bird in the tree. The bird could sing. "
     "Tom's friend was called Sara. They saw a cat.",
 )
