@@ -39,8 +39,8 @@ def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | Non
 
     Args:
         job: texts and targets.
-        max_evals: masked rows per text beyond 8 words, after which no further call is made (shap's last call of up
-            to 64 rows may exceed it); credit that is not resolved then is shared equally below the unresolved node.
+        max_evals: the most masked rows per text beyond 8 words; credit that is not resolved when they are
+            spent is shared equally below the unresolved node.
         baseline: the token that a removed word becomes; None takes the model's removal operator.
 
     Reference: Lundberg and Lee 2017, arXiv 1705.07874; Owen 1977; through shap's `ExactExplainer` and
