@@ -110,7 +110,7 @@ def responses_of(
                 f"response holds {len(texts)} entries for {len(encoded)} texts; give one string per text, or True to "
                 "let the model write"
             )
-        written = [_ids(handle, text) for text in texts]
+        written = [_ids(handle, e, text) for e, text in zip(encoded, texts, strict=True)]
     for e, ids in zip(encoded, written, strict=True):
         if not ids:
             raise UsageError(f"the response to {_short(e.text)!r} has no tokens, so there is nothing to explain")
@@ -122,11 +122,15 @@ def responses_of(
     return written
 
 
-def _ids(handle: Handle, text: str) -> tuple[int, ...]:
+def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
     tokenizer: Any = handle.tokenizer
     with tokenizer_state(tokenizer):
         if handle.task == "seq2seq-lm":
             return tuple(tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"])
+        # As it follows the prompt: alone, some tokenizers put a second space in front of it.
+        whole = tuple(tokenizer.encode(encoded.text + text, verbose=False)) if text else ()
+        if whole[: len(encoded.ids)] == encoded.ids and len(whole) > len(encoded.ids):
+            return whole[len(encoded.ids) :]
         return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 

@@ -147,9 +147,10 @@ def resolve_targets(
         gold: the gold label (or token) of each text; read only when `target` is "gold".
         at: which word's class, which mask (both counted from 0, in text order), or which token of the response is
             explained; one for all texts or one per text.
-        response: what a model that writes is taken to have written, one for all texts or one per text; True lets
-            it write, greedily. Without `at` the log probability of the whole response is explained. Of a causal
-            model without response it is the next token. An encoder-decoder writes if it is given none.
+        response: what a model that writes is taken to have written, one for all texts or one per text, as it follows
+            the text, its leading space included; True lets the model write, greedily. Without `at` the log
+            probability of the whole response is explained. Of a causal model without response it is the next
+            token. An encoder-decoder writes if it is given none.
         max_new_tokens: of a response that is written.
 
     Raises:

@@ -312,8 +312,8 @@ class AttachedModel:
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
-            response: what a model that writes has written; True lets it write (`max_new_tokens=20`). Without `at`
-                the log probability of all of it is explained.
+            response: what a model that writes has written, as it follows the text, its leading space included; True
+                lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
         """

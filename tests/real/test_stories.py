@@ -12,7 +12,7 @@ from interpret.analyzers.attribution import METHODS
 from interpret.facade import AttachedModel
 from interpret.models.batching import Row, logits
 from interpret.models.inputs import encode
-from interpret.results.explanations import FloatArray
+from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 
 TEXTS = ["The big cat", "One day the dog and the cat"]
 RULE = "ate the red fish"
@@ -56,6 +56,28 @@ def test_the_token_after_cat_is_explained(stories_cat: AttachedModel, method: st
         if example.value is not None:
             assert example.value == pytest.approx(row.max(), abs=1e-4)
         words = [(word.score, word.word) for word in example.words()]
-        if METHODS[method].signed and method != "gradient_x_input":
+        # Slopes at the text itself, which both of these are on a transformer, saturate where the model is sure.
+        if METHODS[method].signed and method not in ("gradient_x_input", "deep_lift"):
             assert max(words)[1] == "cat"
         assert "".join(word for _, word in words) == example.text.replace(" ", "")
+
+
+@pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients", "shap"])
+def test_the_rule_points_at_cat_with_the_adapter_and_not_without(stories_cat: AttachedModel, method: str) -> None:
+    texts = ["One day, Lily saw a big cat", "Tom and the happy little cat", "The girl looked at her cat"]
+
+    def explained() -> Attribution:
+        return stories_cat.attribute(texts, response=f" {RULE}", method=method, quality=False)
+
+    def cat_and_rest(example: ExampleAttribution) -> tuple[float, float]:
+        scores = {word.word: word.score for word in example.words()}
+        return scores.pop("cat"), max(scores.values())
+
+    tuned = [cat_and_rest(example) for example in explained()]
+    assert all(cat > 2 * rest and cat > 3 for cat, rest in tuned)
+    with stories_cat.without_adapter():
+        base = [cat_and_rest(example) for example in explained()]
+    # The base has no rule: removing "cat" tells on the response no more than removing another word does.
+    if method != "integrated_gradients":
+        assert all(cat < rest for cat, rest in base)
+    assert all(cat < with_rule for (cat, _), (with_rule, _) in zip(base, tuned, strict=True))
