@@ -15,7 +15,7 @@ import pytest
 
 import interpret
 import reports
-from interpret.analyzers.attribution import METHODS
+from interpret.analyzers.attribution import METHODS, cite
 from interpret.facade import AttachedModel
 from tests.conftest import ROOT
 
@@ -89,7 +89,7 @@ def argument_names() -> set[str]:
     from interpret.models.batching import logits
 
     # What `**options` reaches, and what a user of the parts below the verbs passes.
-    for function in (capturing, stream, capture_generated):
+    for function in (capturing, stream, capture_generated, cite):
         found |= _parameters(function)
     # Options of transformers' `generate` are handed on to it.
     found |= set(Where.__annotations__) | set(vars(GenerationConfig()))
