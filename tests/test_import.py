@@ -15,7 +15,7 @@ import pytest
 
 import interpret
 import reports
-from interpret.analyzers.attribution import METHODS
+from interpret.analyzers.attribution import METHODS, cite
 from interpret.facade import AttachedModel
 from tests.conftest import ROOT
 
@@ -91,7 +91,7 @@ def argument_names() -> set[str]:
     from interpret.models.batching import logits
 
     # What `**options` reaches, and what a user of the parts below the verbs passes.
-    below = (capturing, stream, capture_generated, shortcut_words, error_words, causal_check, ShortcutConfig)
+    below = (capturing, stream, capture_generated, shortcut_words, error_words, causal_check, ShortcutConfig, cite)
     for function in below:
         found |= _parameters(function)
     # Options of transformers' `generate` are handed on to it.
