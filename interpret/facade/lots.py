@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from interpret.capture.store import disk, layout
+from interpret.capture.store.request import short
 from interpret.errors import StoreError, UsageError
 
 SCHEMA: Final = "interpret.attributions/1"
@@ -192,12 +193,7 @@ def _differing(found: Mapping[str, Any], asked: Mapping[str, Any], prefix: str =
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from _differing(one, other, f"{prefix}{name}.")
         elif one != other and prefix + name not in _NAMES:
-            yield f"its {prefix}{name} is {_short(one)}, asked was {_short(other)}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text if len(text) <= 120 else f"{text[:117]}..."
+            yield f"its {prefix}{name} is {short(one)}, asked was {short(other)}"
 
 
 def _parquet(table: Any) -> memoryview:

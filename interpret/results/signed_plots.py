@@ -34,6 +34,8 @@ _ROW_NAME, _COLUMN_NAME = 118.0, 92.0
 _CELL: Final = 46.0
 #: Cells at least this wide and high say their number; smaller ones carry a plus or a minus.
 _NUMBER_WIDTH, _NUMBER_HEIGHT = 38.0, 15.0
+#: Below this the strongest score would have a single digit left.
+_NUMBER_SCALE: Final = 0.1
 #: Share of the strongest score from which a cell carries its sign.
 _MARKED: Final = 0.2
 _DARKEST: Final = 0.82
@@ -60,8 +62,7 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     axes.set_ylim(n_rows, 0)
     axes.axis("off")
     _cells(axes, values, scale, ink)
-    numbers = width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT
-    if numbers:
+    if width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
         for (r, c), value in np.ndenumerate(values):
             if np.isfinite(value):
                 axes.text(c + 0.5, r + 0.5, label(_signed(value, say)), ha="center", va="center_baseline", fontsize=10)
@@ -157,9 +158,9 @@ def _lines(axes: Any, segments: Sequence[Any], ink: str, width: float, alpha: fl
 
 
 def _signed(value: float, say: Words) -> str:
-    shown = say.number(value if abs(value) >= 0.005 else 0.0, "signed")
-    whole, point, digits = shown.partition(".")
-    return whole + point + digits[:2] if len(whole) < 4 else whole
+    """Two decimals with a sign; none from 100 on."""
+    places = 2 if abs(value) < 99.995 else 0
+    return say.number(round(value, places), "signed")[: -1 if places else -4]
 
 
 def _scale(

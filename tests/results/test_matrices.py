@@ -122,10 +122,18 @@ def test_each_cell_says_its_number_and_what_could_not_be_has_none() -> None:
     numbers = [t.replace("−", "-") for t in shown if re.fullmatch(r"[+−]?\d\.\d\d", t)]
     # Two more stand at the scale.
     assert sorted(map(float, numbers[: record.read.sum()])) == pytest.approx(
-        sorted(record.scores[record.read].tolist()), abs=0.01
+        sorted(record.scores[record.read].tolist()), abs=0.005001
     )
     assert len(numbers) == record.read.sum() + 2
     assert {*record.inputs, *record.outputs} <= set(shown)
+
+
+def test_numbers_in_cells_are_rounded() -> None:
+    record = replace(matrix(1, 5), scores=np.array([[1.119, -0.004, 99.999, -123.6, 0.0]]), read=np.ones((1, 5), bool))
+    shown = texts_of(drawn(matrix_figure(record)))
+    assert [t for t in shown if re.fullmatch(r"[+−]?\d+(\.\d+)?", t)][:5] == ["+1.12", "0.00", "+100", "−124", "0.00"]
+    faint = replace(record, scores=record.scores / 10_000)
+    assert "+0.00" not in texts_of(drawn(matrix_figure(faint)))
 
 
 def test_small_cells_carry_a_sign_beside_the_colour() -> None:

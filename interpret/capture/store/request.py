@@ -169,9 +169,10 @@ def _differing(found: Mapping[str, Any], asked: Mapping[str, Any], prefix: str =
         elif other != value:
             if name == "sites":
                 value, other = (", ".join(site["name"] for site in listed or ()) for listed in (value, other))
-            yield f"its {prefix}{name} is {_short(other)}, asked was {_short(value)}"
+            yield f"its {prefix}{name} is {short(other)}, asked was {short(value)}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as a message shows it: the beginning of a digest, and no more than a line of anything else."""
     text = str(value)
     return f"{text[:12]}..." if len(text) == 64 else text if len(text) <= 120 else f"{text[:117]}..."
