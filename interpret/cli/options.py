@@ -28,6 +28,7 @@ class Unit(StrEnum):
     """What gets one score."""
 
     WORD = "word"
+    SENTENCE = "sentence"
     TOKEN = "token"
 
 

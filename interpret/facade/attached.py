@@ -25,7 +25,7 @@ from interpret.facade.attributing import AttributionFiles
 from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Text, Unit, encode, encode_targets
+from interpret.models.inputs import Encoded, Segmenter, Text, Unit, encode, encode_targets
 from interpret.models.processors import batches_of
 from interpret.readers.texts import read_texts
 from interpret.results.matrices import AttributionMatrix
@@ -296,6 +296,7 @@ class AttachedModel:
         gold: Sequence[int | str] | None = None,
         at: int | Sequence[int] | None = None,
         response: str | Sequence[str] | bool | None = None,
+        segmenter: Segmenter | None = None,
         seed: int = 0,
         **options: Any,
     ) -> Attribution:
@@ -314,21 +315,23 @@ class AttachedModel:
             at: which word's class, which mask or which written token is explained, counted from 0.
             response: what a model that writes has written, as it follows the text, its leading space included; True
                 lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained.
+            segmenter: finds the words of writing without spaces, a function from a text to its words such as
+                `jieba.lcut`.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
-            asked = (target, gold, at, response)
+            asked = (target, gold, at, response, segmenter)
             if any(one is not None for one in asked) or unit != "word" or options:
                 raise UsageError(
                     "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, at=, response=, unit= or options; give the texts instead"
+                    "target=, gold=, at=, response=, segmenter=, unit= or options; give the texts instead"
                 )
             result = attribute_capture(texts, method=method)
         else:
             result = attribute(
                 self.handle,
-                self._encode(texts, unit),
+                self._encode(texts, unit, segmenter),
                 target=target,
                 gold=gold,
                 at=at,
@@ -476,8 +479,10 @@ class AttachedModel:
             **options,
         )
 
-    def _encode(self, texts: str | Sequence[Text], unit: Unit = "word") -> list[Encoded]:
-        return encode(self.handle, _listed(texts), unit=unit)
+    def _encode(
+        self, texts: str | Sequence[Text], unit: Unit = "word", segmenter: Segmenter | None = None
+    ) -> list[Encoded]:
+        return encode(self.handle, _listed(texts), unit=unit, segmenter=segmenter)
 
 
 def _listed(texts: str | Sequence[Text]) -> list[Any]:

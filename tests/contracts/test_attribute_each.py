@@ -58,3 +58,14 @@ def test_quality_of_sources_is_not_measured_by_words() -> None:
     assert len(found[0].words()) == 3
     with pytest.raises(UsageError, match="lds"):
         interpret.faithfulness(lm, found)
+
+
+def test_words_of_a_segmenter_are_explained_and_judged_as_wholes() -> None:
+    lm = attached("bert", "text-classification")
+    text = "的不好吃很味道"
+    found = lm.attribute(text, segmenter=lambda given: [given[:1], given[1:4], given[4:]], method="leave_one_out")
+    assert [word.word for word in found[0].words()] == ["的", "不好吃", "很味道"]
+    assert found[0].quality is not None
+    assert found[0].quality.n_words == 3
+    with pytest.raises(UsageError, match="segmenter"):
+        lm.attribute(text, segmenter=lambda given: [given[:2]])
