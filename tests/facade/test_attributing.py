@@ -240,7 +240,8 @@ def test_stopped_in_a_forward_what_is_whole_is_not_run_again(
     run(bert, tmp_path / "whole" / "a.parquet")
     total = len(n_forwards)
     before = state_of(bert.model)
-    hook = bert.model.register_forward_hook(Stopping(lambda *_: None, total - 2, KeyboardInterrupt()))
+    # Before the forward: one that only looks at the embedding never ends.
+    hook = bert.model.register_forward_pre_hook(Stopping(lambda *_: None, total - 2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         run(bert, tmp_path / "s" / "a.parquet")
     hook.remove()
