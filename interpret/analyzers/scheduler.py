@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from interpret.analyzers.target import Target
 from interpret.errors import UsageError
@@ -25,7 +26,7 @@ from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Unit, unit_index
-from interpret.models.readout import Readout, Term, readouts
+from interpret.models.readout import Readout, Term, log_shares, readouts
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray
 
@@ -111,7 +112,7 @@ class Scheduler:
             whole = self.logits(rows)
             pick = np.arange(len(rows)), np.asarray(index)
             off = np.array([0.0 if f is None else whole[i, f] for i, f in enumerate(foils)])
-            return Scored(whole[pick] - off, np.exp(_log_probability(self.handle, whole)[pick]))
+            return Scored(whole[pick] - off, log_shares(self.handle, torch.from_numpy(whole)).exp().numpy()[pick])
         last = -1 if self.handle.task == "causal-lm" else None
         places = [last] * len(rows) if positions is None else [last if p is None else p for p in positions]
         wanted: list[Readout] = []
@@ -310,13 +311,3 @@ def _numbers(readout: Readout) -> tuple[int, ...]:
             int(term.log_probability),
         )
     )
-
-
-def _log_probability(handle: Handle, output: FloatArray) -> FloatArray:
-    """Log softmax; for one output or independent labels the log sigmoid of each."""
-    independent = getattr(handle.config, "problem_type", None) == "multi_label_classification"
-    if handle.task == "text-classification" and (output.shape[-1] == 1 or independent):
-        return -np.logaddexp(0.0, -output)
-    shifted = output - output.max(axis=-1, keepdims=True)
-    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result

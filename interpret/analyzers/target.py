@@ -89,7 +89,7 @@ class Target:
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
         if handle.task == "seq2seq-lm":
-            return Row(row.ids, row.type_ids, (_decoder_start(handle), *self._read()))
+            return Row(row.ids, row.type_ids, (handle.decoder_start_id, *self._read()))
         return row if not self.response else Row((*row.ids, *self._read()), row.type_ids)
 
     def _read(self) -> tuple[int, ...]:
@@ -227,14 +227,9 @@ def predicted_indices(handle: Handle, rows: Sequence[Row], targets: Sequence[Tar
     for start in range(0, len(rows), _CHUNK):
         some = range(start, min(start + _CHUNK, len(rows)))
         complete = [targets[i].complete(handle, rows[i]) for i in some]
-        positions = {targets[i].readout[0].position for i in some}
-        if len(positions) == 1:
-            found = logits_of(handle, complete, position=positions.pop())
-        else:
-            found = [
-                logits_of(handle, [row], position=targets[i].readout[0].position)[0]
-                for i, row in zip(some, complete, strict=True)
-            ]
+        places = [targets[i].readout[0].position for i in some]
+        # A classifier of texts has one row of logits, read at no position.
+        found = logits_of(handle, complete, positions=[p for p in places if p is not None] or None)
         out += [int(np.argmax(line)) for line in found]
     return out
 
@@ -373,11 +368,6 @@ def _per_text(items: Any, n: int, name: str) -> list[Any]:
     if len(found) != n:
         raise UsageError(f"{name} holds {len(found)} entries for {n} texts; give one per text")
     return found
-
-
-def _decoder_start(handle: Handle) -> int:
-    start = getattr(handle.config, "decoder_start_token_id", None)
-    return int((handle.pad_id or 0) if start is None else start)
 
 
 def _name(handle: Handle, target: Target) -> str:

@@ -260,11 +260,10 @@ def _rows(
                 f"{other[0]} of {handle.name} depends on what its decoder reads; give targets=, one text for each "
                 "text, or let the model write them with capture_generated()"
             )
-        start = getattr(handle.config, "decoder_start_token_id", None)
         if handle.task != "seq2seq-lm":
             # Its head gives the decoder what it needs.
             return [Row(row.ids, row.type_ids) for row in encoded]
-        return [Row(row.ids, row.type_ids, (handle.pad_id or 0 if start is None else int(start),)) for row in encoded]
+        return [Row(row.ids, row.type_ids, (handle.decoder_start_id,)) for row in encoded]
     if len(targets) != len(encoded):
         raise UsageError(f"{len(encoded)} texts were given and {len(targets)} targets; give one target for each text")
     return [Row(row.ids, row.type_ids, target.ids) for row, target in zip(encoded, targets, strict=True)]

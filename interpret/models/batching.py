@@ -90,6 +90,13 @@ def token_budget_of(handle: Handle) -> int:
     return CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
 
 
+def head_budget_of(handle: Handle) -> int:
+    """The same where the output is read: the logits of a batch over a vocabulary must fit as well."""
+    if handle.task not in ("causal-lm", "masked-lm", "seq2seq-lm"):
+        return token_budget_of(handle)
+    return min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // max(1, handle.vocab_size)))
+
+
 def plan_batches(
     handle: Handle, lengths: Sequence[int], *, token_budget: int | None = None, max_batch: int | None = None
 ) -> list[list[int]]:
@@ -214,7 +221,7 @@ def logits(
         )
     at = None if handle.task == "text-classification" else _positions(handle, rows, positions)
     if at is not None and token_budget is None:
-        token_budget = min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // handle.vocab_size))
+        token_budget = head_budget_of(handle)
     parameters = argument_names(handle.core)
 
     def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:

@@ -273,6 +273,11 @@ class Handle:
         return _first(getattr(self.config, "pad_token_id", None), getattr(self.tokenizer, "pad_token_id", None))
 
     @property
+    def decoder_start_id(self) -> int:
+        """What the decoder of an encoder-decoder begins with."""
+        return _first(getattr(self.config, "decoder_start_token_id", None), self.pad_id) or 0
+
+    @property
     def mask_id(self) -> int | None:
         return _first(getattr(self.tokenizer, "mask_token_id", None))
 

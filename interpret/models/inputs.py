@@ -407,8 +407,7 @@ def encode_targets(handle: Handle, texts: Sequence[str]) -> list[Encoded]:
     Raises:
         UsageError: as for `encode`.
     """
-    start = getattr(handle.config, "decoder_start_token_id", None)
-    first = (handle.pad_id or 0) if start is None else int(start)
+    first = handle.decoder_start_id
     rows = []
     for row in encode(handle, texts):
         # Some tokenizers write the start token themselves.

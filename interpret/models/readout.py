@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 
 from interpret.errors import UsageError
-from interpret.models.batching import Row, run_batches, token_budget_of
+from interpret.models.batching import Row, head_budget_of, run_batches
 from interpret.models.handle import Handle
 from interpret.models.parts import argument_names
 
 #: Where the logits stand in the output: those of a span model have two rows of them.
 Output = Literal["logits", "start_logits", "end_logits"]
-
-#: Logits of one batch over a vocabulary: 256 MB in fp32.
-_VOCABULARY_LOGITS: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
             pads = torch.arange(line.shape[1], device=device) >= lengths[:, None]
             line = line.masked_fill(pads, float("-inf"))
         one = torch.arange(len(mine), device=device)
-        plain, logs = line[one, index], _log_probability(handle, line)[one, index]
+        plain, logs = line[one, index], log_shares(handle, line)[one, index]
         value = value.index_add(0, at, weight * torch.where(as_log, logs, plain))
         log_probability = log_probability.index_add(0, at, torch.where(weight > 0, logs, torch.zeros_like(logs)))
     return Read(value, log_probability)
@@ -108,38 +105,38 @@ def readouts(
         return torch.stack([found.value, found.log_probability], dim=1).double().cpu().numpy()
 
     out = np.empty((len(rows), 2), dtype=np.float64)
-    for indices, values in run_batches(handle, rows, step, token_budget=_budget(handle), progress=progress):
+    for indices, values in run_batches(handle, rows, step, token_budget=head_budget_of(handle), progress=progress):
         out[indices] = values
     return out
 
 
 def logits_of(
-    handle: Handle, rows: Sequence[Row], output: Output = "logits", position: int | None = None
+    handle: Handle, rows: Sequence[Row], output: Output = "logits", positions: Sequence[int] | None = None
 ) -> list[npt.NDArray[np.float64]]:
     """Logits of each row as the head gives them, `[label]` or `[position, label]`, without padding.
 
-    `position` keeps those at one position (negative from the end), `[label]`.
+    `positions` keeps those at one position of each row (negative from the end), `[label]`.
     """
     found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(rows)
-    term = Term(0, position, output=output)
 
     def step(batch: dict[str, Tensor], indices: list[int]) -> list[npt.NDArray[np.float64]]:
         some = [rows[i] for i in indices]
-        extra, kept = narrowed(handle, some, [(term,)] * len(some) if position is not None else [])
+        terms = [] if positions is None else [Term(0, positions[i], output=output) for i in indices]
+        extra, kept = narrowed(handle, some, [(term,) for term in terms])
         with torch.no_grad():
             logits: Tensor = getattr(handle.model(**batch, **extra), output)
-        if position is None:
+        if positions is None:
             lengths = [_length(row) for row in some]
             per_text = logits.shape[1:] == (len(handle.labels),) and output == "logits" and logits.ndim == 2
             parts = list(logits) if per_text else [line[:n] for line, n in zip(logits, lengths, strict=True)]
         else:
-            places = [_place(row, term) for row in some]
+            places = [_place(row, term) for row, term in zip(some, terms, strict=True)]
             if kept is not None:
                 places = torch.searchsorted(kept, torch.tensor(places, device=kept.device)).tolist()
             parts = [line[place] for line, place in zip(logits, places, strict=True)]
         return [part.double().cpu().numpy() for part in parts]
 
-    for indices, parts in run_batches(handle, rows, step, token_budget=_budget(handle)):
+    for indices, parts in run_batches(handle, rows, step, token_budget=head_budget_of(handle)):
         for i, part in zip(indices, parts, strict=True):
             found[i] = part
     return found
@@ -158,12 +155,6 @@ def narrowed(handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout]) -> 
     return {**extra, "logits_to_keep": kept}, kept
 
 
-def _budget(handle: Handle) -> int:
-    if handle.task not in ("causal-lm", "masked-lm", "seq2seq-lm"):
-        return token_budget_of(handle)
-    return min(token_budget_of(handle), max(1, _VOCABULARY_LOGITS // max(1, handle.vocab_size)))
-
-
 def _place(row: Row, term: Term) -> int:
     n = _length(row)
     position = 0 if term.position is None else term.position
@@ -179,12 +170,9 @@ def _length(row: Row) -> int:
     return len(row.ids if row.decoder_ids is None else row.decoder_ids)
 
 
-def _log_probability(handle: Handle, line: Tensor) -> Tensor:
-    """Log softmax; for one output or independent labels the log sigmoid of each; of a regression nothing."""
-    problem = getattr(handle.config, "problem_type", None)
-    if handle.task == "text-classification":
-        if problem == "regression":
-            return torch.zeros_like(line)
-        if line.shape[-1] == 1 or problem == "multi_label_classification":
-            return torch.nn.functional.logsigmoid(line)
-    return line.log_softmax(-1)
+def log_shares(handle: Handle, logits: Tensor) -> Tensor:
+    """Log softmax over the last axis; for one output or independent labels the log sigmoid of each."""
+    independent = getattr(handle.config, "problem_type", None) == "multi_label_classification"
+    if handle.task == "text-classification" and (logits.shape[-1] == 1 or independent):
+        return torch.nn.functional.logsigmoid(logits)
+    return logits.log_softmax(-1)

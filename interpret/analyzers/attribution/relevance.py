@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from interpret.analyzers.attribution.job import Job, Scores
+from interpret.analyzers.attribution.paths import gradient_tokens
 from interpret.analyzers.attribution.rollout import captured_layers, read_row, require_sites
 from interpret.capture.attention import on_interface
 from interpret.capture.capture import Capture
@@ -30,9 +31,6 @@ from interpret.models.readout import narrowed, read
 from interpret.results.explanations import FloatArray
 
 _NAME: Final = "gradient_attention"
-#: Tokens (rows x length) of one forward and backward, which keeps every activation of the forward.
-_TOKENS_CPU: Final = 2048
-_TOKENS_GPU: Final = 16384
 #: Attention weights of one batch, all layers and heads together: 1 GiB in fp32, and about three times that with
 #: what the backward pass needs of them.
 _WEIGHTS: Final = 2**28
@@ -287,5 +285,4 @@ def _normalised(relevance: FloatArray) -> FloatArray:
 
 def _token_budget(handle: Handle, longest: int) -> int:
     """Tokens of one batch: a backward pass keeps the patterns of all layers, which grow with the length too."""
-    tokens = _TOKENS_CPU if handle.device.type == "cpu" else _TOKENS_GPU
-    return max(1, min(tokens, _WEIGHTS // (handle.n_layers * handle.n_heads * longest)))
+    return max(1, min(gradient_tokens(handle), _WEIGHTS // (handle.n_layers * handle.n_heads * longest)))
