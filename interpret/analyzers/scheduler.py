@@ -26,6 +26,7 @@ from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.kernels import fast_linear
 from interpret.models.readout import Readout, Term, log_shares, readouts
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray
@@ -155,8 +156,11 @@ class Scheduler:
             else:
                 missing.setdefault(key, n)
         order = list(missing.values())
-        for n, values in zip(order, run(order) if order else (), strict=True):
-            found[keys[n]] = np.array(values)
+        if order:
+            with fast_linear(self.handle):
+                ran = run(order)
+            for n, values in zip(order, ran, strict=True):
+                found[keys[n]] = np.array(values)
         self.n_run += len(order)
         for key in missing:
             self._cache[key] = found[key]

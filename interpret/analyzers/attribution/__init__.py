@@ -28,6 +28,7 @@ from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.kernels import fast_linear
 from interpret.models.state import untouched
 from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord
 from interpret.results.record import Scalar
@@ -182,7 +183,8 @@ def attribute(
             parameter.requires_grad_(False)
         groups = [features(e, unit, targets[i].protected if targets else None) for i, e in enumerate(encoded)]
         job = Job(handle, encoded, targets, groups, scheduler, seed)
-        found = chosen.function(job, **options)
+        with fast_linear(handle):
+            found = chosen.function(job, **options)
     recorded: dict[str, Scalar] = {**found.options, "seed": seed}
     if method == "auto":
         recorded["auto"] = name
