@@ -130,6 +130,16 @@ def shap_ratios(
     ]
 
 
+def show(ratios: Sequence[Ratio]) -> None:
+    for ratio in ratios:
+        print(
+            f"ours / {ratio.against}: {ratio.cpu:.3f} of the processor time, {ratio.wall:.3f} of the wall time "
+            f"(at most {ratio.limit}): {'holds' if ratio.holds else 'does not hold'}; "
+            f"{ratio.seconds.cpu:.1f} s and {ratio.seconds_against.cpu:.1f} s of processor time",
+            flush=True,
+        )
+
+
 def read_texts(path: Path, n: int) -> list[str]:
     """The first `n` texts of a table without header, whose last column they are, or of one that names them."""
     if path.suffix in (".tsv", ".csv"):
@@ -161,12 +171,7 @@ def main() -> int:
     if given.json:
         print(json.dumps([{**asdict(ratio), "holds": ratio.holds} for ratio in ratios], indent=2))
     else:
-        for ratio in ratios:
-            print(
-                f"ours / {ratio.against}: {ratio.cpu:.3f} of the processor time, {ratio.wall:.3f} of the wall time "
-                f"(at most {ratio.limit}): {'holds' if ratio.holds else 'does not hold'}; "
-                f"{ratio.seconds.cpu:.1f} s and {ratio.seconds_against.cpu:.1f} s of processor time"
-            )
+        show(ratios)
     return 0 if all(ratio.holds for ratio in ratios) else 1
 
 

@@ -4,8 +4,8 @@
 
 Operator [MASK], explained is the predicted class. AOPC comprehensiveness is the mean drop of its probability when the
 first 5, 10, 20 and 50% of the words go (higher is better), sufficiency when only those stay (lower is better); 95%
-intervals by bootstrap over sentences. Lines in `| |` rank the same words without sign. Seconds are processor time of the
-attribution alone.
+intervals by bootstrap over sentences. Lines in `| |` rank the same words without sign. Seconds are
+processor time of the attribution alone.
 """
 
 from __future__ import annotations
