@@ -198,7 +198,7 @@ def main() -> None:
         attribution_faithfulness.show(lines)
         held["rows"] = all(line.holds for line in lines)
     if "shap" in args.only:
-        ratios = attribution_shap.shap_ratios(lm, texts, repetitions=1)
+        ratios = attribution_shap.shap_ratios(lm, args.model, texts, repetitions=1)
         attribution_shap.show(ratios)
         held["shap"] = all(ratio.holds for ratio in ratios)
     print("; ".join(f"{part}: {'holds' if ok else 'does not hold'}" for part, ok in held.items()))
