@@ -147,7 +147,9 @@ def with_rest(text: str, second: int | None, given: Sequence[Span], number: int)
             )
         units += [*_rest(text, end_before, start, second), (start, end)]
         end_before = end
-    return [*units, *_rest(text, end_before, len(text), second)]
+    units += _rest(text, end_before, len(text), second)
+    # A text of spaces alone may have tokens.
+    return units or [(0, len(text))]
 
 
 def _rest(text: str, start: int, end: int, second: int | None) -> list[Span]:
