@@ -99,7 +99,9 @@ def checked_spans(given: Any, n_texts: int) -> list[list[Span]]:
     Raises:
         UsageError: they are not a list of pairs of whole numbers for each text.
     """
-    lists = list(given)
+    lists = [
+        _listed(spans, f"the list of units of text {number}") for number, spans in enumerate(_listed(given, "unit"))
+    ]
     if len(lists) != n_texts:
         raise UsageError(
             f"unit holds the spans of {len(lists)} texts, and {n_texts} were given; give one list of (start, end) "
@@ -107,15 +109,24 @@ def checked_spans(given: Any, n_texts: int) -> list[list[Span]]:
         )
     out = []
     for number, spans in enumerate(lists):
-        pairs = [tuple(span) if isinstance(span, tuple | list) else span for span in spans]
+        pairs = [tuple(_listed(span, f"a unit of text {number}")) for span in spans]
         for pair in pairs:
-            if not (isinstance(pair, tuple) and len(pair) == 2 and all(_whole(one) for one in pair)):
+            if len(pair) != 2 or not all(_whole(one) for one in pair):
                 raise UsageError(
                     f"a unit of text {number} is {pair!r:.60}; give its first character and the one after its last, "
                     "such as (0, 5)"
                 )
         out.append([(int(start), int(end)) for start, end in pairs])
     return out
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise UsageError(
+            f"{name} is {value!r:.60}; units are given as one list of (start, end) pairs per text, such as "
+            "[[(0, 5), (6, 9)]] for one text"
+        )
+    return list(value)
 
 
 def with_rest(text: str, second: int | None, given: Sequence[Span], number: int) -> list[Span]:

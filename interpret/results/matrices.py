@@ -22,6 +22,7 @@ class AttributionMatrix(Record):
 
     `read` [output, input] is False where an output could not depend on an input, such as a word that is written
     after it; scores are 0 there. `quality` is None when it was not measured, and every view then says so.
+    `n_truncated` counts the tokens of the text that did not fit the model's window and are no inputs.
     """
 
     scores: FloatArray
@@ -31,6 +32,7 @@ class AttributionMatrix(Record):
     method: str
     unit: Unit = "token"
     quality: Faithfulness | None = None
+    n_truncated: int = 0
 
     def __post_init__(self) -> None:
         shape = (len(self.outputs), len(self.inputs))
@@ -87,6 +89,7 @@ class AttributionMatrix(Record):
             method=rows[0].method,
             unit=rows[0].unit,
             quality=quality,
+            n_truncated=max(row.n_truncated for row in rows),
         )
 
     def to_frame(self) -> pd.DataFrame:

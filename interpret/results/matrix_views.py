@@ -103,11 +103,12 @@ def _(record: AttributionMatrix) -> Node:
     head: tuple[Inline, ...] = (verdict_of(record.quality),)
     if record.quality is None:
         head += (say("quality.not_measured"),)
+    cut = (say("quality.truncated", n=record.n_truncated),) if record.n_truncated else ()
     children = (
         Paragraph(head),
         *quality_note(verdict),
         matrix_figure(record),
-        Paragraph((say("attribution.not_causal"),), "small"),
+        Paragraph((*cut, say("attribution.not_causal")), "small"),
     )
     title = say("view.matrix", method=record.method, outputs=len(record.outputs), inputs=len(record.inputs))
     return Section(title, children)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,6 +138,11 @@ def test_given_units(text: str, spans: list[tuple[int, int]], expected: list[str
     assert units(e) == expected
 
 
+def test_units_may_be_arrays() -> None:
+    (e,) = encode(HANDLES["bert"], ["the film was"], unit=[np.array([[0, 3], [4, 8]])])  # type: ignore[list-item]
+    assert units(e) == ["the", "film", "was"]
+
+
 def test_emoji_of_several_tokens_are_in_one_unit() -> None:
     text = "a 👩\u200d💻👍🏽 cat"
     (e,) = encode(HANDLES["gpt2"], [text], unit=[[(2, 5), (5, 7)]])
@@ -172,7 +178,12 @@ def test_what_was_cut_off_has_no_unit_and_no_error() -> None:
         (["the film"], [[(3, 4)]], "holds only spaces"),
         (["a", "the film"], [[], [(5, 6)]], r"\(5, 6\) of text 1, 'i', has no token"),
         (["the film"], [[(0, 3.5)]], "a unit of text 0 is"),
-        (["the film"], [[4]], "a unit of text 0 is 4"),
+        (["the film"], [[4]], r"a unit of text 0 is 4; .*\[\[\(0, 5\), \(6, 9\)\]\] for one text"),
+        (["the film"], [(0, 3)], "a unit of text 0 is 0"),
+        (["the film"], [None], "the list of units of text 0 is None"),
+        (["the film"], 4, "unit is 4"),
+        (["the film"], [[(0, 3, 5)]], r"a unit of text 0 is \(0, 3, 5\)"),
+        (["the film"], [["ab"]], "a unit of text 0 is 'ab'"),
         ([("the", "film")], [[(0, 5)]], "reaches from one text of the pair into the other, which begins at 4"),
         (["the film"], "segment", "is a single text"),
         (["the film"], "span", "the units are word, token, sentence, segment, or a list"),
