@@ -374,6 +374,8 @@ class AttachedModel:
         *,
         response: str | Sequence[str] | bool | None = None,
         max_new_tokens: int = 20,
+        long_text: LongText = "truncate",
+        doc_stride: int | None = None,
         seed: int = 0,
         **options: Any,
     ) -> list[AttributionMatrix]:
@@ -385,10 +387,12 @@ class AttachedModel:
             unit: of the inputs, as for `attribute`.
             response: what was written, as for `attribute`; None and True let the model write.
             max_new_tokens: of a response that the model writes.
+            long_text: as for `attribute`; windows serve classes of words.
+            doc_stride: as for `attribute`.
             seed: of sampling methods.
             options: passed to the method.
         """
-        encoded = encode(self.handle, _listed(texts), unit=unit)
+        encoded = encode(self.handle, _listed(texts), unit=unit, long_text=long_text, doc_stride=doc_stride)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
         every = [target for those in targets for target in those]
