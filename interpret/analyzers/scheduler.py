@@ -257,7 +257,7 @@ def without(encoded: Encoded, positions: Iterable[int], operator: Operator) -> R
     """The text with the tokens at `positions` removed; unless they are taken out, its length stays."""
     gone = np.zeros((1, len(encoded.ids)), dtype=bool)
     gone[0, list(positions)] = True
-    return _rows(encoded, gone, operator)[0]
+    return rows_without(encoded, gone, operator)[0]
 
 
 def masked_rows(
@@ -267,7 +267,7 @@ def masked_rows(
     operator: Operator,
 ) -> list[Row]:
     """One row per line of `keep` [row, feature]: features that are not kept are removed."""
-    return _rows(encoded, removed_tokens(encoded, groups, keep), operator)
+    return rows_without(encoded, removed_tokens(encoded, groups, keep), operator)
 
 
 def removed_tokens(
@@ -281,7 +281,8 @@ def removed_tokens(
     return gone
 
 
-def _rows(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+def rows_without(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+    """One row per line of `gone` [row, token], without the tokens that go."""
     ids, types = np.asarray(encoded.ids, dtype=np.int64), encoded.type_ids
     if operator.token_id != TAKEN_OUT:
         filled = np.where(gone, operator.token_id, ids).tolist()

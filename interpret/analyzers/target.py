@@ -14,12 +14,13 @@ probability says least about the clearest examples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
+from interpret.analyzers.windows import Part, parts_of
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import ATTRIBUTED, Handle
@@ -85,6 +86,28 @@ class Target:
     def protected(self) -> int | None:
         """The token that cannot be removed, since the question is what stands there."""
         return self.position if self.kind == "mask_token" else None
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The tokens of the text that the scalar is about; none where it is about the text as a whole."""
+        if self.kind not in ("token_class", "mask_token", "start", "end", "span"):
+            return ()
+        return tuple(place for place in (self.position, self.end) if place is not None)
+
+    def parts(self, encoded: Encoded) -> list[tuple[Part, Target]]:
+        """What the model reads of the text, with the target as it stands there; several in a text of windows.
+
+        Raises:
+            UsageError: no window holds what is explained.
+        """
+        if encoded.windows is None:
+            return [(part, self) for part in parts_of(encoded)]
+        found = []
+        for part in parts_of(encoded, self.places):
+            moved = {name: getattr(self, name) for name in ("position", "end")}
+            moved = {name: part.positions.index(at) for name, at in moved.items() if at is not None}
+            found.append((part, replace(self, **moved)))
+        return found
 
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
@@ -221,16 +244,22 @@ def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequenc
     return [t for t in out if t is not None]
 
 
-def predicted_indices(handle: Handle, rows: Sequence[Row], targets: Sequence[Target]) -> list[int]:
-    """The class or token with the highest logit where each target is read."""
+def predicted_indices(handle: Handle, encoded: Sequence[Encoded], targets: Sequence[Target]) -> list[int]:
+    """The class or token with the highest logit where each target is read, of windows with the highest mean."""
+    parts = [(i, *part) for i, (e, t) in enumerate(zip(encoded, targets, strict=True)) for part in t.parts(e)]
     out: list[int] = []
-    for start in range(0, len(rows), _CHUNK):
-        some = range(start, min(start + _CHUNK, len(rows)))
-        complete = [targets[i].complete(handle, rows[i]) for i in some]
-        places = [targets[i].readout[0].position for i in some]
+    total: Any = 0.0
+    for start in range(0, len(parts), _CHUNK):
+        some = parts[start : start + _CHUNK]
+        rows = [target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)) for _, part, target in some]
+        places = [target.readout[0].position for _, _, target in some]
         # A classifier of texts has one row of logits, read at no position.
-        found = logits_of(handle, complete, positions=[p for p in places if p is not None] or None)
-        out += [int(np.argmax(line)) for line in found]
+        found = logits_of(handle, rows, positions=[p for p in places if p is not None] or None)
+        for number, line in enumerate(found, start):
+            total = total + line
+            if number + 1 == len(parts) or parts[number + 1][0] != parts[number][0]:
+                out.append(int(np.argmax(total)))
+                total = 0.0
     return out
 
 
@@ -303,7 +332,7 @@ def _chosen(
         if bases and bases[0].kind == "output_token" and items == [base.index for base in bases]:
             chosen = "predicted"
     if any(item is None for item in items):
-        predicted = predicted_indices(handle, [Row(e.ids, e.type_ids) for e in encoded], bases)
+        predicted = predicted_indices(handle, encoded, bases)
         items = [p if item is None else item for item, p in zip(items, predicted, strict=True)]
     out: list[Target] = []
     for item, base in zip(items, bases, strict=True):

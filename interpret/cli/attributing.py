@@ -52,6 +52,14 @@ def attribute(
         str | None, typer.Option(help="Explain why --target rather than this class.", metavar="CLASS")
     ] = None,
     unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
+    long_text: Annotated[
+        o.LongText,
+        typer.Option(help="Of texts longer than the model reads at once: cut them there, or read overlapping windows."),
+    ] = o.LongText.TRUNCATE,
+    doc_stride: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Tokens that neighbouring windows share; default: half, at most 128."),
+    ] = None,
     quality: Annotated[
         bool, typer.Option("--quality/--no-quality", help="Measure how far the explanation can be trusted.")
     ] = True,
@@ -99,6 +107,8 @@ def attribute(
         raise UsageError("--against needs a class to compare with: name it with --target")
     if out is not None and out.suffix not in ("", ".parquet", ".csv", ".json", ".html"):
         raise UsageError(f"cannot write {out.name}: --out ends in .parquet, .csv, .json, .html, or names a folder")
+    if doc_stride is not None and long_text is not o.LongText.WINDOWS:
+        raise UsageError("--doc-stride is how far windows overlap; it needs --long-text windows")
     tabled = out is not None and out.suffix == ".parquet"
     for option, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
         if given and not tabled:
@@ -154,6 +164,8 @@ def attribute(
             method=method,
             unit=unit.value,
             quality="auto" if quality else False,
+            long_text=long_text.value,
+            doc_stride=doc_stride,
             label_map=label_map,
             seed=seed,
             overwrite=overwrite,
@@ -170,6 +182,8 @@ def attribute(
         method=method,
         unit=unit.value,
         quality="auto" if quality else False,
+        long_text=long_text.value,
+        doc_stride=doc_stride,
         gold=gold,
         seed=seed,
     )
@@ -216,6 +230,7 @@ def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, 
 
 def _summary(facts: dict[str, Any]) -> list[str]:
     cut = f"; {facts['n_truncated']:,} cut to the model's window" if facts["n_truncated"] else ""
+    cut += f"; {facts['n_windowed']:,} read in several windows" if facts["n_windowed"] else ""
     targets = sorted(facts["targets"].items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{label!r} {n:,}" for label, n in targets[:5]) + (", ..." if len(targets) > 5 else "")
     lines = [

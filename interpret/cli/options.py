@@ -32,6 +32,13 @@ class Unit(StrEnum):
     TOKEN = "token"
 
 
+class LongText(StrEnum):
+    """What becomes of a text that is longer than the model reads at once."""
+
+    TRUNCATE = "truncate"
+    WINDOWS = "windows"
+
+
 class Locale(StrEnum):
     """Languages of the report."""
 

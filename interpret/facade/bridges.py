@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,8 @@ def to_shap(attribution: Attribution | ExampleAttribution) -> Any:
     One value for each word (by the record's unit), special tokens left out; `data` are the words with what stands
     between them, so that they join to the text. shap shows `base_values` plus the sum of the values as the output:
     that is the explained logit up to the completeness error where the method has a baseline. Other methods get the
-    base 0, and what shap calls f(x) is then the sum of the scores, not an output. Quality is not carried over.
+    base 0, and what shap calls f(x) is then the sum of the scores, not an output. Quality is not carried over. Of a
+    text read in windows the values are `contributions`, since only those sum to the output.
 
     Returns:
         Of an `Attribution` one row per text (ragged); of an example a single row.
@@ -47,6 +49,7 @@ def to_shap(attribution: Attribution | ExampleAttribution) -> Any:
     examples = [attribution] if isinstance(attribution, ExampleAttribution) else list(attribution)
     values, data, bases = [], [], []
     for number, example in enumerate(examples):
+        example = replace(example, scores=example.contributions, windows=None)
         found = example.words()
         if not found:
             raise UsageError(f"text {number} has no words that could be shown; leave it out")

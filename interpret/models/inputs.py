@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.models.sentences import sentence_spans
 from interpret.models.state import tokenizer_state
+from interpret.models.units import Segmenter as Segmenter
+from interpret.models.units import Unit as Unit
+from interpret.models.units import UnitSpans as UnitSpans
+from interpret.models.units import checked_spans, every_token, renumbered, spans_of, unit_of_tokens, with_rest
+from interpret.models.windows import Windows, windows_over
 from interpret.models.words import Span, word_spans
 
-Unit = Literal["word", "token", "sentence"]
-#: A text to its words in order, such as `jieba.lcut`.
-Segmenter = Callable[[str], Sequence[str]]
+#: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
+LongText = Literal["truncate", "windows"]
+#: Tasks whose outputs a window has too. What is written next, or at a mask, depends on the text as a whole.
+_WINDOWED: Final = ("text-classification", "token-classification", "question-answering")
 #: One text, or two that are read together: premise and hypothesis, question and context.
 Text = str | tuple[str, str]
 
@@ -26,7 +31,7 @@ class Encoded:
     All tuples have one entry per token, special tokens included. `word_index` never falls, -1 stands at
     special tokens; `char_spans` are [start, end) in `text`, without the spaces some tokenizers count in, and
     empty at special tokens. `n_truncated` counts the tokens that did not fit the model's window and are not
-    here.
+    here. With `windows` all of them are here, and each window is what the model reads at once.
     """
 
     text: str
@@ -39,6 +44,9 @@ class Encoded:
     n_truncated: int
     #: Where in `text` the second of a pair begins, after a line break; None where there is one text.
     pair_start: int | None = None
+    #: Where the units that `word_index` counts are, if the user gave them; what lies between those is a unit too.
+    unit_spans: tuple[Span, ...] | None = None
+    windows: Windows | None = None
 
     @property
     def n_words(self) -> int:
@@ -54,93 +62,148 @@ class _Tokenized(NamedTuple):
 
 
 def encode(
-    handle: Handle, texts: Sequence[Text], *, unit: Unit = "word", segmenter: Segmenter | None = None
+    handle: Handle,
+    texts: Sequence[Text],
+    *,
+    unit: Unit | UnitSpans = "word",
+    segmenter: Segmenter | None = None,
+    long_text: LongText = "truncate",
+    doc_stride: int | None = None,
 ) -> list[Encoded]:
-    """Tokenise texts as the model expects them, cut to its window, special tokens kept.
+    """Tokenise texts as the model expects them, cut to its window or cut into windows, special tokens kept.
 
     A pair of texts is one input: `text` holds both with a line break between them.
 
     Words are found by characters, before and apart from the tokenizer: runs of letters and digits with inner
     apostrophes and hyphens, single ideographs, single punctuation marks. A token belongs to the word of its
     first character that is not a space; words are counted from 0 without gaps. With `unit="token"` every
-    token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`.
+    token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`, with `unit="segment"` each text
+    of a pair.
+
+    Units may be given as spans of characters, (start, end) in `text` with the end excluded, in text order, one list
+    per text. A token belongs to the span that holds most of its characters, of equals the first; each stretch between
+    two spans that holds more than spaces is a unit of its own, so that every token is in exactly one unit.
 
     Args:
         handle: the model with its tokenizer.
         texts: the texts.
-        unit: what `word_index` counts.
+        unit: what `word_index` counts: a name, or the spans themselves.
         segmenter: finds the words instead, where the writing does not show them: `jieba.lcut` for Chinese. Its
             words must follow each other in the text; spaces may be left out.
+        long_text: "truncate" leaves out what does not fit the model's window. "windows" keeps it and says which
+            tokens each window reads (`Encoded.windows`); of a pair, which a question and its context are, windows
+            move over the second text.
+        doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
 
     Raises:
-        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; or the
-            segmenter's words do not join to the text.
+        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; the
+            segmenter's words do not join to the text; spans that overlap, are out of order, or that no token would
+            belong to; or a task or pairs that windows do not serve.
     """
-    if unit not in get_args(Unit):
-        raise UsageError(f"unknown unit {unit!r}; the units are {', '.join(get_args(Unit))}")
+    if isinstance(unit, str) and (unit not in get_args(Unit) or unit == "span"):
+        names = ", ".join(name for name in get_args(Unit) if name != "span")
+        raise UsageError(f"unknown unit {unit!r}; the units are {names}, or a list of (start, end) pairs per text")
     if segmenter is not None and unit != "word":
-        raise UsageError(f"a segmenter finds words, and unit is {unit!r}; leave one of the two out")
+        shown = repr(unit) if isinstance(unit, str) else "given as spans"
+        raise UsageError(f"a segmenter finds words, and unit is {shown}; leave one of the two out")
+    _check_long(handle, texts, long_text, doc_stride)
+    batch = _tokenize(handle, texts)
+    spans: Sequence[Sequence[Span] | None] = [None] * len(batch)
+    if not isinstance(unit, str):
+        spans = checked_spans(unit, len(batch))
     encoded = []
-    for given, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
+    for number, (given, tokenized, own) in enumerate(zip(texts, batch, spans, strict=True)):
         text, second = _joined(given)
-        words = _words(text, second, unit, segmenter)
-        encoded.append(_encoded(handle, text, tokenized, words, gaps=False, second=second))
+        cut = long_text == "truncate" or len(tokenized.ids) <= handle.max_length
+        if isinstance(unit, str):
+            words = spans_of(text, second, unit, segmenter)
+            one = _encoded(handle, text, tokenized, words, gaps=False, second=second, whole=not cut)
+        else:
+            words = with_rest(text, second, own or (), number)
+            one = _encoded(handle, text, tokenized, words, gaps=True, second=second, whole=not cut, most=True)
+            one = _with_units(one, words, own or (), number)
+        if not cut:
+            found = windows_over(one.special, one.char_spans, second, handle.max_length, doc_stride)
+            one = replace(one, windows=found)
+        encoded.append(one)
     return encoded
 
 
+def within(encoded: Encoded, positions: Sequence[int]) -> Encoded:
+    """What one window of a text reads; characters and units are still those of the whole text."""
+
+    def some(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values[position] for position in positions)
+
+    return replace(
+        encoded,
+        ids=some(encoded.ids),
+        type_ids=None if encoded.type_ids is None else some(encoded.type_ids),
+        tokens=some(encoded.tokens),
+        word_index=some(encoded.word_index),
+        char_spans=some(encoded.char_spans),
+        special=some(encoded.special),
+        windows=None,
+    )
+
+
 def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
-    """The word, token or sentence of each token, counted from 0 without gaps, -1 at special tokens.
+    """The word, token, sentence, segment or span of each token, counted from 0 without gaps, -1 at special tokens.
 
-    Words are those of `encoded`, whoever found them.
-    """
-    if unit == "word":
-        return encoded.word_index
-    spans = _words(encoded.text, encoded.pair_start, unit)
-    if spans is None:
-        return tuple(_running(encoded.special))
-    return tuple(_renumbered(_word_of_tokens(encoded.text, encoded.char_spans, encoded.special, spans)))
-
-
-def _spans_of(text: str, unit: Unit) -> list[Span] | None:
-    """Where the words or sentences of a text are; None where every token is one."""
-    if unit == "token":
-        return None
-    return word_spans(text) if unit == "word" else sentence_spans(text)
-
-
-def _segmented(text: str, segmenter: Segmenter) -> list[Span]:
-    """[start, end) of every word that the segmenter finds.
+    Words and spans are those of `encoded`, whoever found them.
 
     Raises:
-        UsageError: its words do not follow each other in the text, or leave something out.
+        UsageError: segments of a single text, or spans of a text that was encoded without any.
     """
-    words = segmenter(text)
-    spans: list[Span] = []
-    end = 0
-    for number, word in enumerate(words):
-        if not isinstance(word, str):
+    if unit == "span" and encoded.unit_spans is None:
+        raise UsageError("unit is 'span', but the text was encoded without spans; give them to encode(unit=)")
+    if unit in ("word", "span"):
+        return encoded.word_index
+    spans = spans_of(encoded.text, encoded.pair_start, unit)
+    if spans is None:
+        return tuple(every_token(encoded.special))
+    return tuple(renumbered(unit_of_tokens(encoded.text, encoded.char_spans, encoded.special, spans)))
+
+
+def _with_units(encoded: Encoded, units: Sequence[Span], given: Sequence[Span], number: int) -> Encoded:
+    """The units that have a token, counted without gaps, and where they are.
+
+    Raises:
+        UsageError: a given unit within what the model reads has no token.
+    """
+    used = sorted(set(encoded.word_index) - {-1})
+    content = [span for span, special in zip(encoded.char_spans, encoded.special, strict=True) if not special]
+    first, last = min((a for a, _ in content), default=0), max((b for _, b in content), default=0)
+    without = [span for span in given if units.index(span) not in used]
+    for start, end in without:
+        if not encoded.n_truncated or (first <= start and end <= last):
             raise UsageError(
-                f"the segmenter's word {number} is a {type(word).__name__}, not a string; give a function from a text "
-                "to the list of its words, such as jieba.lcut"
+                f"the unit ({start}, {end}) of text {number}, {encoded.text[start:end]!r:.40}, has no token: the "
+                "tokenizer drops it, or most of each token it touches lies outside; make it larger or leave it out"
             )
-        if not word.strip():
-            continue
-        bare, start = word.strip(), end
-        while text[start : start + 1].isspace():
-            start += 1
-        if not text.startswith(bare, start):
-            raise UsageError(
-                f"the segmenter's word {number} is {word!r}, but the text goes on with {text[start : start + 20]!r}; "
-                "its words must join to the text as it is, with nothing changed, added or left out but spaces"
-            )
-        end = start + len(bare)
-        spans.append((start, end))
-    if text[end:].strip():
+    return replace(
+        encoded, word_index=tuple(renumbered(encoded.word_index)), unit_spans=tuple(units[unit] for unit in used)
+    )
+
+
+def _check_long(handle: Handle, texts: Sequence[Text], long_text: str, doc_stride: int | None) -> None:
+    """Refuse windows where a window has no output of its own that stands for the text's."""
+    if long_text not in get_args(LongText):
+        raise UsageError(f"long_text is {long_text!r}; it is {' or '.join(map(repr, get_args(LongText)))}")
+    if long_text == "truncate":
+        if doc_stride is not None:
+            raise UsageError("doc_stride is how far windows overlap; give long_text='windows' with it")
+        return
+    if handle.task not in _WINDOWED:
         raise UsageError(
-            f"the segmenter's {len(words)} words end before the text does, at {text[end:].strip()[:20]!r}; its words "
-            "must join to the text as it is"
+            f"{handle.name} is a {handle.task} model; long texts are read in windows for {', '.join(_WINDOWED)} only; "
+            "without long_text= they are cut to what the model reads, and the result says by how much"
         )
-    return spans
+    if handle.task != "question-answering" and any(_is_pair(text) for text in texts):
+        raise UsageError(
+            f"{handle.name} reads pairs for {handle.task}, and of pairs only the context of a question is read in "
+            "windows; without long_text= they are cut to what the model reads, and the result says by how much"
+        )
 
 
 def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Encoded]:
@@ -192,7 +255,7 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     spans = [(0, 0) if flag else _trimmed(whole, span) for flag, span in zip(special, spans, strict=True)]
     special = [*(() if prompt is None else prompt.special), *special]
     every = [*(() if prompt is None else prompt.char_spans), *spans]
-    index = _renumbered(_word_of_tokens(whole, every, special, word_spans(whole)))
+    index = renumbered(unit_of_tokens(whole, every, special, word_spans(whole)))
     return Encoded(
         text=whole,
         ids=(*before, *(int(token) for token in ids)),
@@ -208,20 +271,6 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
 def _joined(text: Text) -> tuple[str, int | None]:
     """A text as it is shown, and where the second of a pair begins."""
     return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
-
-
-def _words(text: str, second: int | None, unit: Unit, segmenter: Segmenter | None = None) -> list[Span] | None:
-    """Where the units of a text or pair are; none reaches from one text of a pair into the other."""
-
-    def of(part: str) -> list[Span] | None:
-        return _segmented(part, segmenter) if segmenter is not None else _spans_of(part, unit)
-
-    if second is None:
-        return of(text)
-    before, after = of(text[: second - 1]), of(text[second:])
-    if before is None or after is None:
-        return None
-    return before + [(start + second, end + second) for start, end in after]
 
 
 def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
@@ -300,8 +349,11 @@ def _encoded(
     *,
     gaps: bool,
     second: int | None = None,
+    most: bool = False,
+    whole: bool = False,
 ) -> Encoded:
-    kept = _fit(tokenized.special, handle.max_length, getattr(handle.tokenizer, "truncation_side", "right"))
+    room = len(tokenized.ids) if whole else handle.max_length
+    kept = _fit(tokenized.special, room, getattr(handle.tokenizer, "truncation_side", "right"))
     if not kept:
         raise UsageError(
             f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
@@ -310,10 +362,10 @@ def _encoded(
     raw = [tokenized.spans[position] for position in kept]
     spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, raw, strict=True)]
     if words is None:
-        index = _running(special)
+        index = every_token(special)
     else:
-        index = _word_of_tokens(text, spans, special, words)
-        index = index if gaps else _renumbered(index)
+        index = unit_of_tokens(text, spans, special, words, most=most)
+        index = index if gaps else renumbered(index)
     tokenizer: Any = handle.tokenizer
     ids = tuple(map(tokenized.ids.__getitem__, kept))
     types = tokenized.type_ids
@@ -352,53 +404,6 @@ def _trimmed(text: str, span: Span) -> Span:
     if not (inside[:1].isspace() or inside[-1:].isspace()) or not inside.strip():
         return span
     return start + len(inside) - len(inside.lstrip()), end - (len(inside) - len(inside.rstrip()))
-
-
-def _word_of_tokens(text: str, spans: Sequence[Span], special: Sequence[bool], words: Sequence[Span]) -> list[int]:
-    """The word of each token's first character; space alone goes to the word after it, else before."""
-    at = [-1] * (len(text) + 1)
-    for number, (start, end) in enumerate(words):
-        at[start:end] = [number] * (end - start)
-    found: list[int | None] = []
-    highest = 0
-    for (start, end), added in zip(spans, special, strict=True):
-        number = at[start] if end > start and not added else -1
-        if number >= 0:
-            # A normaliser may report one character twice, out of order; a word never starts again.
-            highest = max(highest, number)
-            found.append(highest)
-        else:
-            found.append(None)
-    index = []
-    following = _next_known(found)
-    before = 0
-    for known, ahead, added in zip(found, following, special, strict=True):
-        if known is not None:
-            before = known
-        index.append(-1 if added else before if known is None and ahead is None else known or ahead or 0)
-    return index
-
-
-def _next_known(found: Sequence[int | None]) -> list[int | None]:
-    ahead: list[int | None] = [None] * len(found)
-    latest: int | None = None
-    for position in range(len(found) - 1, -1, -1):
-        latest = found[position] if found[position] is not None else latest
-        ahead[position] = latest
-    return ahead
-
-
-def _running(special: Sequence[bool]) -> list[int]:
-    index, count = [], 0
-    for added in special:
-        index.append(-1 if added else count)
-        count += not added
-    return index
-
-
-def _renumbered(index: Sequence[int]) -> list[int]:
-    order = {word: number for number, word in enumerate(sorted(set(index) - {-1}))}
-    return [order.get(word, -1) for word in index]
 
 
 def encode_targets(handle: Handle, texts: Sequence[str]) -> list[Encoded]:

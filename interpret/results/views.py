@@ -212,6 +212,11 @@ def _cautions(example: ExampleAttribution) -> tuple[Inline, ...]:
         facts.append(say("quality.completeness", delta=float(example.convergence_delta)))
     if example.n_truncated:
         facts.append(say("quality.truncated", n=example.n_truncated))
+    if example.windows is not None:
+        read = example.windows
+        facts.append(say("quality.windows", n=len(read), size=read.size, stride=read.stride))
+        if read.n_explained < len(read):
+            facts.append(say("quality.windows_explained", n=read.n_explained, total=len(read)))
     return tuple(facts)
 
 

@@ -92,6 +92,28 @@ def test_attribute_saves_what_it_shows(model: Path, data: Path, tmp_path: Path) 
     assert again["attribution"] == saved.to_dict()
 
 
+def test_a_text_beyond_the_window_is_cut_or_read_in_windows_and_either_is_said(model: Path, tmp_path: Path) -> None:
+    text = " ".join(TEXTS)
+    args = ["attribute", model, "--text", text, "--text", "bad", "--method", "gradient_x_input"]
+    cut = call(*args)
+    assert cut.exit_code == 0, cut.stderr
+    assert "Tokens cut off before the model saw the text: " in " ".join(cut.stdout.split())
+    assert "windows" not in cut.stdout
+    result = call(*args, "--long-text", "windows", "--doc-stride", "10", "--out", tmp_path / "a")
+    assert result.exit_code == 0, result.stderr
+    assert "cut off" not in result.stdout
+    assert "read in 2 windows of at most 64 tokens, neighbours sharing 10." in " ".join(result.stdout.split())
+    long, short = Attribution.load(tmp_path / "a")
+    assert long.windows is not None
+    assert long.windows.bounds.tolist() == [[1, 63], [53, len(long.tokens) - 1]]
+    assert long.quality is not None
+    assert short.windows is None
+    tables = call(*args, "--long-text", "windows", "--out", tmp_path / "a.parquet")
+    assert "2 of texts; 1 read in several windows" in tables.stdout
+    assert pd.read_parquet(tmp_path / "a.examples.parquet")["n_windows"].tolist() == [2, 1]
+    assert pd.read_parquet(tmp_path / "a.examples.parquet")["n_truncated"].tolist() == [0, 0]
+
+
 def test_attribute_over_a_data_set_goes_on_and_refuses_another_request(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     args = ["attribute", model, data, "--method", "gradient_x_input", "--target", "gold", "--out", out]

@@ -172,6 +172,23 @@ def test_a_language_model_explains_its_next_token(tmp_path: Path) -> None:
     assert set(found["target_kind"]) == {"next_token"}
 
 
+def test_long_texts_in_windows_are_what_attribute_gives(bert: Handle, tmp_path: Path) -> None:
+    lm = AttachedModel(bert, prove(bert))
+    rows = [" ".join(TEXTS), TEXTS[0], " ".join(TEXTS[::-1])]
+    options: dict[str, Any] = {"method": "leave_one_out", "long_text": "windows", "doc_stride": 5}
+    files = lm.attribute_to(tmp_path / "a.parquet", rows, **options)
+    found = lm.attribute(rows, quality=False, **options)
+    pd.testing.assert_frame_equal(files.tokens().drop(columns="id"), found.to_frame(), check_exact=False, atol=1e-5)
+    assert files.examples()["n_windows"].tolist() == [2, 1, 2]
+    assert files.examples()["comprehensiveness"].notna().all()
+    assert files.summary()["n_windowed"] == 2
+    assert files.manifest["options"]["long_text"] == "windows"
+    with pytest.raises(UsageError, match="doc_stride"):
+        lm.attribute_to(tmp_path / "a.parquet", rows, **{**options, "doc_stride": 6})
+    with pytest.raises(UsageError, match="a unit is a name"):
+        attribute_to(bert, tmp_path / "b.parquet", read_texts(rows), unit=[[(0, 3)]] * 3)  # type: ignore[arg-type]
+
+
 # --- stopped and taken up again ---
 
 
