@@ -195,8 +195,12 @@ def _cut(
     order = np.lexsort((np.arange(len(members)), starts))
     starts, sizes = starts[order], sizes[order]
     n = len(members)
+    plain = sizes.sum() + forward * -(-int(sizes.sum()) // budget)
+    if (sizes - starts).sum() + starts[-1] + 2 * forward > _WORTH * plain:
+        # More than this no way to cut them saves.
+        return None
     cost, since = np.zeros(n + 1), np.zeros(n + 1, dtype=np.int64)
-    limit = max_batch or n
+    limit = min(max_batch or n, max(1, _HELD * budget // int(sizes.min())))
     for end in range(1, n + 1):
         first = max(0, end - limit)
         count = end - np.arange(first, end)
@@ -208,7 +212,6 @@ def _cut(
         # The larger lot where both cost the same.
         best = int(np.argmin(total))
         cost[end], since[end] = total[best], first + best
-    plain = sizes.sum() + forward * -(-int(sizes.sum()) // budget)
     if cost[n] + starts[-1] + forward > _WORTH * plain:
         return None
     found: list[Lot] = []
