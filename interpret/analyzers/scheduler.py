@@ -27,7 +27,7 @@ from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Unit, unit_index
 from interpret.models.kernels import fast_linear
-from interpret.models.readout import Readout, Term, log_shares, readouts
+from interpret.models.readout import Readout, Term, log_shares, logits_of, readouts
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import FloatArray
 
@@ -65,7 +65,7 @@ class Scheduler:
 
     Attributes:
         n_requested: rows asked for so far.
-        n_run: rows that went through the model.
+        n_run: rows whose output was computed; those that begin alike share what they begin with.
     """
 
     def __init__(self, handle: Handle, *, max_rows: int = 50_000) -> None:
@@ -85,11 +85,13 @@ class Scheduler:
             raise UsageError("whole logits are kept for classifiers only; ask score() for one token's")
         if not rows:
             return np.zeros((0, len(self.handle.labels)))
-        return np.stack(
-            self._remembered(
-                [_digest(row) for row in rows], lambda order: batching.logits(self.handle, [rows[n] for n in order])
-            )
-        )
+
+        def run(order: list[int]) -> Sequence[FloatArray]:
+            some = [rows[n] for n in order]
+            # Texts that a decoder reads may share what they begin with.
+            return logits_of(self.handle, some) if self.handle.is_decoder else list(batching.logits(self.handle, some))
+
+        return np.stack(self._remembered([_digest(row) for row in rows], run))
 
     def score(
         self,
@@ -139,13 +141,13 @@ class Scheduler:
     def _scored(self, rows: Sequence[Row], wanted: Sequence[Readout]) -> Scored:
         keys = [_digest(row, _numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
 
-        def run(order: list[int]) -> FloatArray:
-            return readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order])
+        def run(order: list[int]) -> Sequence[FloatArray]:
+            return list(readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order]))
 
         found = np.stack(self._remembered(keys, run))
         return Scored(found[:, 0], np.exp(found[:, 1]))
 
-    def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], FloatArray]) -> list[FloatArray]:
+    def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], Sequence[FloatArray]]) -> list[FloatArray]:
         """What each row yields, from the cache or from `run`, which is given the places of those that are missing."""
         self.n_requested += len(keys)
         found: dict[bytes, FloatArray] = {}

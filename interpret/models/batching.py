@@ -173,7 +173,7 @@ def run_batches(
                         batch = collate(handle, [made[index] for index in indices])
                         result = step(batch, indices)
                 except RuntimeError as err:
-                    if not _out_of_memory(err):
+                    if not out_of_memory(err):
                         raise
                     if len(indices) == 1:
                         raise RunError(
@@ -261,5 +261,6 @@ def _positions(handle: Handle, rows: Sequence[Row], given: Sequence[int] | None)
     return [row.ids.index(mask) for row in rows if mask is not None]
 
 
-def _out_of_memory(err: RuntimeError) -> bool:
+def out_of_memory(err: RuntimeError) -> bool:
+    """Whether a device, or the machine, had no memory left."""
     return isinstance(err, torch.OutOfMemoryError) or "out of memory" in str(err).lower()

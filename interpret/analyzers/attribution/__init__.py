@@ -51,8 +51,8 @@ class Method(NamedTuple):
 
 
 _TASKS: Final[tuple[str, ...]] = ATTRIBUTED
-#: Tasks whose output is read at one position of one stack, which attention can be followed from.
-_AT_ONE: Final = ("text-classification", "token-classification", "masked-lm", "causal-lm")
+#: Tasks whose output is read where attention can be followed from: at one position of one stack, or at a decoder's.
+_FOLLOWED: Final = ("text-classification", "token-classification", "masked-lm", "causal-lm", "seq2seq-lm")
 _REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
 
 METHODS: Final[dict[str, Method]] = {
@@ -86,13 +86,13 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
     "attention_rollout": Method(
-        attention_rollout, (*_AT_ONE, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
+        attention_rollout, (*_FOLLOWED, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
     ),
     "gradient_attention": Method(
-        gradient_attention, _AT_ONE, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
+        gradient_attention, _FOLLOWED, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
     ),
     "value_zeroing": Method(
-        value_zeroing, (*_AT_ONE, "none"), "(tokens + 1) F", False, False, None,
+        value_zeroing, (*_FOLLOWED[:-1], "none"), "(tokens + 1) F", False, False, None,
         "Mohebbi et al. 2023, arXiv 2301.12971",
     ),
 }  # fmt: skip

@@ -8,6 +8,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from interpret.analyzers.attribution.encoder_decoder import (
+    PREFIXES,
+    cross_rollout,
+    read_source,
+    sites_for,
+    streamed_patterns,
+    writes_beside_a_reader,
+)
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.capture.capture import Capture, stream
 from interpret.capture.points import sites_of, unavailable
@@ -71,13 +79,20 @@ def joined(mixing: Sequence[FloatArray]) -> FloatArray:
 def attention_rollout(job: Job) -> Scores:
     """Rollout's row of the position that the prediction is read at, see `read_row`.
 
-    Unsigned and the same for every target. Special tokens keep their share, so the scores of a text sum to 1.
+    Unsigned and the same for every target. Special tokens keep their share, so the scores of a text sum to 1. Of an
+    encoder-decoder the scores are shares of what comes from the text: what comes from the response so far is left
+    out, see `cross_rollout` and `read_source`.
 
     Reference: Abnar and Zuidema 2020, arXiv 2005.00928.
     """
-    require_sites(job.handle, _NAME, "attn_pattern")
+    require_sites(job.handle, _NAME, *sites_for(job.handle, "attn_pattern"))
     n_layers = job.handle.n_layers
     scores: list[FloatArray] = [np.zeros(0)] * len(job.encoded)
+    nothing: list[float | None] = [None] * len(job.encoded)
+    if writes_beside_a_reader(job.handle):
+        for i, patterns in streamed_patterns(job):
+            scores[i] = read_source(job, i, cross_rollout(*(patterns[prefix] for prefix in PREFIXES)).source)
+        return Scores(scores, nothing, nothing, nothing, {"signed": False})
     for indices, sites, _mask in stream(job.handle, job.encoded, ["attn_pattern"]):
         for line, i in enumerate(indices):
             n_tokens = len(job.encoded[i].ids)
@@ -86,7 +101,6 @@ def attention_rollout(job: Job) -> Scores:
                 for layer in range(n_layers)
             ]
             scores[i] = read_row(job, i, rollout(layers))
-    nothing: list[float | None] = [None] * len(job.encoded)
     return Scores(scores, nothing, nothing, nothing, {"signed": False})
 
 
