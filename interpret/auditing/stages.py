@@ -1,0 +1,291 @@
+"""The stages of an audit in the order they run: one entry each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from interpret.analyzers.comparison.outputs import compare_outputs
+from interpret.analyzers.faithfulness import FRACTIONS
+from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.analyzers.probing import probe
+from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
+from interpret.auditing.heads import attention_summary
+from interpret.auditing.identity import capture_logit_difference
+from interpret.auditing.performance import performance
+from interpret.auditing.predicting import Predictions, predict, probabilities_of
+from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
+from interpret.errors import InconclusiveError
+from interpret.models.inputs import encode
+from interpret.readers.probe_data import ProbeData
+from interpret.results.audits import (
+    AttentionSummary,
+    Case,
+    Comparison,
+    ExplanationQuality,
+    Performance,
+    WordImportance,
+)
+from interpret.results.probes import ProbeResult
+from interpret.results.record import Message
+
+# --- why a stage does not apply
+
+
+def _unlabelled(scope: Scope) -> Message | None:
+    if scope.examples.gold is not None:
+        return None
+    if scope.classifies:
+        return Message(code="section.no_labels")
+    return Message(code="section.task_not_supported", params={"task": scope.handle.task})
+
+
+def _without_labels(scope: Scope) -> Message | None:
+    return None if scope.examples.gold is not None else Message(code="section.no_labels")
+
+
+def _without_base(scope: Scope) -> Message | None:
+    return None if scope.base is not None else scope.base_missing or Message(code="section.no_base")
+
+
+def _too_few_for_attention(scope: Scope) -> Message | None:
+    n = scope.sampled("attention")
+    if n >= MIN_BOOTSTRAP:
+        return None
+    return Message(code="section.too_few", params={"n": n, "needed": MIN_BOOTSTRAP})
+
+
+# --- what a stage costs
+
+
+def _ranked(scope: Scope) -> float:
+    """Distinct rows that the rankings of one text take: short texts have few different parts of one word."""
+    rankings, words = scope.config.random_rankings + 4, scope.n_words
+    kept = max(5, scope.config.random_rankings // 4) + 4
+    rows = 0.0
+    for share in FRACTIONS:
+        different = words if max(1, round(share * words)) == 1 else words * (words - 1) / 2
+        rows += min(rankings, different) + min(kept, different)
+    return 1 + rows
+
+
+def _attributed(scope: Scope, method: str) -> Cost:
+    """What one text costs with a method, without its quality."""
+    if method == "auto":
+        method = "integrated_gradients"
+    words = scope.n_words
+    costs = {
+        "integrated_gradients": Cost(backward=25),
+        "gradient_x_input": Cost(backward=1),
+        "saliency": Cost(backward=1),
+        "smooth_grad": Cost(backward=32),
+        "gradient_shap": Cost(backward=32),
+        "deep_lift": Cost(forward=1, backward=1),
+        "shap": Cost(forward=min(256, 2 ** min(8, words))),
+        "permutation_shap": Cost(forward=10 * (2 * words + 1)),
+        "lime": Cost(forward=500),
+        "occlusion": Cost(forward=words + 1),
+        "leave_one_out": Cost(forward=words + 1),
+        "attention_rollout": Cost(captured=1),
+        "gradient_attention": Cost(captured=1, backward=1),
+        "value_zeroing": Cost(forward=1.5 * words),
+    }
+    return costs.get(method, Cost(backward=25))
+
+
+def _explained(scope: Scope) -> int:
+    errors = scope.config.errors_shown if scope.examples.gold is not None else 0
+    return min(len(scope), scope.config.explained + errors)
+
+
+def _explaining_costs(scope: Scope) -> Cost:
+    return (_attributed(scope, scope.config.method) + Cost(forward=_ranked(scope))) * _explained(scope)
+
+
+def _quality_costs(scope: Scope) -> Cost:
+    explained = scope.sampled("explained")
+    compared, randomised = (min(explained, getattr(scope.config, key)) for key in ("compared", "randomised"))
+    main = scope.config.method if scope.config.method != "auto" else "integrated_gradients"
+    names = [name for name in scope.config.compared_names if name != main]
+    total = Cost()
+    if names and compared:
+        # Random rankings are those of the main method, and of one another.
+        rows = _ranked(scope) * (1 + 0.25 * (len(names) - 1))
+        total += (sum((_attributed(scope, name) for name in names), Cost()) + Cost(forward=rows)) * compared
+    if randomised >= MIN_BOOTSTRAP:
+        total += _attributed(scope, main) * (5 * randomised)
+    return total
+
+
+def _probe_costs(scope: Scope) -> Cost:
+    n = scope.sampled("probed")
+    # Fits take about 50 ns for each example, dimension and layer in each of some 100 fits.
+    layers = scope.handle.n_layers + 1
+    return Cost(captured=n, seconds=0.5 + 5e-6 * n * scope.handle.d_model**0.5 * layers * 3)
+
+
+# --- what a stage does
+
+
+def _difference(run: Run) -> float:
+    observed = run.sample(range(len(run)), max(1, run.config.attention), stream=10)
+    return capture_logit_difference(run.handle, [run.encoded[i] for i in observed])
+
+
+def _performance(run: Run) -> Performance:
+    predictions: Predictions = run.results["predictions"]
+    assert run.examples.gold is not None
+    result = performance(
+        predictions.probabilities,
+        run.examples.gold,
+        run.handle.labels,
+        run.examples.slices,
+        seed=run.seed,
+        n_bootstrap=run.config.bootstraps,
+    )
+    run.done("performance")
+    if result.slices:
+        run.done("slices")
+    else:
+        run.not_run("slices", "section.no_slices")
+    return result
+
+
+def _comparison(run: Run) -> Comparison:
+    assert run.base is not None
+    predictions: Predictions = run.results["predictions"]
+    same = run.base.vocabulary == run.handle.vocabulary
+    notes: tuple[Message, ...] = (Message(code="compare.same_tokenizer" if same else "compare.different_tokenizer"),)
+    # Of language models only the likeliest piece was kept, for a whole vocabulary per text would fill the memory.
+    ours = predictions.probabilities if run.classifies else probabilities_of(run.handle, run.encoded)
+    theirs = probabilities_of(run.base, encode(run.base, run.examples.texts))
+    if np.array_equal(theirs, ours):
+        notes = (*notes, Message(code="compare.identical_outputs"))
+    run.partial("comparison", "section.outputs_only")
+    return compare_outputs(
+        theirs,
+        ours,
+        run.examples.gold,
+        run.examples.slices,
+        base_name=run.base.name,
+        tuned_name=run.handle.name,
+        seed=run.seed,
+        n_bootstrap=run.config.bootstraps,
+        notes=notes,
+    )
+
+
+def _attention(run: Run) -> AttentionSummary:
+    numbers = run.sample(range(len(run)), run.config.attention, stream=100)
+    run.done("attention", len(numbers))
+    return attention_summary(
+        run.handle, [run.encoded[i] for i in numbers], seed=run.seed, n_bootstrap=run.config.bootstraps
+    )
+
+
+def _probes(run: Run) -> ProbeResult | None:
+    """Where the audited label itself can be read off, layer by layer."""
+    assert run.examples.gold is not None
+    numbers = run.sample(range(len(run)), run.config.probed, stream=110)
+    data = ProbeData.of_texts(
+        [run.examples.texts[i] for i in numbers],
+        [run.handle.labels[int(run.examples.gold[i])] for i in numbers],
+        name=run.examples.name,
+        task=run.examples.label_column or "label",
+    )
+    try:
+        result = probe(run.handle, data, seed=run.seed, n_bootstrap=run.config.bootstraps, progress=run.progress)
+    except InconclusiveError as err:
+        run.not_run("probes", "section.probe_inconclusive", why=err.code)
+        return None
+    run.partial("probes", "section.probe_labels_only", n=len(numbers))
+    return result
+
+
+STAGES: Final[tuple[Stage, ...]] = (
+    Stage(
+        name="capture",
+        sections=(),
+        result=float,
+        run=_difference,
+        count=lambda scope: max(1, scope.sampled("attention")),
+        cost=lambda scope: Cost(forward=1, captured=1) * max(1, scope.sampled("attention")),
+    ),
+    Stage(
+        name="predictions",
+        sections=(),
+        result=Predictions,
+        run=predict,
+        cost=lambda scope: Cost(forward=len(scope)),
+    ),
+    Stage(
+        name="performance",
+        sections=("performance", "slices"),
+        result=Performance | None,
+        run=_performance,
+        why_not=_unlabelled,
+        # Calibration sorts the examples anew for every resample.
+        cost=lambda scope: Cost(seconds=scope.config.bootstraps * (3e-4 + 2e-7 * len(scope))),
+    ),
+    Stage(
+        name="comparison",
+        sections=("comparison",),
+        result=Comparison | None,
+        run=_comparison,
+        why_not=_without_base,
+        cost=lambda scope: Cost(forward=len(scope) * (1 if scope.classifies else 2)),
+    ),
+    Stage(
+        name="explanations",
+        sections=(),
+        result=Explained,
+        run=explain,
+        count=_explained,
+        cost=_explaining_costs,
+        counts=(Count("explained", MIN_BOOTSTRAP, False), Count("errors_shown", 0), Count("random_shown", 0)),
+    ),
+    Stage(
+        name="words",
+        sections=("global_attribution",),
+        result=tuple[WordImportance, ...],
+        run=words_used,
+        count=lambda scope: scope.sampled("explained"),
+    ),
+    Stage(
+        name="explanation_quality",
+        sections=("explanation_quality",),
+        result=ExplanationQuality,
+        run=explanation_quality,
+        count=lambda scope: scope.sampled("explained"),
+        cost=_quality_costs,
+        counts=(Count("compared", MIN_BOOTSTRAP), Count("randomised", MIN_BOOTSTRAP)),
+    ),
+    Stage(
+        name="cases",
+        sections=("cases",),
+        result=tuple[Case, ...],
+        run=shown_cases,
+        count=_explained,
+    ),
+    Stage(
+        name="attention",
+        sections=("attention",),
+        result=AttentionSummary | None,
+        run=_attention,
+        why_not=_too_few_for_attention,
+        count=lambda scope: scope.sampled("attention"),
+        cost=lambda scope: Cost(captured=scope.sampled("attention")),
+        counts=(Count("attention", MIN_BOOTSTRAP),),
+    ),
+    Stage(
+        name="probes",
+        sections=("probes",),
+        result=ProbeResult | None,
+        run=_probes,
+        why_not=_without_labels,
+        count=lambda scope: scope.sampled("probed"),
+        cost=_probe_costs,
+        counts=(Count("probed", 100),),
+    ),
+)
