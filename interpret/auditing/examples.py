@@ -6,8 +6,8 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What is audited. `rows` are 0-based rows of the table; `gold` are class indices or None without labels."""
+    """What is audited. `rows` are 0-based rows of the data; `gold` are class indices or None without labels.
+
+    Of a treebank `texts` are the words joined with spaces, `words` the words and `tags` their labels. Of questions
+    `texts` are the questions, `contexts` what they are asked of and `answers` the accepted answers. `references` are
+    the texts that a model should write.
+    """
 
     name: str
     texts: tuple[str, ...]
@@ -42,9 +47,24 @@ class Examples:
     mapping: LabelMapping
     bad_rows: tuple[Message, ...]
     sampling_seed: int | None
+    words: tuple[tuple[str, ...], ...] | None = None
+    tags: tuple[tuple[str | None, ...], ...] | None = None
+    contexts: tuple[str, ...] | None = None
+    answers: tuple[tuple[str, ...], ...] | None = None
+    references: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, numbers: Sequence[int]) -> Examples:
+        """The examples with these numbers, in this order."""
+        of_each = ("texts", "raw_labels", "slices", "rows", "words", "tags", "contexts", "answers", "references")
+        changed: dict[str, Any] = {}
+        for name in of_each:
+            values = getattr(self, name)
+            changed[name] = None if values is None else tuple(values[i] for i in numbers)
+        changed["gold"] = None if self.gold is None else self.gold[list(numbers)]
+        return replace(self, **changed)
 
 
 def select_examples(
@@ -82,11 +102,6 @@ def select_examples(
     if not kept:
         raise UsageError(f"{table.name} has no row with a text in column {text_column!r}: nothing to audit")
     n_empty = len(table.rows) - len(kept)
-    sampling_seed = None
-    if limit is not None and limit < len(kept):
-        rng = np.random.default_rng([seed, 3])
-        kept = [kept[i] for i in sorted(rng.choice(len(kept), size=limit, replace=False).tolist())]
-        sampling_seed = seed
     mapping = LabelMapping(rule="none", pairs={}, names={})
     raw: tuple[str, ...] | None = None
     gold: IntArray | None = None
@@ -96,7 +111,7 @@ def select_examples(
         mapping = map_labels(everything, id2label, label_map, lines=table.lines)
         raw = tuple(table.rows[i][label_column] for i in kept)
         gold = np.array([mapping.pairs[name] for name in raw], dtype=np.int64)
-    return Examples(
+    examples = Examples(
         name=table.name,
         texts=tuple(table.rows[i][text_column] for i in kept),
         raw_labels=raw,
@@ -111,8 +126,18 @@ def select_examples(
         bad_rows=tuple(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
-        sampling_seed=sampling_seed,
+        sampling_seed=None,
     )
+    return sample_examples(examples, limit, seed)
+
+
+def sample_examples(examples: Examples, limit: int | None, seed: int) -> Examples:
+    """A seeded sample of at most `limit` examples, in their order; all of them where that is not fewer."""
+    if limit is None or limit >= len(examples):
+        return examples
+    rng = np.random.default_rng([seed, 3])
+    drawn = sorted(rng.choice(len(examples), size=limit, replace=False).tolist())
+    return replace(examples.take(drawn), sampling_seed=seed)
 
 
 def _script(character: str) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,14 @@ from interpret.auditing.identity import Fingerprint, versions
 from interpret.auditing.stage import Scope, Stage
 from interpret.errors import InterpretError, UsageError
 from interpret.results.audits import Coverage
+from interpret.results.record import Scalar
 from interpret.results.store import load_record, save_record, to_plain
 
 #: The folder in the folder of an audit.
 FOLDER = ".partial"
 _FILES = ("partial.json", "partial.safetensors")
+#: What a budget came to.
+_COUNTS = "counts.json"
 
 
 class Finished(NamedTuple):
@@ -84,6 +88,24 @@ class Kept:
             _remove(self.folder / stage.name)
 
 
+def read_counts(folder: Path, wanted: Mapping[str, Scalar]) -> Mapping[str, Scalar] | None:
+    """The counts that a budget came to when the same configuration was asked for; None if there are none."""
+    try:
+        found = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = isinstance(found, dict) and found.get("wanted") == dict(wanted) and isinstance(found.get("counts"), dict)
+    return found["counts"] if same else None
+
+
+def write_counts(folder: Path, wanted: Mapping[str, Scalar], counts: Mapping[str, Scalar]) -> None:
+    """Keep what a budget came to, so that an interrupted audit goes on with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{_COUNTS}.tmp"
+    temporary.write_text(json.dumps({"wanted": dict(wanted), "counts": dict(counts)}), encoding="utf-8")
+    temporary.replace(folder / _COUNTS)
+
+
 def discard(folder: Path) -> None:
     """Remove the kept stages, and nothing else that may lie there."""
     if not folder.is_dir() or folder.is_symlink():
@@ -91,6 +113,7 @@ def discard(folder: Path) -> None:
     for stage in sorted(folder.iterdir()):
         if stage.is_dir() and not stage.is_symlink():
             _remove(stage)
+    (folder / _COUNTS).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
+from interpret.auditing.encoding import encode_examples
 from interpret.auditing.examples import Examples, summarise
 from interpret.auditing.identity import fingerprint, identify
 from interpret.auditing.partial import Finished, Kept, key_of
 from interpret.auditing.stage import Run, Stage
 from interpret.auditing.stages import STAGES
 from interpret.models.handle import Handle
-from interpret.models.inputs import encode
 from interpret.results.audits import SECTIONS, Audit, Coverage, RunInfo
 from interpret.results.record import Message
 
@@ -82,7 +82,7 @@ def run_audit(
         seed,
         base,
         base_missing,
-        encoded=encode(handle, examples.texts),
+        encoded=encode_examples(handle, examples),
         progress=progress,
     )
     kept = Kept(partial, key_of(run, before, base_before))
@@ -112,6 +112,7 @@ def run_audit(
         cases=found["cases"] or (),
         attention=found["attention"],
         probes=found["probes"],
+        shortcuts=found["shortcuts"],
         check_rows=run_checks(identity, found["performance"], found["explanation_quality"], config),
         coverage=_covered(run),
         config=config.resolved(),
@@ -152,4 +153,14 @@ def _covered(run: Run) -> tuple[Coverage, ...]:
     missing = Message(code="section.not_in_this_version")
     for section in SECTIONS:
         rows.setdefault(section, Coverage(section=section, status="not_run", why=missing))
-    return (*(rows[section] for section in SECTIONS), *run.lacking)
+    return (*(rows[section] for section in SECTIONS), *run.lacking, *_reduced(run.config))
+
+
+def _reduced(config: AuditConfig) -> tuple[Coverage, ...]:
+    """What a time budget lowered, one row for each count."""
+    section_of = {count.key: count.section for stage in STAGES for count in stage.counts}
+    rows = []
+    for key, wanted in config.reduced_from.items():
+        why = Message(code="section.budget", params={"key": key, "n": getattr(config, key), "of": wanted})
+        rows.append(Coverage(section=section_of.get(key, "data"), status="partial", why=why))
+    return tuple(sorted(rows, key=lambda row: SECTIONS.index(row.section)))

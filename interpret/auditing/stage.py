@@ -124,9 +124,13 @@ class Run(Scope):
 
 
 class Count(NamedTuple):
-    """A count of the configuration that a budget may lower: not below `least`, or to none at all if `droppable`."""
+    """A count of the configuration that a budget may lower: not below `least`, or to none at all if `droppable`.
+
+    `section` is the one that has less in it then.
+    """
 
     key: str
+    section: str
     least: int
     droppable: bool = True
 

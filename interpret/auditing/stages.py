@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from interpret.analyzers.attribution import gradients_available
 from interpret.analyzers.comparison.outputs import compare_outputs
 from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
@@ -15,6 +16,7 @@ from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference
 from interpret.auditing.performance import performance
 from interpret.auditing.predicting import Predictions, predict, probabilities_of
+from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
 from interpret.errors import InconclusiveError
 from interpret.models.inputs import encode
@@ -29,6 +31,7 @@ from interpret.results.audits import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
+from interpret.results.shortcuts import Shortcuts
 
 # --- why a stage does not apply
 
@@ -41,19 +44,32 @@ def _unlabelled(scope: Scope) -> Message | None:
     return Message(code="section.task_not_supported", params={"task": scope.handle.task})
 
 
-def _without_labels(scope: Scope) -> Message | None:
-    return None if scope.examples.gold is not None else Message(code="section.no_labels")
+def _no_probes(scope: Scope) -> Message | None:
+    if scope.examples.gold is None:
+        return Message(code="section.no_labels")
+    return _none_asked(scope, "probed")
 
 
 def _without_base(scope: Scope) -> Message | None:
     return None if scope.base is not None else scope.base_missing or Message(code="section.no_base")
 
 
+def _none_asked(scope: Scope, key: str) -> Message | None:
+    """Said where the configuration, or a time budget, leaves nothing to do."""
+    return Message(code="section.none_asked", params={"key": key}) if getattr(scope.config, key) == 0 else None
+
+
 def _too_few_for_attention(scope: Scope) -> Message | None:
     n = scope.sampled("attention")
     if n >= MIN_BOOTSTRAP:
         return None
-    return Message(code="section.too_few", params={"n": n, "needed": MIN_BOOTSTRAP})
+    return _none_asked(scope, "attention") or Message(code="section.too_few", params={"n": n, "needed": MIN_BOOTSTRAP})
+
+
+def _no_shortcuts(scope: Scope) -> Message | None:
+    if scope.classifies:
+        return _none_asked(scope, "shortcut_texts")
+    return Message(code="section.task_not_supported", params={"task": scope.handle.task})
 
 
 # --- what a stage costs
@@ -203,6 +219,43 @@ def _probes(run: Run) -> ProbeResult | None:
     return result
 
 
+def _shortcut_method(scope: Scope) -> str:
+    """The cheaper of two that both say what a word does to the class, unless one is named."""
+    if scope.config.shortcut_method != "auto":
+        return scope.config.shortcut_method
+    return "leave_one_out" if scope.n_words < 60 or not gradients_available(scope.handle) else "integrated_gradients"
+
+
+def _shortcut_split(scope: Scope) -> tuple[int, int]:
+    """Texts to find words in, and others to check them on."""
+    explained = min(scope.sampled("shortcut_texts"), max(1, len(scope) * 6 // 10))
+    return explained, min(scope.config.shortcut_texts, len(scope) - explained)
+
+
+def _shortcut_costs(scope: Scope) -> Cost:
+    explained, held_out = _shortcut_split(scope)
+    one = _attributed(scope, _shortcut_method(scope))
+    # Five words, each put into some texts beside another word, and taken out of those that hold it.
+    checked = 5 * 4 * min(50, held_out)
+    return one * explained + Cost(forward=min(50, explained) * _ranked(scope) + checked, seconds=0.5)
+
+
+def _shortcuts(run: Run) -> Shortcuts | None:
+    """Words the model leans on, found in one part of the texts and checked in another."""
+    explained, held_out = _shortcut_split(run)
+    config = ShortcutConfig(
+        method=_shortcut_method(run),
+        explained=explained,
+        held_out=held_out,
+        bootstraps=run.config.bootstraps,
+    )
+    try:
+        return find_shortcuts(run.handle, run.examples, config=config, seed=run.seed)
+    except InconclusiveError:
+        run.lacks("global_attribution", "section.no_shortcuts")
+        return None
+
+
 STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         name="capture",
@@ -243,7 +296,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         run=explain,
         count=_explained,
         cost=_explaining_costs,
-        counts=(Count("explained", MIN_BOOTSTRAP, False), Count("errors_shown", 0), Count("random_shown", 0)),
+        counts=(
+            Count("explained", "explanation_quality", 2 * MIN_BOOTSTRAP, droppable=False),
+            Count("errors_shown", "cases", MIN_BOOTSTRAP),
+        ),
     ),
     Stage(
         name="words",
@@ -253,13 +309,26 @@ STAGES: Final[tuple[Stage, ...]] = (
         count=lambda scope: scope.sampled("explained"),
     ),
     Stage(
+        name="shortcuts",
+        sections=(),
+        result=Shortcuts | None,
+        run=_shortcuts,
+        why_not=_no_shortcuts,
+        count=lambda scope: _shortcut_split(scope)[0],
+        cost=_shortcut_costs,
+        counts=(Count("shortcut_texts", "global_attribution", 40),),
+    ),
+    Stage(
         name="explanation_quality",
         sections=("explanation_quality",),
         result=ExplanationQuality,
         run=explanation_quality,
         count=lambda scope: scope.sampled("explained"),
         cost=_quality_costs,
-        counts=(Count("compared", MIN_BOOTSTRAP), Count("randomised", MIN_BOOTSTRAP)),
+        counts=(
+            Count("compared", "explanation_quality", MIN_BOOTSTRAP),
+            Count("randomised", "explanation_quality", MIN_BOOTSTRAP),
+        ),
     ),
     Stage(
         name="cases",
@@ -276,16 +345,16 @@ STAGES: Final[tuple[Stage, ...]] = (
         why_not=_too_few_for_attention,
         count=lambda scope: scope.sampled("attention"),
         cost=lambda scope: Cost(captured=scope.sampled("attention")),
-        counts=(Count("attention", MIN_BOOTSTRAP),),
+        counts=(Count("attention", "attention", MIN_BOOTSTRAP),),
     ),
     Stage(
         name="probes",
         sections=("probes",),
         result=ProbeResult | None,
         run=_probes,
-        why_not=_without_labels,
+        why_not=_no_probes,
         count=lambda scope: scope.sampled("probed"),
         cost=_probe_costs,
-        counts=(Count("probed", 100),),
+        counts=(Count("probed", "probes", 200),),
     ),
 )

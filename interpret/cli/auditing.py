@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from interpret.cli import options as o
 from interpret.cli.models import load_model, read_texts
+from interpret.cli.planning import show_plan, write_config
 from interpret.cli.shell import command_line, guarded, out_file, out_folder, records, say, show, show_json
 from interpret.errors import DataError, MissingFileError
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from interpret.results.record import Estimate
 
 REPORT = "report.html"
+#: Finished stages of an audit under way, and the configuration that every audit is saved with.
+PARTIAL = ".partial"
+RESOLVED = "audit.resolved.yaml"
 
 #: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
 DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
@@ -34,9 +39,13 @@ Examples:
   interpret audit ./model reviews.csv
   interpret audit ./model test.tsv --no-header --columns label,text --label-map 0=negative,1=positive
   interpret audit ./model reviews.csv --base ./base --config audit.yaml --out audit/
+  interpret audit --init audit.yaml
+  interpret audit ./model reviews.csv --budget 10m --plan
 
-The report is written even when a declared check fails; the exit code is then 1, and 4 when a check could
-not be decided.
+An interrupted audit goes on where it stopped when the same command is given again. The counts that a
+budget leaves stand in audit.resolved.yaml: running that again gives the same audit. The report is
+written even when a declared check fails; the exit code is then 1, and 4 when a check could not be
+decided.
 """
 
 RENDER_EPILOG = """
@@ -82,6 +91,20 @@ def audit(
         typer.Option(metavar="BASE", help="Folder or hub id of the model before fine-tuning, to compare with."),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with counts and declared checks.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=write_config,
+            is_eager=True,
+            help="Write a commented configuration with all keys and defaults, and exit.",
+        ),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and about how long; run nothing.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Lower the counts until the audit takes about this long: 90s, 10m, 1h."),
+    ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the report.")] = None,
     slices: Annotated[
         str | None,
@@ -113,9 +136,12 @@ def audit(
     """Examine a model on a data set and write the audit and its report."""
     import interpret
     from interpret.models.sources import locate_here
+    from interpret.results.plans import parse_budget
 
+    started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
     settings = None if config is None else _read_config(config)
+    seconds = None if budget is None else parse_budget(budget)
     read_texts(
         data,
         text_column=text_column,
@@ -127,7 +153,8 @@ def audit(
     )
     if base is not None:
         locate_here(base, "base model")
-    out_folder(out)
+    if not plan:
+        out_folder(out)
     lm = load_model(
         model,
         adapter=adapter,
@@ -137,29 +164,44 @@ def audit(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
+    asked: dict[str, Any] = {
+        "text": text_column,
+        "label": label_column,
+        "slices": slices,
+        "base": base,
+        "config": settings,
+        "seed": seed,
+        "limit": limit,
+        "label_map": label_map,
+        "header": not no_header,
+        "columns": o.names(columns),
+        "skip_bad_rows": skip_bad_rows,
+    }
+    if plan:
+        planned = interpret.plan_audit(lm, data, budget=seconds, **asked)
+        if as_json:
+            show_json(planned.to_dict())
+        else:
+            show_plan(planned)
+        return
     say(f"auditing {data.name}")
+    if seconds is not None:
+        # Importing and loading are part of what somebody waits for.
+        asked["budget"] = max(1.0, seconds - (time.monotonic() - started))
     result = interpret.audit(
         lm,
         data,
-        text=text_column,
-        label=label_column,
-        slices=slices,
-        base=base,
-        config=settings,
-        seed=seed,
-        limit=limit,
-        label_map=label_map,
-        header=not no_header,
-        columns=o.names(columns),
-        skip_bad_rows=skip_bad_rows,
+        **asked,
         title=title,
         progress=True,
+        partial=out / PARTIAL,
         command=command_line(
             "audit",
             model,
             data,
             base=base,
-            config=config,
+            # What a budget came to cannot be had again from the budget, only from the counts.
+            config=Path(RESOLVED) if seconds is not None else config,
             title=title,
             slice_column=slices,
             adapter=adapter,
@@ -209,9 +251,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
     """Save, render and summarise an audit, and exit with its code."""
     import reports
+    from interpret.auditing.partial import discard
     from interpret.results.audits import Audit
 
     audit.save(out)
+    discard(out / PARTIAL)
     # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
     path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
     if as_json:
