@@ -47,6 +47,8 @@ def _lead(audit: Audit) -> tuple[Inline, ...]:
     accuracy = _headline(audit)
     if accuracy is None or accuracy.value is None:
         return (*parts, say("verdict.no_accuracy"))
+    if accuracy.name != "accuracy":
+        return (*parts, say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n))
     return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
 
 
@@ -57,7 +59,7 @@ def _many(n: int) -> Message:
 def _headline(audit: Audit) -> Estimate | None:
     if audit.performance is None:
         return None
-    return next((e for e in audit.performance.metrics if e.name == "accuracy"), None)
+    return audit.performance.accuracy
 
 
 def _accuracy(audit: Audit) -> Tile:
@@ -65,7 +67,14 @@ def _accuracy(audit: Audit) -> Tile:
     label = say("verdict.accuracy")
     if audit.performance is None or found is None or found.value is None:
         return Tile(label, say("format.not_measured"), say("verdict.no_accuracy"))
-    return Tile(label, estimate(found), say("performance.majority", majority=audit.performance.majority_rate))
+    majority = audit.performance.majority_rate
+    if majority is None or found.name != "accuracy":
+        return Tile(
+            say("metric.named", name=found.name),
+            estimate(found),
+            say(f"verdict.of.{audit.performance.unit}", n=found.n),
+        )
+    return Tile(label, estimate(found), say("performance.majority", majority=majority))
 
 
 def _criteria(criteria: list[Check]) -> Tile:

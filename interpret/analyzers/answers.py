@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from interpret.capture.generation import write
 from interpret.errors import UsageError
@@ -14,6 +15,8 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
+
+FloatArray = npt.NDArray[np.float64]
 
 #: Tokens of an answer at most, as the question-answering pipelines have it by default 15; longer ones are seldom right.
 _ANSWER: Final = 30
@@ -55,17 +58,19 @@ def mask_position(handle: Handle, encoded: Encoded, number: int = 0) -> int | No
 def best_span(handle: Handle, encoded: Sequence[Encoded]) -> list[tuple[int, int]]:
     """First and last token of the likeliest answer within the context (the second of a pair), at most 30 tokens."""
     rows = [Row(e.ids, e.type_ids) for e in encoded]
-    out = []
-    for e, starts, ends in zip(
-        encoded, logits_of(handle, rows, "start_logits"), logits_of(handle, rows, "end_logits"), strict=True
-    ):
-        context = np.array([place in _context(e) for place in range(len(e.ids))])
-        scores = starts[:, None] + ends[None, :]
-        allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
-        scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
-        start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        out.append((int(start), int(end)))
-    return out
+    starts, ends = logits_of(handle, rows, "start_logits"), logits_of(handle, rows, "end_logits")
+    return [likeliest(*one) for one in zip(encoded, starts, ends, strict=True)]
+
+
+def likeliest(encoded: Encoded, starts: FloatArray, ends: FloatArray) -> tuple[int, int]:
+    """The same for one text, from its logits [position]."""
+    inside = _context(encoded)
+    context = np.array([place in inside for place in range(len(encoded.ids))])
+    scores = starts[:, None] + ends[None, :]
+    allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
+    scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
+    start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(start), int(end)
 
 
 def located(encoded: Encoded, answer: str) -> tuple[int, int]:

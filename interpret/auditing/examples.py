@@ -145,12 +145,29 @@ def _script(character: str) -> str:
     return unicodedata.name(character, "OTHER").split(" ")[0].split("-")[0].lower()
 
 
+def _parts(examples: Examples, i: int) -> tuple[str, ...]:
+    """Everything that one example consists of; what is read at even places, what is right at odd ones."""
+    parts = [examples.texts[i], examples.raw_labels[i] if examples.raw_labels is not None else ""]
+    if examples.words is not None and examples.tags is not None:
+        parts = ["\t".join(examples.words[i]), "\t".join(tag or "" for tag in examples.tags[i])]
+    if examples.references is not None:
+        parts[1] = examples.references[i]
+    if examples.contexts is not None and examples.answers is not None:
+        parts += [examples.contexts[i], "\n".join(examples.answers[i])]
+    return tuple(parts)
+
+
+def _labels(examples: Examples) -> list[str]:
+    if examples.tags is not None:
+        return [tag for tags in examples.tags for tag in tags if tag is not None]
+    return list(examples.raw_labels or ())
+
+
 def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
     """The facts of the report's data section, computed from the rows that were used."""
     digest = hashlib.sha256()
-    for i, text in enumerate(examples.texts):
-        label = examples.raw_labels[i] if examples.raw_labels is not None else ""
-        for part in (text, label):
+    for i in range(len(examples)):
+        for part in _parts(examples, i):
             raw = part.encode("utf-8", "surrogatepass")
             digest.update(len(raw).to_bytes(8, "little") + raw)
     lengths = np.array([len(e.ids) for e in encoded])
@@ -167,11 +184,11 @@ def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
         text_column=examples.text_column,
         label_column=examples.label_column,
         mapping=examples.mapping,
-        label_counts=dict(sorted(Counter(examples.raw_labels or ()).items())),
+        label_counts=dict(sorted(Counter(_labels(examples)).items())),
         slice_counts=dict(sorted(Counter(s for s in examples.slices or () if s).items())),
         n_truncated=sum(e.n_truncated > 0 for e in encoded),
         n_empty=examples.n_empty,
-        n_duplicates=len(examples.texts) - len(set(examples.texts)),
+        n_duplicates=len(examples) - len({_parts(examples, i)[0::2] for i in range(len(examples))}),
         bad_rows=examples.bad_rows,
         length_quantiles=dict(zip(("p5", "p50", "p95", "max"), quantiles, strict=True)),
         scripts={name: round(count / total, 4) for name, count in letters.most_common(5)},

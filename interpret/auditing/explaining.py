@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import agreement, completeness, measure, randomisation, with_quality
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.predicting import Predictions
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
@@ -69,13 +72,7 @@ def explain(run: Run) -> Explained:
 
 
 def _with_evidence(run: Run, numbers: Sequence[int], method: str) -> Attribution:
-    attribution = attribute(
-        run.handle,
-        [run.encoded[i] for i in numbers],
-        method=method,
-        seed=run.seed,
-        scheduler=run.scheduler,
-    )
+    attribution = _attribution(run, numbers, method, run.scheduler)
     quality = measure(
         run.handle,
         attribution,
@@ -86,6 +83,14 @@ def _with_evidence(run: Run, numbers: Sequence[int], method: str) -> Attribution
         scheduler=run.scheduler,
     )
     return with_quality(attribution, quality)
+
+
+def _attribution(run: Run, numbers: Sequence[int], method: str, scheduler: Scheduler | None) -> Attribution:
+    """What is answered, explained: of sentences the class of one word, of models that write what they write."""
+    predictions: Predictions = run.results["predictions"]
+    at = [int(predictions.at[i]) for i in numbers] if run.handle.task == "token-classification" else None
+    encoded = [run.encoded[i] for i in numbers]
+    return attribute(run.handle, encoded, method=method, at=at, seed=run.seed, scheduler=scheduler)
 
 
 def words_used(run: Run) -> tuple[WordImportance, ...]:
@@ -143,13 +148,15 @@ def shown_cases(run: Run) -> tuple[Case, ...]:
     """Section 9: each shown example whole, with the model's answer and the rule that chose it."""
     explained: Explained = run.results["explanations"]
     predictions: Predictions = run.results["predictions"]
+    writes = run.handle.task == "seq2seq-lm"
     cases = tuple(
         Case(
             row=run.examples.rows[number],
             rule=rule,
             label=predictions.gold[number],
-            prediction=predictions.answers[number],
-            confidence=float(predictions.confidence[number]),
+            # What a model writes is known only where it was explained.
+            prediction=explained[number].target.label or "" if writes else predictions.answers[number],
+            confidence=_written(explained[number]) if writes else float(predictions.confidence[number]),
             slice=None if run.examples.slices is None else run.examples.slices[number],
             attribution=explained[number],
         )
@@ -157,3 +164,8 @@ def shown_cases(run: Run) -> tuple[Case, ...]:
     )
     run.done("cases", len(cases))
     return cases
+
+
+def _written(example: ExampleAttribution) -> float:
+    """The probability of all that was written."""
+    return 0.0 if example.value is None else float(np.exp(example.value))

@@ -21,7 +21,7 @@ MIN_METRIC = 10
 MIN_CALIBRATION = 50
 
 
-def _metrics(confusion: FloatArray) -> dict[str, FloatArray]:
+def confusion_metrics(confusion: FloatArray) -> dict[str, FloatArray]:
     """Accuracy, balanced accuracy and macro-F1 of confusion counts [..., gold, predicted]."""
     total = confusion.sum(axis=(-2, -1))
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -56,7 +56,7 @@ def expected_calibration_error(confidence: FloatArray, correct: FloatArray, n_bi
     return float(sum(gaps) / len(confidence))
 
 
-def _calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:
+def calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:
     """Calibration error with a bootstrap interval reflected about the estimate, which takes out its upward bias."""
     n = len(confidence)
     name = "expected_calibration_error"
@@ -104,7 +104,7 @@ def performance(
     correct = (predicted == gold).astype(np.float64)
     return Performance(
         metrics=_with_intervals(confusion, seed, n_bootstrap),
-        calibration_error=_calibration(probabilities.max(axis=1), correct, seed, n_bootstrap),
+        calibration_error=calibration(probabilities.max(axis=1), correct, seed, n_bootstrap),
         confusion=confusion,
         labels=tuple(labels),
         majority_rate=float(np.bincount(gold, minlength=k).max() / n),
@@ -118,9 +118,9 @@ def _with_intervals(confusion: IntArray, seed: int, n_bootstrap: int) -> tuple[E
     # so every metric of the confusion is bootstrapped exactly without touching the examples again.
     rng = np.random.default_rng([seed, 40])
     draws = rng.multinomial(n, (confusion / n).ravel(), size=n_bootstrap).reshape(n_bootstrap, k, k)
-    spread = _metrics(draws.astype(np.float64))
+    spread = confusion_metrics(draws.astype(np.float64))
     metrics = []
-    for name, value in _metrics(confusion.astype(np.float64)).items():
+    for name, value in confusion_metrics(confusion.astype(np.float64)).items():
         low: float | None = None
         high: float | None = None
         if name == "accuracy":

@@ -11,6 +11,7 @@ from interpret.analyzers.comparison.outputs import compare_outputs
 from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.probing import probe
+from interpret.analyzers.target import class_names
 from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
 from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference
@@ -18,6 +19,7 @@ from interpret.auditing.performance import performance
 from interpret.auditing.predicting import Predictions, predict, probabilities_of
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
+from interpret.auditing.task_metrics import answering, foretelling, tagging
 from interpret.errors import InconclusiveError
 from interpret.models.inputs import encode
 from interpret.readers.probe_data import ProbeData
@@ -33,25 +35,38 @@ from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
 from interpret.results.shortcuts import Shortcuts
 
+#: Tasks whose model is one stack that reads the text.
+_ONE_STACK: Final = ("text-classification", "token-classification", "question-answering", "causal-lm", "masked-lm")
+
 # --- why a stage does not apply
 
 
 def _unlabelled(scope: Scope) -> Message | None:
-    if scope.examples.gold is not None:
-        return None
-    if scope.classifies:
+    task, examples = scope.handle.task, scope.examples
+    if task == "masked-lm":
+        return _unsupported(scope)
+    if task in ("text-classification", "seq2seq-lm") and examples.gold is None and examples.references is None:
         return Message(code="section.no_labels")
+    return None
+
+
+def _unsupported(scope: Scope, *tasks: str) -> Message | None:
+    """Said of a stage that serves `tasks` only."""
+    if scope.handle.task in tasks:
+        return None
     return Message(code="section.task_not_supported", params={"task": scope.handle.task})
 
 
 def _no_probes(scope: Scope) -> Message | None:
-    if scope.examples.gold is None:
+    if scope.classifies and scope.examples.gold is None:
         return Message(code="section.no_labels")
-    return _none_asked(scope, "probed")
+    return _unsupported(scope, "text-classification", "token-classification") or _none_asked(scope, "probed")
 
 
 def _without_base(scope: Scope) -> Message | None:
-    return None if scope.base is not None else scope.base_missing or Message(code="section.no_base")
+    if scope.base is None:
+        return scope.base_missing or Message(code="section.no_base")
+    return _unsupported(scope, "text-classification", "causal-lm", "masked-lm")
 
 
 def _none_asked(scope: Scope, key: str) -> Message | None:
@@ -62,14 +77,12 @@ def _none_asked(scope: Scope, key: str) -> Message | None:
 def _too_few_for_attention(scope: Scope) -> Message | None:
     n = scope.sampled("attention")
     if n >= MIN_BOOTSTRAP:
-        return None
+        return _unsupported(scope, *_ONE_STACK)
     return _none_asked(scope, "attention") or Message(code="section.too_few", params={"n": n, "needed": MIN_BOOTSTRAP})
 
 
 def _no_shortcuts(scope: Scope) -> Message | None:
-    if scope.classifies:
-        return _none_asked(scope, "shortcut_texts")
-    return Message(code="section.task_not_supported", params={"task": scope.handle.task})
+    return _unsupported(scope, "text-classification") or _none_asked(scope, "shortcut_texts")
 
 
 # --- what a stage costs
@@ -111,7 +124,7 @@ def _attributed(scope: Scope, method: str) -> Cost:
 
 
 def _explained(scope: Scope) -> int:
-    errors = scope.config.errors_shown if scope.examples.gold is not None else 0
+    errors = scope.config.errors_shown if _unlabelled(scope) is None and scope.handle.task != "causal-lm" else 0
     return min(len(scope), scope.config.explained + errors)
 
 
@@ -151,15 +164,19 @@ def _difference(run: Run) -> float:
 
 def _performance(run: Run) -> Performance:
     predictions: Predictions = run.results["predictions"]
-    assert run.examples.gold is not None
-    result = performance(
-        predictions.probabilities,
-        run.examples.gold,
-        run.handle.labels,
-        run.examples.slices,
-        seed=run.seed,
-        n_bootstrap=run.config.bootstraps,
-    )
+    options = {"seed": run.seed, "n_bootstrap": run.config.bootstraps}
+    match run.handle.task:
+        case "token-classification":
+            result = tagging(predictions, class_names(run.handle), **options)
+        case "question-answering":
+            result = answering(predictions, **options)
+        case "causal-lm" | "seq2seq-lm":
+            result = foretelling(predictions, written=run.handle.task == "seq2seq-lm", **options)
+        case _:
+            gold = run.examples.gold
+            assert gold is not None
+            slices = run.examples.slices
+            result = performance(predictions.probabilities, gold, run.handle.labels, slices, **options)
     run.done("performance")
     if result.slices:
         run.done("slices")
@@ -202,14 +219,14 @@ def _attention(run: Run) -> AttentionSummary:
 
 def _probes(run: Run) -> ProbeResult | None:
     """Where the audited label itself can be read off, layer by layer."""
-    assert run.examples.gold is not None
     numbers = run.sample(range(len(run)), run.config.probed, stream=110)
-    data = ProbeData.of_texts(
-        [run.examples.texts[i] for i in numbers],
-        [run.handle.labels[int(run.examples.gold[i])] for i in numbers],
-        name=run.examples.name,
-        task=run.examples.label_column or "label",
-    )
+    examples = run.examples.take(numbers)
+    named = {"name": examples.name, "task": examples.label_column or "label"}
+    if examples.words is not None and examples.tags is not None:
+        data = ProbeData.of_words(examples.words, examples.tags, **named)
+    else:
+        assert examples.gold is not None
+        data = ProbeData.of_texts(examples.texts, [run.handle.labels[int(i)] for i in examples.gold], **named)
     try:
         result = probe(run.handle, data, seed=run.seed, n_bootstrap=run.config.bootstraps, progress=run.progress)
     except InconclusiveError as err:
@@ -306,6 +323,10 @@ STAGES: Final[tuple[Stage, ...]] = (
         sections=("global_attribution",),
         result=tuple[WordImportance, ...],
         run=words_used,
+        # Words that speak for a class are asked for; places in a context and whole texts are no classes.
+        why_not=lambda scope: _unsupported(
+            scope, "text-classification", "token-classification", "causal-lm", "masked-lm"
+        ),
         count=lambda scope: scope.sampled("explained"),
     ),
     Stage(

@@ -136,21 +136,26 @@ def audit(
     """Examine a model on a data set and write the audit and its report."""
     import interpret
     from interpret.models.sources import locate_here
+    from interpret.readers.tables import require
     from interpret.results.plans import parse_budget
 
     started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
     settings = None if config is None else _read_config(config)
     seconds = None if budget is None else parse_budget(budget)
-    read_texts(
-        data,
-        text_column=text_column,
-        label_column=label_column,
-        no_header=no_header,
-        columns=columns,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-    )
+    if data.suffix.lower() in (".conllu", ".json"):
+        # Treebanks and questions are read for what the model's task makes of them.
+        require(data)
+    else:
+        read_texts(
+            data,
+            text_column=text_column,
+            label_column=label_column,
+            no_header=no_header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
     if base is not None:
         locate_here(base, "base model")
     if not plan:
@@ -268,8 +273,7 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
 
 
 def _accuracy(audit: Audit) -> Estimate | None:
-    metrics = audit.performance.metrics if audit.performance is not None else ()
-    return next((m for m in metrics if m.name == "accuracy"), None)
+    return None if audit.performance is None else audit.performance.accuracy
 
 
 def _facts(audit: Audit) -> dict[str, Any]:
@@ -301,8 +305,10 @@ def summary(audit: Audit) -> list[str]:
     accuracy = _accuracy(audit)
     if accuracy is not None and audit.performance is not None:
         value = _number(accuracy.value) + _interval(accuracy.ci_low, accuracy.ci_high)
-        lines.append(f"accuracy      {value}, n = {accuracy.n:,}; majority {audit.performance.majority_rate:.3f}")
-        if accuracy.value is not None and accuracy.value < audit.performance.majority_rate:
+        majority = audit.performance.majority_rate
+        beside = "" if majority is None else f"; majority {majority:.3f}"
+        lines.append(f"{accuracy.name.replace('_', ' '):<12}  {value}, n = {accuracy.n:,}{beside}")
+        if accuracy.value is not None and majority is not None and accuracy.value < majority:
             lines.append("              below the majority rate: are the labels mapped the right way round?")
     for part in audit.coverage:
         # A base was asked for and is not compared: not something to find out from the report only.

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret.auditing.config import AuditConfig, resolve_config
-from interpret.auditing.examples import Examples, sample_examples, select_examples
+from interpret.auditing.examples import Examples, sample_examples
 from interpret.auditing.partial import read_counts, write_counts
 from interpret.auditing.planning import fit_budget, make_plan, measure_rates
 from interpret.auditing.run import run_audit
 from interpret.auditing.stage import Scope
+from interpret.auditing.task_examples import read_examples
 from interpret.errors import LoadError, UsageError
 from interpret.facade.attaching import ModelLike, as_model
-from interpret.models.handle import EXPLAINED, Handle
+from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.load import is_mutated_by_peft
-from interpret.readers.tables import read_table
 from interpret.results.plans import parse_budget
 from interpret.results.record import Message
 
@@ -221,11 +221,19 @@ def _ask(
     settings = resolve_config(config)
     if limit is not None:
         settings = replace(settings, limit=limit)
-    table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
     handle = as_model(model).handle
     _require_classes(handle)
-    id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
-    examples = select_examples(table, id2label=id2label, text=text, label=label, label_map=label_map, slices=slices)
+    examples = read_examples(
+        handle,
+        dataset,
+        text=text,
+        label=label,
+        label_map=label_map,
+        slices=slices,
+        header=header,
+        columns=columns,
+        skip_bad_rows=skip_bad_rows,
+    )
     base_handle, missing = _base(base, handle)
     options = {
         "text": text,
@@ -250,9 +258,9 @@ def _require_classes(handle: Handle) -> None:
             f"{handle.name} has no head ({handle.architecture}), so there is no output to audit; "
             "give a model with a classification or language-model head"
         )
-    if handle.task not in EXPLAINED:
+    if handle.task not in ATTRIBUTED:
         raise UsageError(
-            f"{handle.name} is a {handle.task} model; audits are there for {', '.join(EXPLAINED)}, not yet for others"
+            f"{handle.name} is a {handle.task} model; audits are there for {', '.join(ATTRIBUTED)}, not yet for others"
         )
     kind = getattr(handle.config, "problem_type", None)
     if handle.task == "text-classification" and (

@@ -115,6 +115,10 @@ class DataSummary(Record):
     overlap_with_training: Literal["not_examined"] = "not_examined"
 
 
+#: Metrics that are a share of right answers: of texts, of words, of answers to questions, of tokens.
+ACCURACIES: tuple[str, ...] = ("accuracy", "token_accuracy", "exact_match", "next_token_accuracy")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceRow:
     """Accuracy on one slice and its gap to the rest of the data; `underpowered` when the interval is too wide to tell.
@@ -131,14 +135,24 @@ class SliceRow:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Performance(Record):
-    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` is the expected one."""
+    """How good, how sure; the first metric is the one that matters most.
+
+    `confusion` is [gold, predicted] counts of `unit`s and `majority_rate` the share of the commonest class; where
+    answers are no classes it is [0, 0] and None. `calibration_error` is the expected one.
+    """
 
     metrics: tuple[Estimate, ...]
     calibration_error: Estimate
     confusion: IntArray
     labels: tuple[str, ...]
-    majority_rate: float
+    majority_rate: float | None
     slices: tuple[SliceRow, ...] = ()
+    unit: Literal["example", "word", "question", "token"] = "example"
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The share of right answers, whatever an answer is here; None where nothing is right or wrong."""
+        return next((metric for metric in self.metrics if metric.name in ACCURACIES), None)
 
 
 @dataclass(frozen=True, kw_only=True)
