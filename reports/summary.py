@@ -6,6 +6,7 @@ from interpret.results.audit_views import audit_verdict, check_table, estimate
 from interpret.results.audits import Audit, Check
 from interpret.results.explanations import FaithfulnessRow, Verdict
 from interpret.results.record import Estimate, Message
+from interpret.results.slice_views import finding_nodes
 from interpret.results.subject_views import left_alone
 from interpret.results.tree import Badge, Inline, Node, Note, Paragraph, Tile, Tiles, VerdictName, names, say
 from interpret.results.views import headline_row
@@ -13,6 +14,8 @@ from interpret.results.views import headline_row
 #: Classes named in the first sentence, and slices named as lower than the rest.
 N_CLASSES = 6
 N_LOWER = 3
+#: Findings that the paragraph on what is notable puts into its own words.
+_SAID_ELSEWHERE = frozenset({"finding.slice_given", "finding.tuned_worse"})
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
@@ -21,6 +24,7 @@ def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
     others = [check for check in audit.check_rows if check.kind != "criterion"]
     children: list[Node] = [Paragraph(_lead(audit), "lead")]
     children.append(Tiles((_accuracy(audit), _criteria(criteria), _explanations(audit), _untouched(audit))))
+    children += finding_nodes([one for one in audit.findings if one.message.code not in _SAID_ELSEWHERE])
     notable = _notable(audit)
     children += [Paragraph(notable)] if notable else []
     children.append(_missing(audit))

@@ -140,7 +140,7 @@ def sample_examples(examples: Examples, limit: int | None, seed: int) -> Example
     return replace(examples.take(drawn), sampling_seed=seed)
 
 
-def _script(character: str) -> str:
+def script_of(character: str) -> str:
     """Coarse script of a letter, from the first word of its Unicode name (LATIN, CJK, CYRILLIC ...)."""
     return unicodedata.name(character, "OTHER").split(" ")[0].split("-")[0].lower()
 
@@ -172,7 +172,7 @@ def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
             digest.update(len(raw).to_bytes(8, "little") + raw)
     lengths = np.array([len(e.ids) for e in encoded])
     quantiles = np.percentile(lengths, [5, 50, 95, 100], method="nearest").astype(int).tolist()
-    letters = Counter(_script(c) for text in examples.texts for c in text if c.isalpha())
+    letters = Counter(script_of(c) for text in examples.texts for c in text if c.isalpha())
     total = sum(letters.values()) or 1
     return DataSummary(
         name=examples.name,

@@ -108,7 +108,9 @@ def performance(
         confusion=confusion,
         labels=tuple(labels),
         majority_rate=float(np.bincount(gold, minlength=k).max() / n),
-        slices=() if slices is None else slice_rows(correct, slices),
+        slices=()
+        if slices is None
+        else slice_rows(correct, slices, probabilities.max(axis=1), seed=seed, n_bootstrap=n_bootstrap),
     )
 
 
@@ -141,8 +143,18 @@ def _with_intervals(confusion: IntArray, seed: int, n_bootstrap: int) -> tuple[E
     return tuple(metrics)
 
 
-def slice_rows(correct: FloatArray, slices: Sequence[str | None]) -> tuple[SliceRow, ...]:
-    """Accuracy of each slice and its gap to the rest, the gaps adjusted for how many slices are looked at."""
+def slice_rows(
+    correct: FloatArray,
+    slices: Sequence[str | None],
+    confidence: FloatArray | None = None,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> tuple[SliceRow, ...]:
+    """Accuracy of each slice and its gap to the rest, the gaps adjusted for how many slices are looked at.
+
+    With `confidence` [example] also the calibration error of slices that are large enough.
+    """
     names = sorted({name for name in slices if name})
     of = np.array([name or "" for name in slices])
     level = 1 - 0.05 / max(1, len(names))
@@ -167,5 +179,17 @@ def slice_rows(correct: FloatArray, slices: Sequence[str | None]) -> tuple[Slice
                 interval="newcombe",
             )
         wide = high - low > UNDERPOWERED_WIDTH
-        rows.append(SliceRow(name=name, n=len(inside), accuracy=accuracy, gap=gap, underpowered=wide))
+        error = None
+        if confidence is not None and len(inside) >= MIN_CALIBRATION:
+            error = calibration(confidence[of == name], inside, seed, n_bootstrap)
+        rows.append(
+            SliceRow(
+                name=name,
+                n=len(inside),
+                accuracy=accuracy,
+                gap=gap,
+                underpowered=wide,
+                calibration_error=error,
+            )
+        )
     return tuple(rows)

@@ -13,6 +13,7 @@ from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
 from interpret.auditing.encoding import encode_examples
 from interpret.auditing.examples import Examples, summarise
+from interpret.auditing.findings import gather
 from interpret.auditing.identity import fingerprint, identify
 from interpret.auditing.partial import Finished, Kept, key_of
 from interpret.auditing.stage import Run, Stage
@@ -113,6 +114,15 @@ def run_audit(
         attention=found["attention"],
         probes=found["probes"],
         shortcuts=found["shortcuts"],
+        found_slices=found["slices"],
+        findings=gather(
+            identity=identity,
+            performance=found["performance"],
+            comparison=found["comparison"],
+            slices=found["slices"],
+            shortcuts=found["shortcuts"],
+            quality=found["explanation_quality"],
+        ),
         check_rows=run_checks(identity, found["performance"], found["explanation_quality"], config),
         coverage=_covered(run),
         config=config.resolved(),
@@ -160,7 +170,7 @@ def _reduced(config: AuditConfig) -> tuple[Coverage, ...]:
     """What a time budget lowered, one row for each count."""
     section_of = {count.key: count.section for stage in STAGES for count in stage.counts}
     rows = []
-    for key, wanted in config.reduced_from.items():
+    for key, wanted in sorted(config.reduced_from.items()):
         why = Message(code="section.budget", params={"key": key, "n": getattr(config, key), "of": wanted})
         rows.append(Coverage(section=section_of.get(key, "data"), status="partial", why=why))
     return tuple(sorted(rows, key=lambda row: SECTIONS.index(row.section)))

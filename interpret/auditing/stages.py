@@ -13,11 +13,13 @@ from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
 from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
+from interpret.auditing.features import text_features
 from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference
 from interpret.auditing.performance import performance
 from interpret.auditing.predicting import Predictions, predict, probabilities_of
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
+from interpret.auditing.slicing import MIN_SLICED, find_slices
 from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
 from interpret.auditing.task_metrics import answering, foretelling, tagging
 from interpret.errors import InconclusiveError
@@ -34,7 +36,10 @@ from interpret.results.audits import (
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
 from interpret.results.shortcuts import Shortcuts
+from interpret.results.slices import FoundSlices
 
+#: Tasks whose answers are right or wrong, text by text.
+_SCORED: Final = ("text-classification", "token-classification", "question-answering", "seq2seq-lm")
 #: Tasks whose model is one stack that reads the text.
 _ONE_STACK: Final = ("text-classification", "token-classification", "question-answering", "causal-lm", "masked-lm")
 
@@ -48,6 +53,11 @@ def _unlabelled(scope: Scope) -> Message | None:
     if task in ("text-classification", "seq2seq-lm") and examples.gold is None and examples.references is None:
         return Message(code="section.no_labels")
     return None
+
+
+def _unscored(scope: Scope) -> Message | None:
+    """Of what comes next nothing is known to be right."""
+    return _unlabelled(scope) or _unsupported(scope, *_SCORED)
 
 
 def _unsupported(scope: Scope, *tasks: str) -> Message | None:
@@ -93,8 +103,8 @@ def _ranked(scope: Scope) -> float:
     rankings, words = scope.config.random_rankings + 4, scope.n_words
     kept = max(5, scope.config.random_rankings // 4) + 4
     rows = 0.0
-    for share in FRACTIONS:
-        different = words if max(1, round(share * words)) == 1 else words * (words - 1) / 2
+    for size in {max(1, round(share * words)) for share in FRACTIONS}:
+        different = words if size == 1 else words * (words - 1) / 2
         rows += min(rankings, different) + min(kept, different)
     return 1 + rows
 
@@ -129,7 +139,11 @@ def _explained(scope: Scope) -> int:
 
 
 def _explaining_costs(scope: Scope) -> Cost:
-    return (_attributed(scope, scope.config.method) + Cost(forward=_ranked(scope))) * _explained(scope)
+    ranked = _ranked(scope)
+    if scope.config.method in ("leave_one_out", "occlusion"):
+        # Texts without one word are rows of the rankings too.
+        ranked = max(1.0, ranked - min(scope.config.random_rankings, scope.n_words))
+    return (_attributed(scope, scope.config.method) + Cost(forward=ranked)) * _explained(scope)
 
 
 def _quality_costs(scope: Scope) -> Cost:
@@ -178,11 +192,24 @@ def _performance(run: Run) -> Performance:
             slices = run.examples.slices
             result = performance(predictions.probabilities, gold, run.handle.labels, slices, **options)
     run.done("performance")
-    if result.slices:
-        run.done("slices")
-    else:
-        run.not_run("slices", "section.no_slices")
     return result
+
+
+def _slices(run: Run) -> FoundSlices | None:
+    """Features of the texts on which more answers are wrong; also whether there were slices to begin with."""
+    predictions: Predictions = run.results["predictions"]
+    given = run.results["performance"] is not None and bool(run.results["performance"].slices)
+    found = None
+    if predictions.right is not None and len(run) >= MIN_SLICED:
+        texts = run.examples.texts
+        found = find_slices(texts, predictions.right, text_features(texts), seed=run.seed)
+    if given:
+        run.done("slices")
+    elif found is None:
+        run.not_run("slices", "section.no_slices")
+    else:
+        run.partial("slices", "section.slices_looked_for", n=found.n_screened)
+    return found
 
 
 def _comparison(run: Run) -> Comparison:
@@ -252,9 +279,10 @@ def _shortcut_split(scope: Scope) -> tuple[int, int]:
 def _shortcut_costs(scope: Scope) -> Cost:
     explained, held_out = _shortcut_split(scope)
     one = _attributed(scope, _shortcut_method(scope))
-    # Five words, each put into some texts beside another word, and taken out of those that hold it.
-    checked = 5 * 4 * min(50, held_out)
-    return one * explained + Cost(forward=min(50, explained) * _ranked(scope) + checked, seconds=0.5)
+    # Five words, each put into some texts beside another word, and taken out of those that hold it. Rows without one
+    # word are shared with the rankings.
+    checked = 5 * 2 * min(50, held_out)
+    return one * explained + Cost(forward=0.8 * min(50, explained) * _ranked(scope) + checked, seconds=0.5)
 
 
 def _shortcuts(run: Run) -> Shortcuts | None:
@@ -291,12 +319,20 @@ STAGES: Final[tuple[Stage, ...]] = (
     ),
     Stage(
         name="performance",
-        sections=("performance", "slices"),
+        sections=("performance",),
         result=Performance | None,
         run=_performance,
         why_not=_unlabelled,
         # Calibration sorts the examples anew for every resample.
         cost=lambda scope: Cost(seconds=scope.config.bootstraps * (3e-4 + 2e-7 * len(scope))),
+    ),
+    Stage(
+        name="slices",
+        sections=("slices",),
+        result=FoundSlices | None,
+        run=_slices,
+        why_not=_unscored,
+        cost=lambda scope: Cost(seconds=2e-5 * len(scope) * scope.n_words),
     ),
     Stage(
         name="comparison",

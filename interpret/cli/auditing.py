@@ -318,6 +318,8 @@ def summary(audit: Audit) -> list[str]:
     for method in audit.explanation_quality.methods if audit.explanation_quality else ():
         verdict = method.faithfulness.verdict.replace("_", " ")
         lines.append(f"explanations  {method.method}: {verdict} (faithfulness, n = {method.n:,})")
+    for one in audit.findings:
+        lines.append(f"{'finding' if one.severity == 'high' else 'look into':<12}  {words().text(one.message)}")
     lines.append("checks        " + ("" if audit.check_rows else "no criteria declared"))
     for check in audit.check_rows:
         line = f"  {check.verdict.replace('_', ' '):<13} {check.check.replace('_', ' ')}"

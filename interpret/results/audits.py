@@ -16,6 +16,7 @@ from interpret.results.explanations import (
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
 from interpret.results.shortcuts import Shortcuts
+from interpret.results.slices import Finding, FoundSlices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +124,7 @@ ACCURACIES: tuple[str, ...] = ("accuracy", "token_accuracy", "exact_match", "nex
 class SliceRow:
     """Accuracy on one slice and its gap to the rest of the data; `underpowered` when the interval is too wide to tell.
 
-    Gap intervals are Bonferroni-adjusted over the slices.
+    Gap intervals are Bonferroni-adjusted over the slices. The calibration error is None where a slice is small.
     """
 
     name: str
@@ -131,6 +132,7 @@ class SliceRow:
     accuracy: Estimate
     gap: Estimate
     underpowered: bool
+    calibration_error: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -305,7 +307,8 @@ class RunInfo:
 class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 
-    `checks` is a table; the records behind it are `check_rows`.
+    `checks` is a table; the records behind it are `check_rows`. `findings` are what must not be missed, of all
+    sections.
     """
 
     title: str
@@ -325,6 +328,8 @@ class Audit(Record):
     command: str
     intended_use: Mapping[str, str] = field(default_factory=dict)
     shortcuts: Shortcuts | None = None
+    found_slices: FoundSlices | None = None
+    findings: tuple[Finding, ...] = ()
     run: RunInfo = field(default_factory=RunInfo)
 
     @property
