@@ -15,6 +15,8 @@ from interpret.results.audits import SECTIONS, Audit, Case, Coverage
 from interpret.results.messages import Words
 from interpret.results.probe_views import probe_nodes
 from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.shortcut_views import shortcut_nodes
+from interpret.results.slice_views import found_slice_nodes
 from interpret.results.subject_views import data_nodes, identity_nodes
 from interpret.results.tree import (
     Badge,
@@ -107,18 +109,20 @@ def _intended_use(audit: Audit) -> tuple[Node, ...]:
 
 
 def _slices(audit: Audit) -> tuple[Node, ...]:
+    found = () if audit.found_slices is None else found_slice_nodes(audit.found_slices)
     if audit.performance is None or not audit.performance.slices:
-        return ()
-    accuracy = next((e.value for e in audit.performance.metrics if e.name == "accuracy"), None)
-    return slice_nodes(audit.performance.slices, accuracy)
+        return found
+    accuracy = audit.performance.accuracy
+    return (*slice_nodes(audit.performance.slices, None if accuracy is None else accuracy.value), *found)
 
 
 def _global(audit: Audit) -> tuple[Node, ...]:
+    leans = () if audit.shortcuts is None else (Heading(say("report.shortcuts")), *shortcut_nodes(audit.shortcuts))
     if not audit.global_attribution:
-        return ()
+        return leans
     lead = Paragraph((say("report.global_lead"),))
     end = Paragraph((say("attribution.not_causal"), say("report.baseline_choice")), "small")
-    return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end)
+    return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end, *leans)
 
 
 def _quality_line(audit: Audit) -> tuple[Node, ...]:

@@ -6,6 +6,7 @@ from interpret.results.audit_views import audit_verdict, check_table, estimate
 from interpret.results.audits import Audit, Check
 from interpret.results.explanations import FaithfulnessRow, Verdict
 from interpret.results.record import Estimate, Message
+from interpret.results.slice_views import finding_nodes
 from interpret.results.subject_views import left_alone
 from interpret.results.tree import Badge, Inline, Node, Note, Paragraph, Tile, Tiles, VerdictName, names, say
 from interpret.results.views import headline_row
@@ -13,6 +14,8 @@ from interpret.results.views import headline_row
 #: Classes named in the first sentence, and slices named as lower than the rest.
 N_CLASSES = 6
 N_LOWER = 3
+#: Findings that the paragraph on what is notable puts into its own words.
+_SAID_ELSEWHERE = frozenset({"finding.slice_given", "finding.tuned_worse"})
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
@@ -21,6 +24,7 @@ def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
     others = [check for check in audit.check_rows if check.kind != "criterion"]
     children: list[Node] = [Paragraph(_lead(audit), "lead")]
     children.append(Tiles((_accuracy(audit), _criteria(criteria), _explanations(audit), _untouched(audit))))
+    children += finding_nodes([one for one in audit.findings if one.message.code not in _SAID_ELSEWHERE])
     notable = _notable(audit)
     children += [Paragraph(notable)] if notable else []
     children.append(_missing(audit))
@@ -47,6 +51,8 @@ def _lead(audit: Audit) -> tuple[Inline, ...]:
     accuracy = _headline(audit)
     if accuracy is None or accuracy.value is None:
         return (*parts, say("verdict.no_accuracy"))
+    if accuracy.name != "accuracy":
+        return (*parts, say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n))
     return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
 
 
@@ -57,7 +63,7 @@ def _many(n: int) -> Message:
 def _headline(audit: Audit) -> Estimate | None:
     if audit.performance is None:
         return None
-    return next((e for e in audit.performance.metrics if e.name == "accuracy"), None)
+    return audit.performance.accuracy
 
 
 def _accuracy(audit: Audit) -> Tile:
@@ -65,7 +71,14 @@ def _accuracy(audit: Audit) -> Tile:
     label = say("verdict.accuracy")
     if audit.performance is None or found is None or found.value is None:
         return Tile(label, say("format.not_measured"), say("verdict.no_accuracy"))
-    return Tile(label, estimate(found), say("performance.majority", majority=audit.performance.majority_rate))
+    majority = audit.performance.majority_rate
+    if majority is None or found.name != "accuracy":
+        return Tile(
+            say("metric.named", name=found.name),
+            estimate(found),
+            say(f"verdict.of.{audit.performance.unit}", n=found.n),
+        )
+    return Tile(label, estimate(found), say("performance.majority", majority=majority))
 
 
 def _criteria(criteria: list[Check]) -> Tile:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from interpret.analyzers.windows import parts_of
 from interpret.capture.generation import write
@@ -15,6 +16,8 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
+
+FloatArray = npt.NDArray[np.float64]
 
 #: Tokens of an answer at most, as the question-answering pipelines have it by default 15; longer ones are seldom right.
 _ANSWER: Final = 30
@@ -79,6 +82,17 @@ def best_span(handle: Handle, encoded: Sequence[Encoded]) -> list[tuple[int, int
         start, length = np.unravel_index(int(np.argmax(scores)), scores.shape)
         out.append((int(start), int(start + length)))
     return out
+
+
+def likeliest(encoded: Encoded, starts: FloatArray, ends: FloatArray) -> tuple[int, int]:
+    """First and last token of the likeliest answer of one text that is read whole, from its logits [position]."""
+    inside = _context(encoded)
+    context = np.array([place in inside for place in range(len(encoded.ids))])
+    scores = starts[:, None] + ends[None, :]
+    allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
+    scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
+    start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(start), int(end)
 
 
 def located(encoded: Encoded, answer: str) -> tuple[int, int]:

@@ -73,15 +73,11 @@ def _integrity(identity: Identity) -> Iterator[Check]:
         yield _row("capture_bit_identical", verdict, "integrity", why, estimate=found, threshold=0.0)
 
 
-def _accuracy(performance: Performance) -> Estimate:
-    return next(metric for metric in performance.metrics if metric.name == "accuracy")
-
-
 def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[Check]:
     wanted = config.minimum_accuracy
     if wanted is None:
         return
-    accuracy = None if performance is None else _accuracy(performance)
+    accuracy = None if performance is None else performance.accuracy
     # A criterion that could not be looked at must not vanish: whoever declared it would read that as a pass.
     verdict = "not_run" if accuracy is None else judge(accuracy.value, accuracy.ci_low, accuracy.ci_high, wanted)
     why = Message(code="check.not_measured")
@@ -91,8 +87,9 @@ def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[
 
 
 def _findings(performance: Performance | None, quality: ExplanationQuality | None) -> Iterator[Check]:
-    if performance is not None:
-        accuracy, majority = _accuracy(performance), performance.majority_rate
+    accuracy = None if performance is None else performance.accuracy
+    if performance is not None and accuracy is not None and performance.majority_rate is not None:
+        majority = performance.majority_rate
         name = "accuracy_above_majority"
         if majority == 1.0:
             # With one class in the data there is nothing to be better than.

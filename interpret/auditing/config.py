@@ -11,6 +11,7 @@ from interpret.errors import UsageError
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
+_REDUCED = "reduced_from."
 
 #: Counts and the least that means anything: sections 7, 8 and 10 need some examples, intervals some resamples.
 _LEAST = {
@@ -22,6 +23,7 @@ _LEAST = {
     "randomised": 0,
     "attention": 0,
     "probed": 0,
+    "shortcut_texts": 0,
     "bootstraps": 100,
     "words_shown": 1,
 }
@@ -34,7 +36,8 @@ class AuditConfig:
     The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
     the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
     their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
-    is a declared criterion: None means none is declared.
+    is a declared criterion: None means none is declared. `limit` audits a random sample of the rows. `reduced_from` is
+    written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -47,31 +50,43 @@ class AuditConfig:
     randomised: int = 12
     attention: int = 64
     probed: int = 1000
+    shortcut_texts: int = 200
+    shortcut_method: str = "auto"
     bootstraps: int = 1000
     words_shown: int = 15
+    limit: int | None = None
     minimum_accuracy: float | None = None
     criteria_by: str | None = None
     criteria_on: str | None = None
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    reduced_from: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"config {name} must be a whole number of at least {least}, found {value!r}")
+        limit = self.limit
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise UsageError(f"config limit must be a whole number of at least 1, or nothing, found {limit!r}")
         accuracy = self.minimum_accuracy
         if accuracy is not None and not (
             isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
         ):
             raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
-        for name in (self.method, *self.compared_names):
-            if name not in METHODS and not (name == self.method == "auto"):
+        for name in (self.method, self.shortcut_method, *self.compared_names):
+            if name not in METHODS and not (name == "auto" and name not in self.compared_names):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")
         if not isinstance(self.intended_use, Mapping):
             raise UsageError(f"config intended_use must map questions to answers, found {self.intended_use!r}")
         # YAML reads dates and numbers; what an author states is text, and nothing stated is left out.
         stated = {str(key): str(value) for key, value in self.intended_use.items() if value is not None}
         object.__setattr__(self, "intended_use", stated)
+        if not isinstance(self.reduced_from, Mapping) or not set(self.reduced_from) <= self.counts.keys():
+            raise UsageError(
+                f"config reduced_from must map counts ({', '.join(self.counts)}) to what they were, "
+                f"found {self.reduced_from!r}"
+            )
         for name in ("criteria_by", "criteria_on"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else str(value))
@@ -80,11 +95,17 @@ class AuditConfig:
     def compared_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.compared_methods.split(",") if name.strip())
 
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The counts by key."""
+        return {name: getattr(self, name) for name in (*_LEAST, "limit")}
+
     def resolved(self) -> dict[str, Scalar]:
         """The configuration as plain values, as it is stored with the audit."""
         plain = asdict(self)
-        use = plain.pop("intended_use")
-        return plain | {_USE + key: value for key, value in sorted(use.items())}
+        use, reduced = plain.pop("intended_use"), plain.pop("reduced_from")
+        plain |= {_USE + key: value for key, value in sorted(use.items())}
+        return plain | {_REDUCED + key: value for key, value in sorted(reduced.items())}
 
 
 def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfig:
@@ -96,10 +117,11 @@ def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfi
     if isinstance(config, AuditConfig):
         return config
     given = dict(config or {})
-    # The resolved form, which is stored with every audit, writes the author's statements flat.
-    flat = {key.removeprefix(_USE): given.pop(key) for key in sorted(given) if key.startswith(_USE)}
-    if flat:
-        given["intended_use"] = {**flat, **given.get("intended_use", {})}
+    # The resolved form, which is stored with every audit, writes mappings flat.
+    for name, prefix in (("intended_use", _USE), ("reduced_from", _REDUCED)):
+        flat = {key.removeprefix(prefix): given.pop(key) for key in sorted(given) if key.startswith(prefix)}
+        if flat:
+            given[name] = {**flat, **(given.get(name) or {})}
     known = {f.name for f in fields(AuditConfig)}
     unknown = sorted(set(given) - known)
     if unknown:

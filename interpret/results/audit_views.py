@@ -76,17 +76,24 @@ def performance_nodes(record: Performance) -> tuple[Node, ...]:
     drawn = [e for e in record.metrics if e.value is not None and e.name not in _DECIMAL]
     children: list[Node] = [table]
     if drawn:
+        majority = record.majority_rate
         plot = IntervalPlot(
             tuple(IntervalRow(say("metric.named", name=e.name), e.value, e.ci_low, e.ci_high) for e in drawn),
             say("axis.share"),
             "percent",
             say("column.value"),
-            line=record.majority_rate,
-            line_name=say("performance.majority_line"),
+            line=majority,
+            line_name=None if majority is None else say("performance.majority_line"),
         )
-        alt = say("performance.figure_alt", n=len(drawn), majority=record.majority_rate)
-        children = [Figure(plot, alt, table, say("performance.figure"), table_open=True)]
-    accuracy = next((e for e in record.metrics if e.name == "accuracy"), None)
+        alt, title = say("performance.figure_alt_plain", n=len(drawn)), say("performance.figure_plain")
+        if majority is not None:
+            alt, title = say("performance.figure_alt", n=len(drawn), majority=majority), say("performance.figure")
+        children = [Figure(plot, alt, table, title, table_open=True)]
+    accuracy = record.accuracy
+    if record.unit != "example":
+        children.append(Paragraph((say(f"performance.unit.{record.unit}"),), "small"))
+    if record.majority_rate is None:
+        return tuple(children)
     children.append(Paragraph((say("performance.majority", majority=record.majority_rate),)))
     if accuracy is not None and accuracy.value is not None and accuracy.value < record.majority_rate:
         children.append(Note("failure", (say("performance.below_majority"),)))

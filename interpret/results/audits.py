@@ -15,6 +15,8 @@ from interpret.results.explanations import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
+from interpret.results.shortcuts import Shortcuts
+from interpret.results.slices import Finding, FoundSlices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,11 +116,15 @@ class DataSummary(Record):
     overlap_with_training: Literal["not_examined"] = "not_examined"
 
 
+#: Metrics that are a share of right answers: of texts, of words, of answers to questions, of tokens.
+ACCURACIES: tuple[str, ...] = ("accuracy", "token_accuracy", "exact_match", "next_token_accuracy")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceRow:
     """Accuracy on one slice and its gap to the rest of the data; `underpowered` when the interval is too wide to tell.
 
-    Gap intervals are Bonferroni-adjusted over the slices.
+    Gap intervals are Bonferroni-adjusted over the slices. The calibration error is None where a slice is small.
     """
 
     name: str
@@ -126,18 +132,29 @@ class SliceRow:
     accuracy: Estimate
     gap: Estimate
     underpowered: bool
+    calibration_error: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Performance(Record):
-    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` is the expected one."""
+    """How good, how sure; the first metric is the one that matters most.
+
+    `confusion` is [gold, predicted] counts of `unit`s and `majority_rate` the share of the commonest class; where
+    answers are no classes it is [0, 0] and None. `calibration_error` is the expected one.
+    """
 
     metrics: tuple[Estimate, ...]
     calibration_error: Estimate
     confusion: IntArray
     labels: tuple[str, ...]
-    majority_rate: float
+    majority_rate: float | None
     slices: tuple[SliceRow, ...] = ()
+    unit: Literal["example", "word", "question", "token"] = "example"
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The share of right answers, whatever an answer is here; None where nothing is right or wrong."""
+        return next((metric for metric in self.metrics if metric.name in ACCURACIES), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +307,8 @@ class RunInfo:
 class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 
-    `checks` is a table; the records behind it are `check_rows`.
+    `checks` is a table; the records behind it are `check_rows`. `findings` are what must not be missed, of all
+    sections.
     """
 
     title: str
@@ -309,6 +327,9 @@ class Audit(Record):
     seed: int
     command: str
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    shortcuts: Shortcuts | None = None
+    found_slices: FoundSlices | None = None
+    findings: tuple[Finding, ...] = ()
     run: RunInfo = field(default_factory=RunInfo)
 
     @property
