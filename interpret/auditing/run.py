@@ -22,6 +22,7 @@ from interpret.auditing.explaining import explain, explanation_quality, shown_ca
 from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference, fingerprint, identify
 from interpret.auditing.performance import performance
+from interpret.auditing.robustness.stage import robustness
 from interpret.auditing.stage import Run
 from interpret.errors import InconclusiveError
 from interpret.models.batching import Row, logits
@@ -115,6 +116,9 @@ def run_audit(
     clock.stage("probes")
     probes = _probes(run)
 
+    clock.stage("robustness")
+    held = robustness(run)
+
     clock.stage("identity_after")
     identity = identify(
         handle,
@@ -131,7 +135,6 @@ def run_audit(
         run.done("intended_use")
     else:
         run.not_run("intended_use", "section.not_supplied")
-    run.not_run("robustness", "section.not_in_this_version")
     return Audit(
         title=title or f"{handle.name} · {examples.name}",
         identity=identity,
@@ -143,7 +146,8 @@ def run_audit(
         cases=cases,
         attention=attention,
         probes=probes,
-        check_rows=run_checks(identity, measured, quality, config),
+        robustness=held,
+        check_rows=run_checks(identity, measured, quality, config, held),
         coverage=tuple(run.coverage[section] for section in SECTIONS),
         config=config.resolved(),
         seed=seed,

@@ -15,6 +15,7 @@ from interpret.results.explanations import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
+from interpret.results.robustness import Robustness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -309,6 +310,7 @@ class Audit(Record):
     seed: int
     command: str
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    robustness: Robustness | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property

@@ -18,11 +18,15 @@ PerturbationKind = Literal["typing", "case", "punctuation", "whitespace", "wordi
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedText:
-    """One text before and after; `row` is the 0-based row in the data. Probabilities are of `label_before`."""
+    """One text before and after; `row` is the 0-based row in the data.
+
+    Probabilities are of `label`; `label_before` and `label_after` are what was predicted.
+    """
 
     row: int
     before: str
     after: str
+    label: str
     label_before: str
     label_after: str
     probability_before: float
@@ -62,7 +66,9 @@ class GroupRow:
 
     `difference`: mean of the class's probability (-1 to 1) as written for `group`, less the mean over the other
     groups; paired over the `n` texts that name one group of the category, `n_own` of them this one. Above 0 the class
-    is likelier for this group. The t interval is Bonferroni-adjusted over all rows of the record.
+    is likelier for this group. The t interval, from 5 texts on, is Bonferroni-adjusted over all rows of the record. Of
+    two groups, or classes, one has a row: the other mirrors it. `largest` is the text that moves most to this group, or
+    from it.
     """
 
     category: str
@@ -73,7 +79,7 @@ class GroupRow:
     difference: float | None
     low: float | None
     high: float | None
-    largest: ChangedText | None
+    largest: ChangedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +186,10 @@ class Robustness(Record):
     seed: int
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns: name, kind, expectation, n, flips, flip_rate, flip_low, flip_high, change, change_low, change_high."""
+        """One row per perturbation.
+
+        Columns: name, kind, expectation, n, flips, flip_rate, flip_low, flip_high, change, change_low, change_high.
+        """
         columns = "name kind expectation n flips flip_rate flip_low flip_high change change_low change_high".split()
         return _frame(self.rows, PerturbationRow, columns)
 

@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 from interpret.auditing.perturbing.scripts import is_han, script_of
 from interpret.auditing.perturbing.terms import TermList
 
-
 #: Words that begin no noun phrase: after them "her" was "him", and "his" was "hers".
 _NO_NOUN: Final = frozenset(
     (

@@ -36,12 +36,12 @@ _NO_NEGATION: Final = (
 
 
 def contracted(text: str, rng: Generator) -> str:
-    """do not becomes don't, it is becomes it's, wherever they stand."""
+    """Do not becomes don't, it is becomes it's, wherever they stand."""
     return _replaced(text, _PAIRS)
 
 
 def expanded(text: str, rng: Generator) -> str:
-    """don't becomes do not, it's becomes it is, wherever they stand."""
+    """Don't becomes do not, it's becomes it is, wherever they stand."""
     return _replaced(text, _LONG)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from typing import Final
 
 from numpy.random import Generator
@@ -22,6 +23,8 @@ _SHIFT: Final = 0xFEE0
 _FINAL: Final = ".。!！?？…"
 #: Corpora write "is n't"; a comma inside it would be no typing habit.
 _SHORT: Final = ("n't", "n’t")
+#: Unicode counts them as punctuation; to a reader they are words.
+_SIGNS: Final = "%&@#*/\\"
 _ADDRESS: Final = re.compile(r"[^\s\u3400-\u9fff]*(?:://|@|www\.)[^\s\u3400-\u9fff]*")
 
 
@@ -41,8 +44,10 @@ def punctuation_removed(text: str, rng: Generator) -> str:
     kept = {n for m in _ADDRESS.finditer(text) for n in range(m.start(), m.end())}
     for start, end in word_spans(text):
         # Marks that modify the sign go with it; an emoji is a symbol and no punctuation.
-        mark = unicodedata.category(text[start])[0] == "P"
-        if mark and start not in kept and not _inside_number(text, start, end):
+        mark = unicodedata.category(text[start])[0] == "P" and text[start] not in _SIGNS
+        # Corpora write "it 's": the apostrophe is part of the word after it.
+        short = text[start] in "'’" and text[end : end + 1].isalpha()
+        if mark and not short and start not in kept and not _inside_number(text, start, end):
             out[start:end] = [""] * (end - start)
     return "".join(out)
 
@@ -52,10 +57,9 @@ def punctuation_added(text: str, rng: Generator) -> str:
     if script_of(text) == "han":
         marks = [n for n, c in enumerate(text) if c in "，。！？；、,!?;" and text[n + 1 : n + 2] != c]
         return _put(text, [n + 1 for n in marks], None, rng)
-    spans = word_spans(text)
     places = [
         b
-        for (_, b), (a, _) in zip(spans, spans[1:], strict=False)
+        for (_, b), (a, _) in pairwise(word_spans(text))
         if text[b - 1].isalnum() and text[b].isspace() and text[a].isalnum() and not text[a:].startswith(_SHORT)
     ]
     return _put(text, places, ",", rng)
