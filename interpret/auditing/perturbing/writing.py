@@ -45,6 +45,7 @@ def punctuation_removed(text: str, rng: Generator) -> str:
     for start, end in word_spans(text):
         # Marks that modify the sign go with it; an emoji is a symbol and no punctuation.
         mark = unicodedata.category(text[start])[0] == "P" and text[start] not in _SIGNS
+        mark = mark and not any(c.isalnum() for c in text[start:end])
         # Corpora write "it 's": the apostrophe is part of the word after it.
         short = text[start] in "'’" and text[end : end + 1].isalpha()
         if mark and not short and start not in kept and not _inside_number(text, start, end):
