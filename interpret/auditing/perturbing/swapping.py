@@ -20,7 +20,8 @@ from interpret.auditing.perturbing.terms import TermList
 _NO_NOUN: Final = frozenset(
     (
         "about to for with in on at and or but that as by from is was were are be when if because up out off down into "
-        "over again not so the a an how what who why this than then while who where after before my your his her its our their"
+        "over again not so the a an how what who why this than then while where after before my your his her its our "
+        "their"
     ).split()
 )
 
