@@ -68,7 +68,8 @@ def robustness_nodes(record: Robustness) -> tuple[Node, ...]:
 def _lead(record: Robustness, same: Sequence[PerturbationRow]) -> tuple[Inline, ...]:
     parts: list[Inline] = [say("robustness.lead", n=record.n_texts, tried=len(same))]
     if same:
-        worst = max(same, key=lambda r: r.flip_rate or 0.0)
+        # By what is sure: of one text that flips nothing follows.
+        worst = max(same, key=lambda r: (r.flip_low or 0.0, r.flip_rate or 0.0))
         found = say("robustness.worst", name=worst.name, flips=worst.flips, n=worst.n)
         parts.append(found if worst.flips else say("robustness.no_flip"))
     differing = [r for r in record.groups if r.low is not None and r.high is not None and not r.low <= 0.0 <= r.high]
