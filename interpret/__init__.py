@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import head_view, to_shap
+    from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution
     from interpret.results.matrices import AttributionMatrix
@@ -57,6 +58,8 @@ _HOME = {
     "open_store": "interpret.capture.store",
     "plausibility": "interpret.facade",
     "probe": "interpret.facade",
+    "robustness": "interpret.facade.robust",
+    "sentence_pairs": "interpret.facade.robust",
     "shortcuts": "interpret.facade",
     "to_shap": "interpret.facade.bridges",
 }
@@ -79,6 +82,8 @@ __all__ = [
     "open_store",
     "plausibility",
     "probe",
+    "robustness",
+    "sentence_pairs",
     "shortcuts",
     "to_shap",
 ]

@@ -50,6 +50,7 @@ __all__ = [
     "methods",
     "plausibility",
     "probe",
+    "require_classes",
     "shortcuts",
 ]
 
@@ -269,7 +270,7 @@ def audit(
     table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
     lm = as_model(model)
     handle = lm.handle
-    _require_classes(handle)
+    require_classes(handle)
     id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
     examples = select_examples(
         table,
@@ -362,7 +363,7 @@ def shortcuts(
     return find_shortcuts(handle, examples, config=ShortcutConfig(**given), seed=seed)
 
 
-def _require_classes(handle: Handle) -> None:
+def require_classes(handle: Handle) -> None:
     """Refuse heads whose outputs are not one of several classes: their logits are no distribution."""
     if handle.task == "none":
         raise UsageError(

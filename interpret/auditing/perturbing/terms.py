@@ -97,9 +97,9 @@ def given_terms(written: str) -> TermList:
         if not found or not first or not second or first.casefold() == second.casefold():
             raise UsageError(
                 f"the pair of words {pair!r} cannot be swapped; write pairs of two different words as "
-                "'nurse=doctor, he=she'"
+                "'nurse=doctor' with commas between them"
             )
         rows.append((first, second))
     if not rows:
-        raise UsageError(f"no pair of words in {written!r}; write pairs as 'nurse=doctor, he=she'")
+        raise UsageError(f"no pair of words in {written!r}; write pairs as 'nurse=doctor' with commas between them")
     return TermList("given", None, ("first", "second"), tuple(rows))
