@@ -46,7 +46,7 @@ def test_requests_that_cannot_be_met_are_refused() -> None:
     lm = interpret.attach(*tiny("bert", "masked-lm"), name="tiny")
     with pytest.raises(UsageError, match="no column 'more'; its columns are a, b"):
         interpret.sentence_pairs(lm, [{"a": "x", "b": "y"}], "more", "b")
-    with pytest.raises(UsageError, match="row 0 .* empty sentence"):
+    with pytest.raises(UsageError, match=r"row 0 .* empty sentence"):
         interpret.sentence_pairs(lm, [{"a": "x", "b": " "}], "a", "b")
     with pytest.raises(UsageError, match="pair 1 is"):
         interpret.sentence_pairs(lm, [("a", "b"), ("a",)])
