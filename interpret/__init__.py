@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import head_view, to_shap
+    from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution
     from interpret.results.matrices import AttributionMatrix
@@ -59,6 +60,8 @@ _HOME = {
     "plan_audit": "interpret.facade",
     "plausibility": "interpret.facade",
     "probe": "interpret.facade",
+    "robustness": "interpret.facade.robust",
+    "sentence_pairs": "interpret.facade.robust",
     "shortcuts": "interpret.facade",
     "to_shap": "interpret.facade.bridges",
 }
@@ -82,6 +85,8 @@ __all__ = [
     "plan_audit",
     "plausibility",
     "probe",
+    "robustness",
+    "sentence_pairs",
     "shortcuts",
     "to_shap",
 ]

@@ -15,6 +15,7 @@ from interpret.results.audits import SECTIONS, Audit, Case, Coverage
 from interpret.results.messages import Words
 from interpret.results.probe_views import probe_nodes
 from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.robustness_views import robustness_nodes
 from interpret.results.shortcut_views import shortcut_nodes
 from interpret.results.slice_views import found_slice_nodes
 from interpret.results.subject_views import data_nodes, identity_nodes
@@ -81,7 +82,7 @@ def sections(audit: Audit) -> tuple[Section, ...]:
         "cases": _cases,
         "attention": lambda a: () if a.attention is None else attention_nodes(a.attention),
         "probes": lambda a: () if a.probes is None else probe_nodes(a.probes),
-        "robustness": lambda _: (),
+        "robustness": lambda a: () if a.robustness is None else robustness_nodes(a.robustness),
         "limits": _limits,
         "reproduce": _reproduce,
     }

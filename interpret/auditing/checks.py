@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from interpret.auditing.config import AuditConfig
+from interpret.auditing.robustness.judging import LEAST, flip_estimates, group_estimates, judge_all
 from interpret.results.audits import Check, CheckVerdict, ExplanationQuality, Identity, Performance
-from interpret.results.record import Estimate, Message
+from interpret.results.record import Estimate, Message, Scalar
+from interpret.results.robustness import Robustness
 
 
 def judge(
@@ -53,9 +55,11 @@ def run_checks(
     performance: Performance | None,
     quality: ExplanationQuality | None,
     config: AuditConfig,
+    robustness: Robustness | None = None,
 ) -> tuple[Check, ...]:
     """Integrity of the run first, then what the data say about the criteria the author declared."""
-    return (*_integrity(identity), *_declared(performance, config), *_findings(performance, quality))
+    declared = (*_declared(performance, config), *_declared_robustness(robustness, config))
+    return (*_integrity(identity), *declared, *_findings(performance, quality))
 
 
 def _integrity(identity: Identity) -> Iterator[Check]:
@@ -84,6 +88,27 @@ def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[
     if accuracy is not None:
         why = Message(code="check.minimum_accuracy", params={"threshold": wanted})
     yield _row("minimum_accuracy", verdict, "criterion", why, estimate=accuracy, threshold=wanted, config=config)
+
+
+def _declared_robustness(robustness: Robustness | None, config: AuditConfig) -> Iterator[Check]:
+    for name, wanted, found in (
+        ("max_flip_rate", config.max_flip_rate, flip_estimates(robustness)),
+        ("max_group_difference", config.max_group_difference, group_estimates(robustness)),
+    ):
+        if wanted is not None:
+            worst, verdict = judge_all(found, wanted)
+            why = Message(code="check.not_measured")
+            if worst is not None:
+                why = _worst(name, worst, wanted, sum(e.n >= LEAST for e in found))
+            yield _row(name, verdict, "criterion", why, estimate=worst, threshold=wanted, config=config)
+
+
+def _worst(name: str, worst: Estimate, wanted: float, n: int) -> Message:
+    params: dict[str, Scalar] = {"threshold": wanted, "n": n, "least": LEAST}
+    if name == "max_flip_rate":
+        return Message(code="check.max_flip_rate", params=params | {"worst": worst.name})
+    category, _, group = worst.name.partition(".")
+    return Message(code="check.max_group_difference", params=params | {"category": category, "group": group})
 
 
 def _findings(performance: Performance | None, quality: ExplanationQuality | None) -> Iterator[Check]:

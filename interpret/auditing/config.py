@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from interpret.analyzers.attribution import METHODS
+from interpret.auditing.perturbing import given_terms
 from interpret.errors import UsageError
 from interpret.results.record import Scalar
 
@@ -24,6 +25,8 @@ _LEAST = {
     "attention": 0,
     "probed": 0,
     "shortcut_texts": 0,
+    "perturbed": 0,
+    "perturbed_explained": 0,
     "bootstraps": 100,
     "words_shown": 1,
 }
@@ -36,8 +39,11 @@ class AuditConfig:
     The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
     the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
     their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
-    is a declared criterion: None means none is declared. `limit` audits a random sample of the rows. `reduced_from` is
-    written by a time budget: the counts that it lowered, as they were.
+    is a declared criterion: None means none is declared. So are `max_flip_rate`, of every perturbation that should
+    change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
+    written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
+    exchange, as "nurse=doctor, he=she". `limit` audits a random sample of the rows. `reduced_from` is written by a time
+    budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -52,10 +58,15 @@ class AuditConfig:
     probed: int = 1000
     shortcut_texts: int = 200
     shortcut_method: str = "auto"
+    perturbed: int = 200
+    perturbed_explained: int = 20
+    swap_terms: str | None = None
     bootstraps: int = 1000
     words_shown: int = 15
     limit: int | None = None
     minimum_accuracy: float | None = None
+    max_flip_rate: float | None = None
+    max_group_difference: float | None = None
     criteria_by: str | None = None
     criteria_on: str | None = None
     intended_use: Mapping[str, str] = field(default_factory=dict)
@@ -69,11 +80,14 @@ class AuditConfig:
         limit = self.limit
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise UsageError(f"config limit must be a whole number of at least 1, or nothing, found {limit!r}")
-        accuracy = self.minimum_accuracy
-        if accuracy is not None and not (
-            isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
-        ):
-            raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
+        for name in ("minimum_accuracy", "max_flip_rate", "max_group_difference"):
+            share = getattr(self, name)
+            if share is not None and not (
+                isinstance(share, int | float) and not isinstance(share, bool) and 0.0 <= share <= 1.0
+            ):
+                raise UsageError(f"config {name} must be a number between 0 and 1, found {share!r}")
+        if self.swap_terms is not None:
+            given_terms(str(self.swap_terms))
         for name in (self.method, self.shortcut_method, *self.compared_names):
             if name not in METHODS and not (name == "auto" and name not in self.compared_names):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")

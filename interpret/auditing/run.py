@@ -113,6 +113,7 @@ def run_audit(
         cases=found["cases"] or (),
         attention=found["attention"],
         probes=found["probes"],
+        robustness=found["robustness"],
         shortcuts=found["shortcuts"],
         found_slices=found["slices"],
         findings=gather(
@@ -123,7 +124,9 @@ def run_audit(
             shortcuts=found["shortcuts"],
             quality=found["explanation_quality"],
         ),
-        check_rows=run_checks(identity, found["performance"], found["explanation_quality"], config),
+        check_rows=run_checks(
+            identity, found["performance"], found["explanation_quality"], config, found["robustness"]
+        ),
         coverage=_covered(run),
         config=config.resolved(),
         seed=seed,

@@ -18,6 +18,8 @@ from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference
 from interpret.auditing.performance import performance
 from interpret.auditing.predicting import Predictions, predict, probabilities_of
+from interpret.auditing.robustness.measure import TASKS as ROBUSTNESS_TASKS
+from interpret.auditing.robustness.stage import robustness
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.auditing.slicing import MIN_SLICED, find_slices
 from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
@@ -35,6 +37,7 @@ from interpret.results.audits import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
+from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
 from interpret.results.slices import FoundSlices
 
@@ -301,6 +304,13 @@ def _shortcuts(run: Run) -> Shortcuts | None:
         return None
 
 
+def _robustness_costs(scope: Scope) -> Cost:
+    # Ten to twelve ways of writing apply to a text, and each is explained for some of them.
+    n = scope.sampled("perturbed")
+    explained = min(n, scope.config.perturbed_explained)
+    return Cost(forward=12 * n, seconds=2e-3 * n) + _attributed(scope, scope.config.method) * (2 * explained)
+
+
 STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         name="capture",
@@ -413,5 +423,18 @@ STAGES: Final[tuple[Stage, ...]] = (
         count=lambda scope: scope.sampled("probed"),
         cost=_probe_costs,
         counts=(Count("probed", "probes", 200),),
+    ),
+    Stage(
+        name="robustness",
+        sections=("robustness",),
+        result=Robustness | None,
+        run=robustness,
+        why_not=lambda scope: _unsupported(scope, *ROBUSTNESS_TASKS) or _none_asked(scope, "perturbed"),
+        count=lambda scope: scope.sampled("perturbed"),
+        cost=_robustness_costs,
+        counts=(
+            Count("perturbed", "robustness", 40),
+            Count("perturbed_explained", "robustness", MIN_BOOTSTRAP),
+        ),
     ),
 )

@@ -222,7 +222,7 @@ def _ask(
     if limit is not None:
         settings = replace(settings, limit=limit)
     handle = as_model(model).handle
-    _require_classes(handle)
+    require_classes(handle)
     examples = read_examples(
         handle,
         dataset,
@@ -251,7 +251,7 @@ def _ask(
     return _Asked(handle, examples, base_handle, missing, settings, seed, options)
 
 
-def _require_classes(handle: Handle) -> None:
+def require_classes(handle: Handle) -> None:
     """Refuse heads whose outputs are not one of several classes: their logits are no distribution."""
     if handle.task == "none":
         raise UsageError(

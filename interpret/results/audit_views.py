@@ -42,6 +42,8 @@ from interpret.results.views import (
 N_SLICES = 60
 N_CONFUSED = 12
 N_COMPARED = 80
+#: Checks whose numbers are shares.
+_SHARES = ("max_flip_rate", "max_group_difference")
 _DECIMAL = {"mcc", "matthews_correlation", "log_loss", "nll", "brier", "perplexity", "cohen_kappa"}
 
 
@@ -265,7 +267,9 @@ def check_table(rows: Sequence[Check], caption: Text) -> Table:
     )
     cells: list[tuple[Inline, ...]] = []
     for c in rows:
-        kind: NumberKind = "percent" if "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
+        kind: NumberKind = (
+            "percent" if c.check in _SHARES or "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
+        )
         value: Inline = "–" if c.value is None else Number(c.value, kind, c.ci_low, c.ci_high)
         threshold: Inline = "–" if c.threshold is None else Number(c.threshold, kind if c.threshold else "tiny")
         answer = None if c.kind == "criterion" else say(f"answer.{c.verdict}")

@@ -15,6 +15,7 @@ from interpret.results.explanations import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
+from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
 from interpret.results.slices import Finding, FoundSlices
 
@@ -330,6 +331,7 @@ class Audit(Record):
     shortcuts: Shortcuts | None = None
     found_slices: FoundSlices | None = None
     findings: tuple[Finding, ...] = ()
+    robustness: Robustness | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property

@@ -98,11 +98,12 @@ def _viewed(record: Record) -> Node:
         matrix_views,
         probe_views,
         quality_views,
+        robustness_views,
         shortcut_views,
         subject_views,
     )
 
-    _ = (audit_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
+    _ = (audit_views, matrix_views, probe_views, quality_views, robustness_views, shortcut_views, subject_views)
     return view(record)
 
 

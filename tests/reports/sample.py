@@ -40,6 +40,7 @@ from tests.reports.sample_explained import (
     importance,
     metric,
 )
+from tests.reports.sample_robustness import robustness
 
 __all__ = ["HOSTILE", "TEXTS", "TEXTS_ZH", "cases", "example", "example_quality", "explanation_quality", "faithfulness"]
 
@@ -290,9 +291,6 @@ def checks(verdict: Verdict = "better_than_trivial", declared: bool = True) -> t
 def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
     """Every section filled; `verdict` is that of the main explanation method."""
     coverage = {key: Coverage(section=key, status="done") for key in SECTIONS}
-    coverage["robustness"] = Coverage(
-        section="robustness", status="not_run", why=Message(code="section.not_in_this_version")
-    )
     coverage["comparison"] = Coverage(section="comparison", status="partial", why=Message(code="section.outputs_only"))
     coverage["attention"] = Coverage(
         section="attention",
@@ -310,6 +308,7 @@ def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
         cases=cases(n=n_cases),
         attention=attention(),
         probes=probes(),
+        robustness=robustness(),
         check_rows=checks(verdict),
         coverage=tuple(coverage.values()),
         config={
@@ -345,6 +344,7 @@ def chinese() -> Audit:
             labels=labels,
             slices=tuple(replace(row, name=name) for row, name in zip(performance().slices, names, strict=True)),
         ),
+        robustness=robustness(("房间很好。", "房間很好。"), labels),
         global_attribution=tuple(
             replace(row, word=words[i % len(words)], label=labels[1]) for i, row in enumerate(importance()[:6])
         ),
@@ -364,7 +364,7 @@ def minimal() -> Audit:
         "explanation_quality": Message(code="section.too_few", params={"n": 3, "needed": 5}),
         "attention": Message(code="section.task_not_supported", params={"task": "none"}),
         "probes": Message(code="section.no_labels"),
-        "robustness": Message(code="section.not_in_this_version"),
+        "robustness": Message(code="section.task_not_supported", params={"task": "causal-lm"}),
         "intended_use": Message(code="section.not_supplied"),
     }
     coverage = tuple(
@@ -382,6 +382,7 @@ def minimal() -> Audit:
         cases=(),
         attention=None,
         probes=None,
+        robustness=None,
         check_rows=checks(declared=False)[:2],
         coverage=coverage,
         intended_use={},
@@ -401,6 +402,7 @@ def hostile() -> Audit:
     return replace(
         whole,
         title=f"Audit {evil}",
+        robustness=robustness((evil, quotes + bidi), labels),
         identity=replace(whole.identity, name=evil, adapter=quotes, labels=labels, base_name=bidi),
         data=replace(
             whole.data,

@@ -143,7 +143,7 @@ def test_what_was_not_run_says_so_and_why() -> None:
         (6, "no slices were given"),
         (7, "too few texts: 3, and 5 are needed"),
         (10, "not available for the task none"),
-        (12, "not part of this version"),
+        (12, "not available for the task causal-lm"),
     ):
         section = shown.split(f"\n{number}. ")[1].split(f"\n{number + 1}. ")[0]
         assert f"[– not run] {why}" in section

@@ -21,7 +21,7 @@ from interpret.results.record import Message
 from interpret.results.style import component_css
 from interpret.results.tree import Column, Number, Paragraph, Section, Table, Token, Tokens, say
 from interpret.results.views import MAX_HTML, to_html, to_text, view
-from tests.reports import sample
+from tests.reports import sample, sample_robustness
 
 
 class _Seen(HTMLParser):
@@ -77,6 +77,8 @@ RECORDS: dict[str, Any] = {
     "comparison": sample.comparison(),
     "explanation_quality": sample.explanation_quality(),
     "attention": sample.attention(),
+    "robustness": sample_robustness.robustness(),
+    "pair_scores": sample_robustness.pairs(),
     "audit": sample.full(),
     "audit_minimal": sample.minimal(),
     "audit_hostile": sample.hostile(),
