@@ -240,14 +240,16 @@
     show();
   }
 
+  function clear() {
+    form.reset();
+    narrow();
+  }
+
   function open() {
-    const name = decodeURIComponent(window.location.hash.slice(1));
+    const name = window.location.hash.slice(1);
     const i = data.cases.findIndex((one) => one[0] === name);
     if (i < 0) return;
-    if (!order.includes(i)) {
-      form.reset();
-      narrow();
-    }
+    if (!order.includes(i)) clear();
     page = Math.floor(order.indexOf(i) / data.page);
     show();
     const found = document.getElementById(name);
@@ -259,8 +261,7 @@
 
   form.addEventListener("input", narrow);
   form.addEventListener("submit", (event) => event.preventDefault());
-  // The fields are emptied after the event.
-  form.addEventListener("reset", () => setTimeout(narrow));
+  form.elements.clear.addEventListener("click", clear);
   pager.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button || button.getAttribute("aria-disabled") === "true") return;
