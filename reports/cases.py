@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from interpret.results.audits import Audit, Case
 from interpret.results.messages import Words
-from interpret.results.tree import Badge, Inline, Item, Listing, Node, Paragraph, say
+from interpret.results.tree import Badge, Inline, Item, Listing, Node, Note, Paragraph, say
 from interpret.results.views import example_quality, target_words, tokens_of
 
 #: Words of one case that are shown; the saved audit holds them all.
@@ -32,11 +32,15 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
     same_target = all(_plain_target(case) for case in shown)
     if same_target:
         lead.append(say("report.cases_target"))
+    texts = audit.data.texts
+    how: list[Inline] = [] if texts == "ids" else [say("tokens.legend")]
+    how += [say("report.rows_from_zero"), say("attribution.not_causal")]
     items = tuple(_item(case, with_target=not same_target) for case in shown)
     return (
         Paragraph(tuple(lead)),
         *quality,
-        Paragraph((say("tokens.legend"), say("report.rows_from_zero"), say("attribution.not_causal")), "small"),
+        *([] if texts == "full" else [Note("note", (say(f"report.texts_{texts}"),))]),
+        Paragraph(tuple(how), "small"),
         Listing("cases", items, len(items)),
     )
 
@@ -83,8 +87,8 @@ def _item(case: Case, *, with_target: bool) -> Item:
         "explanation": None if quality is None else quality.verdict,
         "percentile": None if quality is None else round(quality.percentile, 4),
     }
-    children = (tokens_of(example, WORDS_PER_CASE), Paragraph(tuple(under), "small"))
-    return Item(f"case-{case.row}", tuple(title), children, facets)
+    shown = (tokens_of(example, WORDS_PER_CASE),) if example.tokens else ()
+    return Item(f"case-{case.row}", tuple(title), (*shown, Paragraph(tuple(under), "small")), facets)
 
 
 class Choice(NamedTuple):

@@ -69,7 +69,7 @@ def page(audit: Audit, locale: str) -> str:
         title=visible(audit.title),
         contents=[_entry(section, audit, say) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
-        explorer=_explorer(made, say),
+        explorer=_explorer(made, audit, say),
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def _entry(section: Section, audit: Audit, say: Words) -> dict[str, Any]:
     return {"number": section.number, "key": section.key, "name": say.text(section.title), "mark": mark}
 
 
-def _explorer(made: tuple[Section, ...], say: Words) -> dict[str, Any] | None:
+def _explorer(made: tuple[Section, ...], audit: Audit, say: Words) -> dict[str, Any] | None:
     """What the controls above the cases offer, and the cases as data; None where there is none."""
     listing = listing_of(made)
     if listing is None:
@@ -87,6 +87,8 @@ def _explorer(made: tuple[Section, ...], say: Words) -> dict[str, Any] | None:
     return {
         "filters": filters(listing, say),
         "sort": sorts(listing, say),
+        # Masks all look alike.
+        "searched": audit.data.texts == "full",
         "first": min(listing.page, len(listing.items)),
         "total": len(listing.items),
         "data": Markup(explorer_data(listing, say)),

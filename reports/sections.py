@@ -114,6 +114,8 @@ def _global(audit: Audit) -> tuple[Node, ...]:
     if not audit.global_attribution:
         return ()
     lead = Paragraph((say("report.global_lead"),))
+    if audit.data.texts != "full":
+        lead = Paragraph((say("report.global_lead"), say("report.words_numbered")))
     end = Paragraph((say("attribution.not_causal"), say("report.baseline_choice")), "small")
     return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end)
 

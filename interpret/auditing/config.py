@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from interpret.analyzers.attribution import METHODS
 from interpret.errors import UsageError
+from interpret.results.audits import Texts
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
@@ -34,7 +35,8 @@ class AuditConfig:
     The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
     the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
     their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
-    is a declared criterion: None means none is declared.
+    is a declared criterion: None means none is declared. `texts` is what the audit keeps of the texts: `full`, `masked`
+    (a sign in the place of every word) or `ids` (row numbers only).
     """
 
     method: str = "auto"
@@ -49,6 +51,7 @@ class AuditConfig:
     probed: int = 1000
     bootstraps: int = 1000
     words_shown: int = 15
+    texts: Texts = "full"
     minimum_accuracy: float | None = None
     criteria_by: str | None = None
     criteria_on: str | None = None
@@ -64,6 +67,8 @@ class AuditConfig:
             isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
         ):
             raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
+        if self.texts not in get_args(Texts):
+            raise UsageError(f"config texts must be one of {', '.join(get_args(Texts))}, found {self.texts!r}")
         for name in (self.method, *self.compared_names):
             if name not in METHODS and not (name == self.method == "auto"):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")

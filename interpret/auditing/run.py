@@ -22,6 +22,7 @@ from interpret.auditing.explaining import explain, explanation_quality, shown_ca
 from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference, fingerprint, identify
 from interpret.auditing.performance import performance
+from interpret.auditing.privacy import withhold
 from interpret.auditing.stage import Run
 from interpret.errors import InconclusiveError
 from interpret.models.batching import Row, logits
@@ -132,7 +133,7 @@ def run_audit(
     else:
         run.not_run("intended_use", "section.not_supplied")
     run.not_run("robustness", "section.not_in_this_version")
-    return Audit(
+    audit = Audit(
         title=title or f"{handle.name} · {examples.name}",
         identity=identity,
         data=summarise(examples, encoded),
@@ -151,6 +152,7 @@ def run_audit(
         intended_use=dict(config.intended_use),
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
+    return withhold(audit, config.texts)
 
 
 def _probabilities(handle: Handle, encoded: Sequence[Encoded]) -> FloatArray:

@@ -228,7 +228,7 @@
 
   function narrow() {
     const wanted = all(form, "select[data-facet]").filter((one) => one.value);
-    const query = form.elements.q.value.trim().toLowerCase();
+    const query = form.elements.q ? form.elements.q.value.trim().toLowerCase() : "";
     if (query && !searched) searched = data.cases.map((_, i) => (body(i) ? body(i)[1].toLowerCase() : ""));
     const found = [];
     data.cases.forEach((_, i) => {
