@@ -354,8 +354,11 @@ class Html:
 
     def _table(self, node: Table, *, named: bool = True) -> str:
         """A table; intervals stand in a column of their own, so that the numbers before them are aligned."""
-        hidden = "" if named else ' class="sr"'
-        caption = "" if node.caption is None else f"<caption{hidden}><span>{self.text(node.caption)}</span></caption>"
+        caption = "" if node.caption is None else self.text(node.caption)
+        if caption:
+            caption = (
+                f"<caption><span>{caption}</span></caption>" if named else f'<caption class="sr">{caption}</caption>'
+            )
         kinds = [' class="n"' if column.numeric else "" for column in node.columns]
         double = [any(_has_interval(row[i]) for row in node.rows) for i in range(len(node.columns))]
         head = ""

@@ -253,9 +253,9 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     box = axes.get_position()
     scale = figure.add_axes((bar_left, box.y0, 10.0 / WIDTH, box.height))
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
-    steps = np.linspace(low, high, 25)[:, None]
+    steps = np.linspace(low, high, 15)[:, None]
     scale.pcolormesh(
-        [0, 1], np.linspace(low, high if high > low else low + 1, 26), steps, cmap=mesh.cmap, edgecolor="face"
+        [0, 1], np.linspace(low, high if high > low else low + 1, 16), steps, cmap=mesh.cmap, edgecolor="face"
     )
     scale.set_xticks([])
     scale.yaxis.tick_right()
