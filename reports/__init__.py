@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from interpret.errors import UsageError
 from interpret.results.audits import Audit
-from reports.html import MAX_BYTES, page
+from reports.html import page
 from reports.text import text
 
 __all__ = ["render", "text"]
+
+#: One file of a size that browsers, mail and reviewers can take.
+WARN_BYTES = 10_000_000
+MAX_BYTES = 25_000_000
 
 
 def render(audit: Audit, path: str | Path, locale: str = "en") -> Path:
@@ -20,16 +25,26 @@ def render(audit: Audit, path: str | Path, locale: str = "en") -> Path:
         path: the file to write; folders above it are made.
         locale: `en` or `zh`.
 
+    Warns over 10 MB, because such a page opens slowly, and refuses over 25 MB.
+
     Raises:
         UsageError: a locale without catalogue, or a report too large for one file.
         InterpretError: the audit holds a message code without words.
 
     """
     made = page(audit, locale).encode("utf-8")
+    size = len(made) / 1e6
     if len(made) > MAX_BYTES:
         raise UsageError(
-            f"the report would be {len(made) / 1e6:.0f} MB and one file may have {MAX_BYTES / 1e6:.0f} MB; "
-            "audit fewer cases (config errors_shown and random_shown)"
+            f"the report would be {size:.1f} MB and one file may have {MAX_BYTES / 1e6:.1f} MB: the audit holds "
+            f"{len(audit.cases):,} cases and everything about them; audit fewer (config errors_shown and random_shown)"
+        )
+    if len(made) > WARN_BYTES:
+        warnings.warn(
+            f"the report is {size:.1f} MB, more than {WARN_BYTES / 1e6:.1f} MB, and opens slowly; show fewer of the "
+            f"{len(audit.cases):,} cases (config errors_shown and random_shown)",
+            UserWarning,
+            stacklevel=2,
         )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,18 +11,21 @@ import base64
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from interpret.results.audits import SECTIONS, Audit
+from interpret.results.audits import Audit
 from interpret.results.lower import Html
-from interpret.results.messages import visible
+from interpret.results.messages import Words, visible
 from interpret.results.style import SCOPE, component_css
+from interpret.results.tree import Section
+from reports.cases import filters, sorts
 from reports.catalogue import report_words
-from reports.sections import filters, sections
+from reports.explorer import explorer_data, listing_of
+from reports.sections import absent, sections
 
-MAX_BYTES = 25_000_000
 _HERE = Path(__file__).parent
 
 
@@ -64,8 +67,29 @@ def page(audit: Audit, locale: str) -> str:
         script=Markup(script),
         scope=SCOPE,
         title=visible(audit.title),
-        contents=[(section.number, section.key, say.text(section.title), section.muted) for section in made],
+        contents=[_entry(section, audit, say) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
-        filters=filters(audit, say),
-        n_sections=len(SECTIONS),
+        explorer=_explorer(made, audit, say),
     )  # fmt: skip
+
+
+def _entry(section: Section, audit: Audit, say: Words) -> dict[str, Any]:
+    """One line of the contents, marked where there is nothing to read or nothing to rely on."""
+    mark = "muted" if section.muted else "absent" if absent(audit, section.key) else ""
+    return {"number": section.number, "key": section.key, "name": say.text(section.title), "mark": mark}
+
+
+def _explorer(made: tuple[Section, ...], audit: Audit, say: Words) -> dict[str, Any] | None:
+    """What the controls above the cases offer, and the cases as data; None where there is none."""
+    listing = listing_of(made)
+    if listing is None:
+        return None
+    return {
+        "filters": filters(listing, say),
+        "sort": sorts(listing, say),
+        # Masks all look alike.
+        "searched": audit.data.texts == "full",
+        "first": min(listing.page, len(listing.items)),
+        "total": len(listing.items),
+        "data": Markup(explorer_data(listing, say)),
+    }

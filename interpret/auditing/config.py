@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from interpret.analyzers.attribution import METHODS
 from interpret.auditing.perturbing import given_terms
 from interpret.errors import UsageError
+from interpret.results.audits import Texts
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
@@ -42,8 +43,9 @@ class AuditConfig:
     is a declared criterion: None means none is declared. So are `max_flip_rate`, of every perturbation that should
     change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
     written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
-    exchange, as "nurse=doctor, he=she". `limit` audits a random sample of the rows. `reduced_from` is written by a time
-    budget: the counts that it lowered, as they were.
+    exchange, as "nurse=doctor, he=she". `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the
+    place of every word) or `ids` (row numbers only). `limit` audits a random sample of the rows. `reduced_from` is
+    written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -64,6 +66,7 @@ class AuditConfig:
     bootstraps: int = 1000
     words_shown: int = 15
     limit: int | None = None
+    texts: Texts = "full"
     minimum_accuracy: float | None = None
     max_flip_rate: float | None = None
     max_group_difference: float | None = None
@@ -86,6 +89,8 @@ class AuditConfig:
                 isinstance(share, int | float) and not isinstance(share, bool) and 0.0 <= share <= 1.0
             ):
                 raise UsageError(f"config {name} must be a number between 0 and 1, found {share!r}")
+        if self.texts not in get_args(Texts):
+            raise UsageError(f"config texts must be one of {', '.join(get_args(Texts))}, found {self.texts!r}")
         if self.swap_terms is not None:
             given_terms(str(self.swap_terms))
         for name in (self.method, self.shortcut_method, *self.compared_names):

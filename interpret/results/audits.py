@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CheckVerdict = Literal["pass", "fail", "inconclusive", "not_run"]
 SectionStatus = Literal["done", "partial", "not_run"]
+#: What an audit keeps of the texts: all, a mask for every word, or row numbers only.
+Texts = Literal["full", "masked", "ids"]
 
 #: Report sections by key, in order; the number of a section is its place here.
 SECTIONS: tuple[str, ...] = (
@@ -95,7 +97,10 @@ class LabelMapping:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DataSummary(Record):
-    """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file."""
+    """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file.
+
+    `texts` says what the audit holds of the texts themselves.
+    """
 
     name: str
     sha256: str
@@ -115,6 +120,7 @@ class DataSummary(Record):
     length_quantiles: Mapping[str, int]
     scripts: Mapping[str, float]
     overlap_with_training: Literal["not_examined"] = "not_examined"
+    texts: Texts = "full"
 
 
 #: Metrics that are a share of right answers: of texts, of words, of answers to questions, of tokens.

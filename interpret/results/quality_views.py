@@ -35,16 +35,21 @@ from interpret.results.views import (
     view,
 )
 
+#: Words that are shown of each class, and of all together where there are many: a page must stay readable.
 N_WORDS_PER_CLASS = 12
+N_WORDS_AT_LEAST = 5
+N_WORDS_TOGETHER = 72
 N_HEADS = 160
 
 
 def importance_nodes(rows: Sequence[WordImportance]) -> tuple[Node, ...]:
     """Per class, the words that move its logit most, with intervals over the examples that hold them."""
     children: list[Node] = []
-    for label in dict.fromkeys(row.label for row in rows):
+    labels = list(dict.fromkeys(row.label for row in rows))
+    limit = min(N_WORDS_PER_CLASS, max(N_WORDS_AT_LEAST, N_WORDS_TOGETHER // max(1, len(labels))))
+    for label in labels:
         found = sorted((r for r in rows if r.label == label), key=lambda r: (-abs(r.mean_score), r.word))
-        top = sorted(found[:N_WORDS_PER_CLASS], key=lambda r: (-r.mean_score, r.word))
+        top = sorted(found[:limit], key=lambda r: (-r.mean_score, r.word))
         columns = (
             Column(say("column.word")),
             Column(say("column.mean_score"), numeric=True),

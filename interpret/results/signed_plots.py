@@ -21,6 +21,7 @@ from interpret.results.canvas import (
     named,
     new_axes,
     set_ticks,
+    side_label,
     text_width,
 )
 from interpret.results.messages import Words
@@ -78,16 +79,9 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
             axes.text(*at, label(name), ha="left", va="center_baseline", rotation=90, rotation_mode="anchor")
     figure_height = height * n_rows + top + 14.0
     figure.text(left / WIDTH, 1 - 13.0 / figure_height, label(f"{named(plot.column_axis, say)} →"), fontsize=11)
-    middle = 1 - (top + height * n_rows / 2) / figure_height
-    _sideways(figure, middle, label(f"← {named(plot.row_axis, say)}"))
+    side_label(axes, label(f"← {named(plot.row_axis, say)}"), left, WIDTH - left - width * n_columns)
     _scale(figure, left + width * n_columns + 22.0, top, height * n_rows, scale, unit, say, label, ink)
     return figure
-
-
-def _sideways(figure: Figure, middle: float, text: str) -> None:
-    """The name of the upright axis, read from below, at the left edge."""
-    place: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "center", "va": "center_baseline"}
-    figure.text(12.0 / WIDTH, middle, text, **place)
 
 
 def _colour(share: float) -> tuple[str, float]:
@@ -212,7 +206,5 @@ def curve_figure(plot: CurvePlot, say: Words, label: Label) -> Figure:
     set_ticks(axes.xaxis, "percent", label)
     set_ticks(axes.yaxis, plot.kind, label)
     axes.set_xlabel(label(named(plot.x_axis, say)), labelpad=5.0)
-    # At a place of its own: matplotlib would put it beside the width of the stand-ins.
-    middle = 0.5 + (40.0 - top) / (2 * 72.0 * figure.get_figheight())
-    _sideways(figure, middle, label(named(plot.axis, say)))
+    side_label(axes, label(named(plot.axis, say)), 58.0)
     return figure

@@ -1,7 +1,8 @@
 """The style sheet of the views' parts, under one class so that it touches nothing else in a notebook.
 
 Colours follow the notebook's theme where it states one (`--jp-*`, `--vscode-*`), else the reader's light or
-dark preference. Heat is a translucent tint over whatever background there is, so it stays legible on both.
+dark preference. Verdicts are teal, vermilion and purple, which stay apart for the colour-blind, and each has a sign of
+its own. Heat is a translucent tint over whatever background there is, so it stays legible on both.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _LIGHT = {
     "edge": "rgb(28 33 40/.16)",
     "tint": "#f5f7f9",
     "link": "#1a5fb4",
-    "good": "#1a7037",
-    "bad": "#b3261e",
-    "wait": "#7d5200",
+    "good": "#006a66",
+    "bad": "#b3321a",
+    "wait": "#6a4a93",
+    "warn": "#8a5a00",
     "up": "47 127 193",
     "down": "213 94 0",
 }
@@ -34,9 +36,10 @@ _DARK = {
     "edge": "rgb(0 0 0/.7)",
     "tint": "#1c2229",
     "link": "#84b9f2",
-    "good": "#63c587",
-    "bad": "#ff8f86",
-    "wait": "#e2b65c",
+    "good": "#52cdb4",
+    "bad": "#ff9372",
+    "wait": "#c3a6ee",
+    "warn": "#e6bf62",
     "up": "74 158 230",
     "down": "235 120 40",
 }
@@ -91,12 +94,12 @@ border-bottom:1px solid var(--line);background:none;color:inherit;max-width:34em
 font-size:.84rem;
 font-weight:600;line-height:1.45;white-space:nowrap;color:var(--soft)}
 .ilm .pass,.ilm .better_than_trivial,.ilm .better_than_random,.ilm .done{color:var(--good)}
-.ilm .fail,.ilm .not_better{color:var(--bad)}.ilm .inconclusive,.ilm .partial{color:var(--wait)}
+.ilm .fail,.ilm .not_better{color:var(--bad)}.ilm .inconclusive{color:var(--wait)}
 .ilm .note{border-inline-start:3px solid var(--line);background:var(--tint);padding:.6em .9em;
 margin:0 0 1em;
 font-size:.93rem;max-width:74ch}
 .ilm .note strong{margin-inline-end:.3em}
-.ilm .note.warning{border-color:var(--wait)}.ilm .note.warning strong{color:var(--wait)}
+.ilm .note.warning{border-color:var(--warn)}.ilm .note.warning strong{color:var(--warn)}
 .ilm .note.failure{border-color:var(--bad)}.ilm .note.failure strong{color:var(--bad)}
 .ilm .facts{margin:0 0 1.1em;font-size:.93rem}
 .ilm .facts>div{display:grid;grid-template-columns:minmax(9em,15em) 1fr;gap:0 1.2em;padding:.32em 0;
@@ -113,7 +116,7 @@ margin:0 0 1.4em;background:var(--line);border:1px solid var(--line);border-radi
 .ilm .tiles>li{background:var(--paper);padding:1em 1.1em;margin:0;display:grid;grid-row:span 3;
 grid-template-rows:subgrid;gap:.35em}
 .ilm .tiles p{margin:0}.ilm .tile-label{color:var(--soft);font-size:.87rem;line-height:1.35}
-.ilm .tile-value{font-size:1.3rem;font-weight:650;line-height:1.22;letter-spacing:-.01em;
+.ilm .tile-value{font-size:1.4rem;font-weight:650;line-height:1.22;letter-spacing:-.01em;
 font-variant-numeric:tabular-nums;text-wrap:balance}
 .ilm .tile-value .ci{display:block;font-size:.87rem;font-weight:400;letter-spacing:0;line-height:1.5;
 color:var(--ink);margin-top:.1em}

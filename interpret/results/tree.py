@@ -287,17 +287,21 @@ class Item:
     key: str
     title: tuple[Inline, ...]
     children: tuple[Node, ...]
-    facets: Mapping[str, str] = field(default_factory=dict)
+    facets: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A long list. Text shows the first `text_limit` entries and says how many there are."""
+    """A long list. Text shows the first `text_limit` entries and says how many there are, static HTML the first `page`.
+
+    Whoever lowers it to a page hands the other entries over as data.
+    """
 
     name: str
     items: tuple[Item, ...]
     n_total: int
     text_limit: int = 10
+    page: int = 25
 
 
 @dataclass(frozen=True)

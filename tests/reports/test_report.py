@@ -11,17 +11,19 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import reports
 from interpret.errors import InterpretError, UsageError
 from interpret.results.audits import SECTIONS, Audit, Check, Coverage
-from interpret.results.messages import LOCALES, placeholders
+from interpret.results.messages import LOCALES, placeholders, visible
 from interpret.results.record import Message
 from reports.catalogue import CATALOGUES, report_words
+from reports.explorer import explorer_data, listing_of
 from reports.html import page
-from reports.sections import MAX_CASES, sections
+from reports.sections import sections
 from tests.reports import sample
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,13 +67,14 @@ def test_the_page_is_strict_and_repeatable(name: str, locale: str) -> None:
     assert html == page(AUDITS[name], locale)
     found = _Page(html)
     tags = [tag for tag, _ in found.tags]
-    assert tags.count("script") == 1
+    scripts = [a.get("type") for t, a in found.tags if t == "script"]
+    assert scripts == (["application/json", None] if AUDITS[name].cases else [None])
     assert tags.count("style") == 1
     assert not set(tags) & {"img", "iframe", "link", "object", "embed", "base"}
     policy = next(a["content"] for t, a in found.tags if t == "meta" and a.get("http-equiv"))
     assert policy is not None
     for kind in ("script", "style"):
-        digest = base64.b64encode(hashlib.sha256("".join(found.raw[kind]).encode()).digest()).decode()
+        digest = base64.b64encode(hashlib.sha256(found.raw[kind][-1].encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
@@ -123,16 +126,78 @@ def test_budgets(tmp_path: Path) -> None:
     assert reports.render(sample.large(), tmp_path / "l.html").stat().st_size <= 3_000_000
 
 
-def test_many_cases_are_cut_and_counted() -> None:
+def data_of(html: str) -> dict[str, Any]:
+    """What the page holds for its script."""
+    found = re.search(r'<script type="application/json" id="case-data">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    held: dict[str, Any] = json.loads(found[1])
+    return held
+
+
+def test_the_first_page_of_cases_stands_in_the_file_and_all_of_them_in_its_data() -> None:
     html = page(sample.large(1200), "en")
-    assert html.count("<article ") == MAX_CASES
-    assert "The first 1,000 of 1,200 are shown." in html
+    assert html.count("<article ") == 25
+    assert "The first 25 of 1,200 cases." in html
+    held = data_of(html)
+    assert len(held["cases"]) == 1200
+    shown = re.findall(r'<article id="(case-\d+)"', html)
+    assert shown == [case[0] for case in held["cases"][:25]]
+
+
+def test_the_data_hold_what_was_explained() -> None:
+    """Text, words and scores put together again from the compact form are those of the audit."""
+    for name in ("full", "chinese", "hostile"):
+        audit = AUDITS[name]
+        held = data_of(page(audit, "en"))
+        by_row = {case.row: case for case in audit.cases}
+        for _, facets, _, children in held["cases"]:
+            facet = dict(zip(held["columns"], facets, strict=True))
+            case = by_row[facet["row"]]
+            kind, text, places, scores, heat, *raw = children[0]
+            assert kind == "tokens"
+            # As JavaScript counts: in units of UTF-16.
+            units = text.encode("utf-16-le", "surrogatepass")
+            words, at = [], 0
+            for gap, length in zip(places[::2], places[1::2], strict=True):
+                at += gap
+                words.append(units[2 * at : 2 * (at + length)].decode("utf-16-le", "surrogatepass"))
+                at += length
+            explained = case.attribution.words()
+            assert words == [visible(word.word) for word in explained]
+            assert [float(s) for s in scores.split(" ")] == [float(f"{word.score:.3g}") for word in explained]
+            assert len(heat) == len(words)
+            assert (raw[0] if raw else text) == case.attribution.text.replace("\ud800", "\ufffd")
+            assert facet["rule"] == case.rule
+            assert facet["confidence"] == round(case.confidence, 4)
+
+
+def test_nothing_in_the_data_can_end_its_element() -> None:
+    marks = "</script> <!-- & \u2028 \u2029 \ud800 \U0001f642"
+    case = replace(sample.cases()[0], attribution=sample.example(marks), prediction=marks, slice=marks)
+    listing = listing_of(sections(replace(sample.full(), cases=(case,))))
+    assert listing is not None
+    made = explorer_data(listing, report_words("en"))
+    assert not set(made) & set("<>&\u2028\u2029\ud800")
+    made.encode("utf-8")
+    assert "\U0001f642" in json.loads(made)["cases"][0][3][0][1]
 
 
 def test_long_cases_do_not_explode_the_file() -> None:
     case = replace(sample.cases()[0], attribution=sample.example("wonderful cold " * 2_000))
     audit = replace(sample.full(), cases=tuple(replace(case, row=i) for i in range(300)))
     assert len(page(audit, "en").encode()) <= 3_000_000
+
+
+def test_a_large_report_warns_and_one_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = reports.render(sample.full(), tmp_path / "r.html").stat().st_size
+    monkeypatch.setattr(reports, "WARN_BYTES", size - 1)
+    with pytest.warns(UserWarning, match=r"opens slowly.*errors_shown"):
+        reports.render(sample.full(), tmp_path / "warned.html")
+    assert (tmp_path / "warned.html").exists()
+    monkeypatch.setattr(reports, "MAX_BYTES", size - 1)
+    with pytest.raises(UsageError, match=r"one file may have .* 5 cases .*random_shown"):
+        reports.render(sample.full(), tmp_path / "refused.html")
+    assert not (tmp_path / "refused.html").exists()
 
 
 def test_what_was_not_run_says_so_and_why() -> None:
