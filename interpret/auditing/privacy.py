@@ -8,6 +8,7 @@ alphabet and go with it. What stays are numbers, names of classes, slices and co
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -15,13 +16,16 @@ import numpy as np
 
 from interpret.results.audits import Audit, Case, Texts, WordImportance
 from interpret.results.explanations import ExampleAttribution, TargetRecord
+from interpret.results.robustness import Robustness
+from interpret.results.shortcuts import Shortcuts
+from interpret.results.slices import Finding
 
 #: Stands for a word; its length says nothing.
 MASK: Final = "•••"
 #: Fields of `Audit` of which it is known what they hold of the texts. Whoever adds one decides about it here.
 REVIEWED: Final = frozenset(
     "title identity data performance comparison global_attribution explanation_quality cases attention probes "
-    "check_rows coverage config seed command intended_use run".split()
+    "check_rows coverage config seed command intended_use run robustness shortcuts found_slices findings".split()
 )
 #: Kinds of target whose label is a class; the labels of all others are pieces of text.
 _CLASSES: Final = ("class", "contrast")
@@ -33,11 +37,53 @@ def withhold(audit: Audit, texts: Texts) -> Audit:
     if texts == "full":
         return audit
     classes = audit.identity.task == "text-classification"
+    ranks = _ranks(audit.shortcuts)
     return replace(
         audit,
         global_attribution=_numbered(audit.global_attribution, classes=classes),
         cases=tuple(_case(case, texts, classes=classes) for case in audit.cases),
+        shortcuts=None if audit.shortcuts is None else _shortcuts(audit.shortcuts, ranks),
+        robustness=None if audit.robustness is None else _robustness(audit.robustness),
+        findings=tuple(_finding(one, ranks) for one in audit.findings),
     )
+
+
+def _ranks(shortcuts: Shortcuts | None) -> dict[str, str]:
+    """A number for each word that the audit found: the same in every table, in the order of the first."""
+    if shortcuts is None:
+        return {}
+    words = [row.word for row in shortcuts.words.rows]
+    words += [row.word for row in shortcuts.errors.rows] if shortcuts.errors is not None else []
+    words += [row.word for row in shortcuts.causal]
+    ranks = {word: f"{MASK} {n}" for n, word in enumerate(dict.fromkeys(words), 1)}
+    # As it is mostly written.
+    return ranks | {row.form: ranks[row.word] for row in shortcuts.words.rows}
+
+
+def _shortcuts(found: Shortcuts, ranks: Mapping[str, str]) -> Shortcuts:
+    rows = tuple(replace(row, word=ranks[row.word], form=ranks[row.word]) for row in found.words.rows)
+    causal = tuple(replace(row, word=ranks[row.word]) for row in found.causal)
+    errors = found.errors
+    if errors is not None:
+        errors = replace(errors, rows=tuple(replace(row, word=ranks[row.word]) for row in errors.rows))
+    return replace(found, words=replace(found.words, rows=rows), causal=causal, errors=errors)
+
+
+def _robustness(found: Robustness) -> Robustness:
+    """Without the texts that changed most, and without pairs of texts; of both the numbers stay."""
+    return replace(
+        found,
+        rows=tuple(replace(row, largest=None) for row in found.rows),
+        groups=tuple(replace(row, largest=None) for row in found.groups),
+        pairs=tuple(replace(scores, pairs=()) for scores in found.pairs),
+    )
+
+
+def _finding(one: Finding, ranks: Mapping[str, str]) -> Finding:
+    if "word" not in one.message.params:
+        return one
+    word = ranks.get(str(one.message.params["word"]), MASK)
+    return replace(one, message=replace(one.message, params={**one.message.params, "word": word}))
 
 
 def _numbered(rows: tuple[WordImportance, ...], *, classes: bool) -> tuple[WordImportance, ...]:

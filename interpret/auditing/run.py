@@ -87,7 +87,8 @@ def run_audit(
         encoded=encode_examples(handle, examples),
         progress=progress,
     )
-    kept = Kept(partial, key_of(run, before, base_before))
+    # What a stage hands over holds texts; an audit that is to keep none is not left half done on the disk.
+    kept = Kept(partial if config.texts == "full" else None, key_of(run, before, base_before))
     for stage in STAGES:
         clock.stage(stage.name)
         _finish(run, stage, kept)

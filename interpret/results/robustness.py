@@ -41,7 +41,7 @@ class PerturbationRow:
     `flip_rate`: share whose predicted class is another one then, with a score interval. `change`: mean change, after
     less before, of the probability (0 to 1) of the class predicted before, with a paired t interval from 5 texts on.
     Intervals are Bonferroni-adjusted over all rows of the record. `largest` is the text whose probability changes
-    most.
+    most; None where none changed, or an audit keeps no texts.
     """
 
     name: str
@@ -68,7 +68,7 @@ class GroupRow:
     groups; paired over the `n` texts that name one group of the category, `n_own` of them this one. Above 0 the class
     is likelier for this group. The t interval, from 5 texts on, is Bonferroni-adjusted over all rows of the record. Of
     two groups, or classes, one has a row: the other mirrors it. `largest` is the text that moves most to this group, or
-    from it.
+    from it; None where an audit keeps no texts.
     """
 
     category: str
@@ -79,7 +79,7 @@ class GroupRow:
     difference: float | None
     low: float | None
     high: float | None
-    largest: ChangedText
+    largest: ChangedText | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,9 +159,9 @@ def _group_nodes(rows: Sequence[GroupRow]) -> tuple[Node, ...]:
         for r in judged[:N_ROWS]
     )
     table = Table(columns, cells, say("robustness.group_table"), len(judged), row_headers=False)
-    examples = _example_table([(r.group, r.largest) for r in judged[:N_ROWS]], group=True)
-    shown = Details(say("robustness.group_examples"), (examples,))
-    return table, Paragraph((say("robustness.group_reading"),), "small"), *thin, shown
+    examples = [(r.group, r.largest) for r in judged[:N_ROWS] if r.largest is not None]
+    shown = (Details(say("robustness.group_examples"), (_example_table(examples, group=True),)),) if examples else ()
+    return table, Paragraph((say("robustness.group_reading"),), "small"), *thin, *shown
 
 
 def _direction(row: GroupRow) -> str:
