@@ -19,6 +19,7 @@ from interpret.results.audits import SECTIONS, Audit
 from interpret.results.lower import Html
 from interpret.results.messages import visible
 from interpret.results.style import SCOPE, component_css
+from reports.attention import patterns_of
 from reports.catalogue import report_words
 from reports.sections import filters, sections
 
@@ -49,7 +50,7 @@ def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
     style = component_css(notebook=False) + _asset("report.css")
-    script = _asset("report.js")
+    script = _asset("report.js") + "\n" + _asset("attention.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -67,5 +68,6 @@ def page(audit: Audit, locale: str) -> str:
         contents=[(section.number, section.key, say.text(section.title), section.muted) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
         filters=filters(audit, say),
+        patterns=patterns_of(audit, say),
         n_sections=len(SECTIONS),
     )  # fmt: skip

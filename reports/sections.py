@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from interpret.results.attention_views import attention_nodes
 from interpret.results.audit_views import (
     audit_verdict,
     comparison_nodes,
@@ -14,7 +15,7 @@ from interpret.results.audit_views import (
 from interpret.results.audits import SECTIONS, Audit, Case, Coverage
 from interpret.results.messages import Words
 from interpret.results.probe_views import probe_nodes
-from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.quality_views import importance_nodes, quality_nodes
 from interpret.results.subject_views import data_nodes, identity_nodes
 from interpret.results.tree import (
     Badge,

@@ -21,6 +21,7 @@ _LEAST = {
     "compared": 0,
     "randomised": 0,
     "attention": 0,
+    "ablated": 0,
     "probed": 0,
     "bootstraps": 100,
     "words_shown": 1,
@@ -46,6 +47,7 @@ class AuditConfig:
     compared: int = 12
     randomised: int = 12
     attention: int = 64
+    ablated: int = 16
     probed: int = 1000
     bootstraps: int = 1000
     words_shown: int = 15

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.comparison.outputs import compare_outputs
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, softmax
+from interpret.analyzers.intervals import softmax
 from interpret.analyzers.probing import probe
 from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.attention import attention_section
 from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
 from interpret.auditing.examples import Examples, summarise
 from interpret.auditing.explaining import explain, explanation_quality, shown_cases, words_used
-from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference, fingerprint, identify
 from interpret.auditing.performance import performance
 from interpret.auditing.stage import Run
@@ -29,7 +29,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, encode
 from interpret.models.load import weights_sha256
 from interpret.readers.probe_data import ProbeData
-from interpret.results.audits import SECTIONS, AttentionSummary, Audit, Comparison, Performance, RunInfo
+from interpret.results.audits import SECTIONS, Audit, Comparison, Performance, RunInfo
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
 
@@ -110,7 +110,7 @@ def run_audit(
     cases = shown_cases(run, probabilities, explained, shown)
 
     clock.stage("attention")
-    attention = _attention(run)
+    attention = attention_section(run, cases)
 
     clock.stage("probes")
     probes = _probes(run)
@@ -204,17 +204,6 @@ def _comparison(run: Run, probabilities: FloatArray, base: Handle | None, missin
         seed=run.seed,
         n_bootstrap=run.config.bootstraps,
         notes=notes,
-    )
-
-
-def _attention(run: Run) -> AttentionSummary | None:
-    numbers = run.sample(range(len(run.examples)), run.config.attention, stream=100)
-    if len(numbers) < MIN_BOOTSTRAP:
-        run.not_run("attention", "section.too_few", n=len(numbers), needed=MIN_BOOTSTRAP)
-        return None
-    run.done("attention", len(numbers))
-    return attention_summary(
-        run.handle, [run.encoded[i] for i in numbers], seed=run.seed, n_bootstrap=run.config.bootstraps
     )
 
 

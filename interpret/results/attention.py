@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from interpret.errors import UsageError
 from interpret.results.explanations import FloatArray
 from interpret.results.record import Record
+
+UInt8Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,3 +77,62 @@ class AttentionPatterns(Record):
     @property
     def n_heads(self) -> int:
         return int(self.weights.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadAblation:
+    """What the answer loses without one head, in logits: positive where the head speaks for the answer.
+
+    Mean over examples of the explained logit as it is minus that with the head's output replaced by its mean over the
+    tokens of these examples; a 95% bootstrap interval over examples, of each head by itself.
+    """
+
+    layer: int
+    head: int
+    effect: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMap:
+    """Patterns of some heads on one text that section 9 shows: `weights` [head, query, key], 255 stands for 1.
+
+    `row` is the 0-based row in the data.
+    """
+
+    row: int
+    tokens: tuple[str, ...]
+    weights: UInt8Array
+
+    def __post_init__(self) -> None:
+        n = len(self.tokens)
+        if self.weights.ndim != 3 or self.weights.shape[1:] != (n, n):
+            raise ValueError(f"weights have shape {self.weights.shape}, expected [head, {n}, {n}] for {n} tokens")
+
+
+class Head(NamedTuple):
+    """Where a head stands, both counted from 0."""
+
+    layer: int
+    head: int
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AttentionMaps(Record):
+    """Whole patterns for looking at, rounded to 1/255: of a few heads, on a few of the cases shown.
+
+    `rule` says how the heads were chosen: all of them, those with the largest measured effect, or those whose attention
+    is most concentrated. `n_cases` is how many cases there were to choose from: the first that are short enough, as
+    long as there is room.
+    """
+
+    heads: tuple[Head, ...]
+    rule: Literal["all", "effect", "entropy"]
+    maps: tuple[AttentionMap, ...]
+    n_cases: int
+
+    def __post_init__(self) -> None:
+        for shown in self.maps:
+            if len(shown.weights) != len(self.heads):
+                raise ValueError(f"a map has {len(shown.weights)} heads, and {len(self.heads)} are named")
