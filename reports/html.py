@@ -49,7 +49,7 @@ def _hash(content: str) -> str:
 def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css")
+    style = component_css(notebook=False) + _asset("report.css") + _asset("attention.css")
     script = _asset("report.js") + "\n" + _asset("attention.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "

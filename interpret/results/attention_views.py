@@ -74,7 +74,7 @@ def _effects(record: AttentionSummary) -> tuple[Node, ...]:
     columns = (
         Column(say("column.layer"), numeric=True),
         Column(say("column.head"), numeric=True),
-        Column(say("column.ablation_effect"), numeric=True),
+        Column(say("column.head_adds"), numeric=True),
     )
     cells = tuple(
         (
@@ -93,7 +93,7 @@ def _effects(record: AttentionSummary) -> tuple[Node, ...]:
         tuple(map(str, heads)),
         say("column.layer"),
         say("column.head"),
-        say("axis.logits_lost"),
+        say("axis.logits_added"),
     )
     alt = say("attention.effect_alt", layers=len(layers), heads=len(heads), high=first.effect)
     figure = Figure(plot, alt, table, say("attention.effect_figure", n=record.n_ablated))
