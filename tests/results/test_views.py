@@ -8,9 +8,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
 from interpret.errors import InterpretError, UsageError
+from interpret.results.attention import AttentionPatterns
 from interpret.results.audits import Audit
 from interpret.results.explanations import Attribution
 from interpret.results.lower import HEAT_STEPS, Html, heat, text
@@ -59,6 +61,8 @@ RECORDS: dict[str, Any] = {
     "comparison": sample.comparison(),
     "explanation_quality": sample.explanation_quality(),
     "attention": sample.attention(),
+    "attention_maps": sample.maps(),
+    "attention_patterns": AttentionPatterns.of(np.full((2, 3, 4, 4), 0.25), ["[CLS]", sample.HOSTILE, "\u5473", ""]),
     "audit": sample.full(),
     "audit_minimal": sample.minimal(),
     "audit_hostile": sample.hostile(),
@@ -99,6 +103,17 @@ def test_two_outputs_share_no_id() -> None:
 
 def test_the_same_prefix_gives_the_same_bytes() -> None:
     assert to_html(sample.probes(), prefix="a-") == to_html(sample.probes(), prefix="a-")
+
+
+def test_a_record_is_shown_in_the_language_asked_for() -> None:
+    record = sample.performance()
+    shown = record.show("zh")
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(shown) == to_text(record, locale="zh")
+    assert 'lang="zh-CN"' in bundle["text/html"]
+    assert record.show().text == to_text(record)
+    with pytest.raises(UsageError, match="the locales are en, zh"):
+        record.show("fr")
 
 
 def test_missing_quality_is_said() -> None:
