@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -197,3 +198,17 @@ def test_neither_torch_nor_bertviz_is_imported() -> None:
     code = "import sys, reports.bertviz; print([m for m in ('torch', 'bertviz', 'IPython') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_everything_the_pages_are_made_of_is_packaged() -> None:
+    root = Path(bertviz.__file__).parents[1]
+    with (root / "pyproject.toml").open("rb") as file:
+        patterns_of = tomllib.load(file)["tool"]["setuptools"]["package-data"]["reports"]
+    packaged = {path for pattern in patterns_of for path in (root / "reports").glob(pattern)}
+    for folder in ("vendored", "assets", "templates", "locale"):
+        assert set((root / "reports" / folder).iterdir()) <= packaged
+    names = {path.name for path in (root / "reports" / "vendored").iterdir()}
+    assert names == {"README.md", "LICENSE-d3.txt", "d3.js", "head_view.js", "model_view.js"}
+    notice = (root / "NOTICE").read_text(encoding="utf-8")
+    assert "bertviz" in notice
+    assert "d3-selection" in notice
