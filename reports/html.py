@@ -21,6 +21,7 @@ from interpret.results.lower import Html
 from interpret.results.messages import Words, visible
 from interpret.results.style import SCOPE, component_css
 from interpret.results.tree import Section
+from reports.attention import patterns_of
 from reports.cases import filters, sorts
 from reports.catalogue import report_words
 from reports.explorer import explorer_data, listing_of
@@ -51,8 +52,8 @@ def _hash(content: str) -> str:
 def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css")
-    script = _asset("report.js")
+    style = component_css(notebook=False) + _asset("report.css") + _asset("attention.css")
+    script = _asset("report.js") + "\n" + _asset("attention.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -70,6 +71,7 @@ def page(audit: Audit, locale: str) -> str:
         contents=[_entry(section, audit, say) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
         explorer=_explorer(made, audit, say),
+        patterns=patterns_of(audit, say),
     )  # fmt: skip
 
 

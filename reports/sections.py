@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from interpret.results.attention_views import attention_nodes
 from interpret.results.audit_views import (
     audit_verdict,
     comparison_nodes,
@@ -12,7 +13,7 @@ from interpret.results.audit_views import (
 )
 from interpret.results.audits import SECTIONS, Audit, Coverage
 from interpret.results.probe_views import probe_nodes
-from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.quality_views import importance_nodes, quality_nodes
 from interpret.results.robustness_views import robustness_nodes
 from interpret.results.shortcut_views import shortcut_nodes
 from interpret.results.slice_views import found_slice_nodes

@@ -24,6 +24,7 @@ _LEAST = {
     "compared": 0,
     "randomised": 0,
     "attention": 0,
+    "ablated": 0,
     "probed": 0,
     "shortcut_texts": 0,
     "perturbed": 0,
@@ -57,6 +58,7 @@ class AuditConfig:
     compared: int = 12
     randomised: int = 12
     attention: int = 64
+    ablated: int = 16
     probed: int = 1000
     shortcut_texts: int = 200
     shortcut_method: str = "auto"

@@ -17,6 +17,7 @@ MEANING: Final[dict[str, str]] = {
     "compared": "texts explained with each of those methods; 0 compares none",
     "randomised": "texts explained again with a model whose weights are drawn anew; 0 leaves the test out",
     "attention": "texts over which attention is averaged; 0 leaves section 10 out",
+    "ablated": "of these, texts on which every head is taken out to see what the answer loses; 0 leaves that out",
     "probed": "texts that probes are trained and tested on; 0 leaves section 11 out",
     "shortcut_texts": "texts explained to find words the model leans on; as many others check them; 0 leaves it out",
     "shortcut_method": "attribution method for these: auto takes the cheaper of leave_one_out, integrated_gradients",

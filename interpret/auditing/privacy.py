@@ -8,13 +8,13 @@ alphabet and go with it. What stays are numbers, names of classes, slices and co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from interpret.results.audits import Audit, Case, Texts, WordImportance
+from interpret.results.audits import AttentionSummary, Audit, Case, Texts, WordImportance
 from interpret.results.explanations import ExampleAttribution, TargetRecord
 from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
@@ -44,6 +44,7 @@ def withhold(audit: Audit, texts: Texts) -> Audit:
         cases=tuple(_case(case, texts, classes=classes) for case in audit.cases),
         shortcuts=None if audit.shortcuts is None else _shortcuts(audit.shortcuts, ranks),
         robustness=None if audit.robustness is None else _robustness(audit.robustness),
+        attention=None if audit.attention is None else _attention(audit.attention, audit.cases, texts),
         findings=tuple(_finding(one, ranks) for one in audit.findings),
     )
 
@@ -77,6 +78,21 @@ def _robustness(found: Robustness) -> Robustness:
         groups=tuple(replace(row, largest=None) for row in found.groups),
         pairs=tuple(replace(scores, pairs=()) for scores in found.pairs),
     )
+
+
+def _attention(found: AttentionSummary, cases: Sequence[Case], texts: Texts) -> AttentionSummary:
+    """Patterns with masks for tokens, of which only the special ones keep their names; without texts no patterns."""
+    if found.maps is None or texts == "ids":
+        return replace(found, maps=None)
+    special = {case.row: case.attribution.special.tolist() for case in cases}
+    maps = tuple(
+        replace(
+            one,
+            tokens=tuple(token if added else MASK for token, added in zip(one.tokens, special[one.row], strict=True)),
+        )
+        for one in found.maps.maps
+    )
+    return replace(found, maps=replace(found.maps, maps=maps))
 
 
 def _finding(one: Finding, ranks: Mapping[str, str]) -> Finding:

@@ -12,9 +12,9 @@ from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
+from interpret.auditing.attention import MAX_CASES, attention_section, n_ablated
 from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
 from interpret.auditing.features import text_features
-from interpret.auditing.heads import attention_summary
 from interpret.auditing.identity import capture_logit_difference
 from interpret.auditing.performance import performance
 from interpret.auditing.predicting import Predictions, predict, probabilities_of
@@ -239,12 +239,14 @@ def _comparison(run: Run) -> Comparison:
     )
 
 
-def _attention(run: Run) -> AttentionSummary:
-    numbers = run.sample(range(len(run)), run.config.attention, stream=100)
-    run.done("attention", len(numbers))
-    return attention_summary(
-        run.handle, [run.encoded[i] for i in numbers], seed=run.seed, n_bootstrap=run.config.bootstraps
-    )
+def _attention(run: Run) -> AttentionSummary | None:
+    return attention_section(run, run.results["cases"] or ())
+
+
+def _attention_costs(scope: Scope) -> Cost:
+    n = scope.sampled("attention")
+    n_heads = scope.handle.n_layers * scope.handle.n_heads
+    return Cost(captured=n + MAX_CASES, forward=n_ablated(n, n_heads, scope.config.ablated) * n_heads)
 
 
 def _probes(run: Run) -> ProbeResult | None:
@@ -411,8 +413,8 @@ STAGES: Final[tuple[Stage, ...]] = (
         run=_attention,
         why_not=_too_few_for_attention,
         count=lambda scope: scope.sampled("attention"),
-        cost=lambda scope: Cost(captured=scope.sampled("attention")),
-        counts=(Count("attention", "attention", MIN_BOOTSTRAP),),
+        cost=_attention_costs,
+        counts=(Count("attention", "attention", MIN_BOOTSTRAP), Count("ablated", "attention", MIN_BOOTSTRAP)),
     ),
     Stage(
         name="probes",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from interpret.results.attention import AttentionMaps, HeadAblation
 from interpret.results.explanations import (
     Attribution,
     ExampleAttribution,
@@ -244,11 +245,19 @@ class HeadRow:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AttentionSummary(Record):
-    """Where attention goes (not why): attention is not an explanation."""
+    """Where attention goes (not why): attention is not an explanation.
+
+    `ablations` say what the answer loses without each head, over `n_ablated` examples; where there are none
+    `ablation_why` says why. `maps` are whole patterns of some heads on some of the cases shown.
+    """
 
     heads: tuple[HeadRow, ...]
     n: int
     mode: str
+    ablations: tuple[HeadAblation, ...] = ()
+    n_ablated: int = 0
+    ablation_why: Message | None = None
+    maps: AttentionMaps | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """The style sheet of the views' parts, under one class so that it touches nothing else in a notebook.
 
-Colours follow the notebook's theme where it states one (`--jp-*`, `--vscode-*`), else the reader's light or
-dark preference. Verdicts are teal, vermilion and purple, which stay apart for the colour-blind, and each has a sign of
-its own. Heat is a translucent tint over whatever background there is, so it stays legible on both.
+Colours follow the notebook's theme where it states one (its variables `--jp-*`, `--vscode-*`, and whether it says that
+it is dark), else the reader's light or dark preference. Verdicts are teal, vermilion and purple, which stay apart for
+the colour-blind, and each has a sign of its own. Heat is a translucent tint over whatever background there is, so it
+stays legible on both.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ _THEMES = {
     "line": ("--jp-border-color2", "--vscode-panel-border"),
     "tint": ("--jp-layout-color1", "--vscode-textBlockQuote-background"),
     "link": ("--jp-content-link-color", "--vscode-textLink-foreground"),
+}
+
+#: How JupyterLab, VS Code and Colab say that their theme is light or dark, whatever the reader's system prefers.
+_SAID = {
+    "light": ('[data-jp-theme-light="true"]', "body.vscode-light", 'html[theme="light"]'),
+    "dark": ('[data-jp-theme-light="false"]', "body.vscode-dark", "body.vscode-high-contrast", 'html[theme="dark"]'),
 }
 
 _PARTS = """
@@ -170,6 +177,10 @@ def component_css(*, notebook: bool) -> str:
         f"@media (prefers-color-scheme:dark){{.ilm{{{dark}}}}}",
     ]
     if notebook:
+        for name, theme in (("light", light), ("dark", dark)):
+            # `where` weighs nothing, so that print, further down, still wins.
+            said = ",".join(f"{selector} *" for selector in _SAID[name])
+            parts.append(f".ilm:where({said}){{color-scheme:{name};{theme}}}")
         parts.append(".ilm{padding:.2em .1em;background:transparent!important}.ilm .tiles>li{background:transparent}")
         parts.append(".ilm h2{font-size:1.15rem;margin-top:.4em}")
         # Shadows at the edges need to know the paper, and a notebook that names none has its own.

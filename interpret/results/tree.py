@@ -226,7 +226,10 @@ class HeatPlot:
 
 @dataclass(frozen=True)
 class MatrixPlot:
-    """Signed numbers [row, column] with a name at each row and column; None is a place that could not be."""
+    """Numbers [row, column] with a name at each row and column; None is a place that could not be.
+
+    They have signs, unless `signed` says that they are shares of a whole.
+    """
 
     values: tuple[tuple[float | None, ...], ...]
     rows: tuple[str, ...]
@@ -234,6 +237,7 @@ class MatrixPlot:
     row_axis: Text
     column_axis: Text
     unit: Text
+    signed: bool = True
 
 
 @dataclass(frozen=True)

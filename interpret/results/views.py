@@ -94,6 +94,7 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
 def _viewed(record: Record) -> Node:
     # These register their views here, and import this module to do so.
     from interpret.results import (
+        attention_views,
         audit_views,
         matrix_views,
         probe_views,
@@ -103,7 +104,16 @@ def _viewed(record: Record) -> Node:
         subject_views,
     )
 
-    _ = (audit_views, matrix_views, probe_views, quality_views, robustness_views, shortcut_views, subject_views)
+    _ = (
+        attention_views,
+        audit_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        robustness_views,
+        shortcut_views,
+        subject_views,
+    )
     return view(record)
 
 

@@ -33,6 +33,7 @@ COMMANDS = [
     ["info"],
     ["capture"],
     ["attribute"],
+    ["attention"],
     ["probe"],
     ["probe", "run"],
     ["audit"],

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from interpret.errors import InterpretError, UsageError
+from interpret.results.attention import AttentionPatterns
 from interpret.results.audits import Audit
 from interpret.results.explanations import Attribution, WindowsRead
 from interpret.results.lower import HEAT_STEPS, Html, heat, text
@@ -79,6 +80,8 @@ RECORDS: dict[str, Any] = {
     "attention": sample.attention(),
     "robustness": sample_robustness.robustness(),
     "pair_scores": sample_robustness.pairs(),
+    "attention_maps": sample.maps(),
+    "attention_patterns": AttentionPatterns.of(np.full((2, 3, 4, 4), 0.25), ["[CLS]", sample.HOSTILE, "\u5473", ""]),
     "audit": sample.full(),
     "audit_minimal": sample.minimal(),
     "audit_hostile": sample.hostile(),
@@ -132,7 +135,8 @@ def test_every_record_is_shown_as_text_and_as_static_html(name: str, locale: str
     assert style is not None
     rules = re.sub(r"@media[^{]*\{", "", style[1])
     for selector in re.findall(r"([^{}]+)\{", rules):
-        assert all(part.strip().startswith(".ilm") for part in selector.split(",")), selector
+        outside = re.sub(r"\([^()]*\)", "", selector)
+        assert all(part.strip().startswith(".ilm") for part in outside.split(",")), selector
     assert "url(" not in style[1]
     assert "@import" not in style[1]
 
@@ -145,6 +149,17 @@ def test_two_outputs_share_no_id() -> None:
 
 def test_the_same_prefix_gives_the_same_bytes() -> None:
     assert to_html(sample.probes(), prefix="a-") == to_html(sample.probes(), prefix="a-")
+
+
+def test_a_record_is_shown_in_the_language_asked_for() -> None:
+    record = sample.performance()
+    shown = record.show("zh")
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(shown) == to_text(record, locale="zh")
+    assert 'lang="zh-CN"' in bundle["text/html"]
+    assert record.show().text == to_text(record)
+    with pytest.raises(UsageError, match="the locales are en, zh"):
+        record.show("fr")
 
 
 def test_missing_quality_is_said() -> None:
