@@ -1,4 +1,4 @@
-"""Section 12 on real classifiers: what is known of how they read must show, and no row may count what it did not change."""
+"""Section 12 on real classifiers: what is known of how they read must show, and counts are of the changed texts."""
 
 from __future__ import annotations
 

@@ -138,6 +138,24 @@ def test_a_planted_difference_between_groups_is_found_with_its_size_and_directio
     assert group_rows(turned, grouped(turned, TERMS), sexist, LABELS)[0].difference == pytest.approx(0.3)
 
 
+def test_a_model_that_does_not_look_at_groups_is_seldom_accused() -> None:
+    """Answers are noise that follows from the whole text: of 200 such models one in twenty may be accused, not more."""
+    alarms = {"gender": 0, "religion": 0}
+    for seed in range(200):
+
+        def noise(asked: Sequence[str], seed: int = seed) -> Predicted:
+            p = np.array([np.random.default_rng([seed, *t.encode()]).uniform(0.05, 0.95) for t in asked])
+            return Predicted(np.stack([1 - p, p], axis=1), list(asked))
+
+        for category, words in (("gender", ("he", "she")), ("religion", ("Muslim", "Hindu"))):
+            given = [f"{words[n % 2]} came {n}" for n in range(12)]
+            rows = group_rows(given, grouped(given, TERMS), noise, LABELS)
+            assert {r.category for r in rows} == {category}
+            alarms[category] += any(r.low is not None and r.high is not None and not r.low <= 0 <= r.high for r in rows)
+    # P(X > 16) is 2% for a binomial of 200 at 5%.
+    assert max(alarms.values()) <= 16, alarms
+
+
 def test_of_several_groups_each_is_held_against_the_mean_of_the_others() -> None:
     given = [f"the {w} food {i}" for i, w in enumerate(["French", "German", "Indian"] * 4)]
 
