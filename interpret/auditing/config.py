@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from interpret.analyzers.attribution import METHODS
 from interpret.errors import UsageError
+from interpret.results.examples import Pairing
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
@@ -34,7 +35,9 @@ class AuditConfig:
     The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
     the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
     their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
-    is a declared criterion: None means none is declared.
+    is a declared criterion: None means none is declared. `pairing` says how the digests are made by which examples of
+    two audits are matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do
+    not, and match only audits of the same file (see `Answers`).
     """
 
     method: str = "auto"
@@ -50,6 +53,7 @@ class AuditConfig:
     bootstraps: int = 1000
     words_shown: int = 15
     minimum_accuracy: float | None = None
+    pairing: Pairing = "plain"
     criteria_by: str | None = None
     criteria_on: str | None = None
     intended_use: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +68,8 @@ class AuditConfig:
             isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
         ):
             raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
+        if self.pairing not in get_args(Pairing):
+            raise UsageError(f"config pairing must be one of {', '.join(get_args(Pairing))}, found {self.pairing!r}")
         for name in (self.method, *self.compared_names):
             if name not in METHODS and not (name == self.method == "auto"):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")

@@ -42,6 +42,8 @@ class Examples:
     mapping: LabelMapping
     bad_rows: tuple[Message, ...]
     sampling_seed: int | None
+    #: Every text of the file, those left out by sampling among them; in memory only.
+    every_text: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -112,6 +114,7 @@ def select_examples(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
         sampling_seed=sampling_seed,
+        every_text=tuple(row[text_column] for row in table.rows),
     )
 
 

@@ -15,6 +15,7 @@ from interpret.analyzers.comparison.outputs import compare_outputs
 from interpret.analyzers.intervals import MIN_BOOTSTRAP, softmax
 from interpret.analyzers.probing import probe
 from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.answers import answers
 from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
 from interpret.auditing.examples import Examples, summarise
@@ -149,6 +150,7 @@ def run_audit(
         seed=seed,
         command=command,
         intended_use=dict(config.intended_use),
+        examples=answers(run, probabilities, explained.sample),
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from interpret.results.examples import Answers
 from interpret.results.explanations import (
     Attribution,
     ExampleAttribution,
@@ -290,7 +291,8 @@ class RunInfo:
 class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 
-    `checks` is a table; the records behind it are `check_rows`.
+    `checks` is a table; the records behind it are `check_rows`. `examples` holds one row per audited example, without
+    its text; None in audits that were saved before there was such a table.
     """
 
     title: str
@@ -309,6 +311,7 @@ class Audit(Record):
     seed: int
     command: str
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    examples: Answers | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property
@@ -325,11 +328,17 @@ class Audit(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 all declared criteria met or none declared, 1 one failed, 4 one could not be decided."""
-        if any(check.verdict == "fail" and check.kind != "finding" for check in self.check_rows):
-            return 1
-        declared = {check.verdict for check in self.check_rows if check.kind == "criterion"}
-        return 4 if declared & {"inconclusive", "not_run"} else 0
+        """What the command line exits with; see `exit_code` of this module."""
+        return exit_code(self.check_rows)
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """0 all declared criteria met or none declared, 1 one failed or the model was changed, 4 one undecided."""
+    rows = tuple(checks)
+    if any(check.verdict == "fail" and check.kind != "finding" for check in rows):
+        return 1
+    declared = {check.verdict for check in rows if check.kind == "criterion"}
+    return 4 if declared & {"inconclusive", "not_run"} else 0
 
 
 __all__ = ["SECTIONS", "Attribution", "Audit", "Case", "Check", "Comparison", "Coverage", "Identity", "Performance"]

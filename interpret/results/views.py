@@ -95,6 +95,7 @@ def _viewed(record: Record) -> Node:
     # These register their views here, and import this module to do so.
     from interpret.results import (
         audit_views,
+        diff_views,
         matrix_views,
         probe_views,
         quality_views,
@@ -102,7 +103,7 @@ def _viewed(record: Record) -> Node:
         subject_views,
     )
 
-    _ = (audit_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
+    _ = (audit_views, diff_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
     return view(record)
 
 
