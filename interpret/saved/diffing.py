@@ -14,7 +14,7 @@ from interpret.results.diffs import AuditDiff, Better, Change, ChangeVerdict, Su
 from interpret.results.record import Estimate, Message
 from interpret.saved.changes import check_changes, identity_changes
 from interpret.saved.pairing import Pairs, Side, match, side
-from interpret.statistics.calibration import expected_calibration_error
+from interpret.statistics.calibration import expected_calibration_error, resampled_calibration_errors
 from interpret.statistics.intervals import (
     MIN_BOOTSTRAP,
     bootstrap,
@@ -35,6 +35,8 @@ MIN_CALIBRATION: Final = 50
 #: Resamples of means, whose tails are read far out when many slices are looked at; and of the calibration error.
 N_MEANS: Final = 20_000
 N_CALIBRATION: Final = 2_000
+#: Resamples held in memory together.
+_AT_ONCE: Final = 200
 
 
 def compare_audits(old: Audit, new: Audit, *, force: bool = False, seed: int = 0) -> AuditDiff:
@@ -208,10 +210,13 @@ def _calibration(
     if n >= MIN_CALIBRATION:
         old = expected_calibration_error(confidence[0], was)
         new = expected_calibration_error(confidence[1], now)
-        drawn = [
-            expected_calibration_error(confidence[1][i], now[i]) - expected_calibration_error(confidence[0][i], was[i])
-            for i in resamples(n, N_CALIBRATION, (seed, 201))
-        ]
+        rng = np.random.default_rng((seed, 201))
+        parts = []
+        for _ in range(0, N_CALIBRATION, _AT_ONCE):
+            counts = rng.multinomial(n, np.full(n, 1 / n), size=_AT_ONCE)
+            errors = [resampled_calibration_errors(c, r, counts) for c, r in zip(confidence, (was, now), strict=True)]
+            parts.append(errors[1] - errors[0])
+        drawn = np.concatenate(parts)
         tail = expanded_tail(n, level)
         low, high = (float(q) for q in np.quantile(drawn, [tail, 1 - tail]))
         value = new - old

@@ -26,3 +26,36 @@ def expected_calibration_error(confidence: FloatArray, correct: FloatArray, n_bi
         if len(part)
     ]
     return float(sum(gaps) / len(confidence))
+
+
+def resampled_calibration_errors(
+    confidence: FloatArray, correct: FloatArray, counts: npt.NDArray[np.int64], n_bins: int = 10
+) -> FloatArray:
+    """`expected_calibration_error` of many resamples at once.
+
+    Args:
+        confidence: [example].
+        correct: [example], 0 or 1.
+        counts: [resample, example], how often each example was drawn; every row sums to the same number.
+        n_bins: bins of about equal mass.
+
+    Returns:
+        [resample].
+    """
+    order = np.argsort(confidence, kind="stable")
+    ascending = confidence[order]
+    drawn = counts[:, order]
+    n = int(drawn[0].sum())
+    mass = np.cumsum(drawn, axis=1)
+    # The gap of a bin is the sum of (correct - confidence) in it, whose running sum is read at the ends of the bin.
+    gap = np.cumsum(drawn * (correct[order] - ascending), axis=1)
+    running = np.concatenate([np.zeros((len(drawn), 1)), gap], axis=1)
+    # An example that holds the first place of a bin begins it with all that are equally confident.
+    begins = np.searchsorted(ascending, ascending)
+    cuts = (np.arange(1, n_bins) * n) // n_bins
+    inner = np.stack([begins[(mass <= cut).sum(axis=1)] for cut in cuts], axis=1)
+    ends = np.full((len(drawn), 1), len(ascending))
+    edges = np.concatenate([np.zeros_like(ends), inner, ends], axis=1)
+    at_edges = np.take_along_axis(running, edges, axis=1)
+    errors: FloatArray = np.abs(np.diff(at_edges, axis=1)).sum(axis=1) / n
+    return errors
