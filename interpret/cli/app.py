@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interpret.cli import attributing, auditing, capturing, models, probing
+from interpret.cli import attributing, auditing, capturing, models, probing, saved
 from interpret.cli.shell import OneLineErrors
 
 EPILOG = """
@@ -57,4 +57,6 @@ app.command(epilog=capturing.EPILOG, short_help="Store activations of a data set
 app.command(epilog=attributing.EPILOG, short_help="Explain outputs, with measured quality.")(attributing.attribute)
 app.add_typer(probing.app, name="probe", short_help="Train probes on activations, layer by layer.")
 app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data set; write the report.")(auditing.audit)
-app.add_typer(auditing.report_app, name="report")
+report = auditing.report_app
+report.command(epilog=saved.DIFF_EPILOG, short_help="Compare two saved audits; name regressions.")(saved.diff)
+app.add_typer(report, name="report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from interpret.results.diffs import AuditDiff, Change, ChangeVerdict, CheckChange
@@ -34,6 +35,8 @@ from interpret.results.views import view
 N_SLICES = 200
 N_DRAWN = 30
 N_FACTS = 200
+_DIGEST = 16
+_IS_DIGEST = re.compile("[0-9a-f]{64}")
 _SHOWN: dict[ChangeVerdict, VerdictName] = {
     "regression": "fail",
     "improvement": "pass",
@@ -240,13 +243,20 @@ def identity_change_nodes(record: AuditDiff) -> tuple[Node, ...]:
         (
             say(f"diff.group.{change.group}"),
             say("identity_fact.named", name=change.name),
-            "–" if change.old is None else Code(change.old),
-            "–" if change.new is None else Code(change.new),
+            _fact(change.old),
+            _fact(change.new),
         )
         for change in record.identity[:N_FACTS]
     )
     table = Table(columns, rows, say("diff.identity_table"), len(record.identity), row_headers=False)
     return (*children, table)
+
+
+def _fact(value: str | None) -> Inline:
+    if value is None:
+        return "–"
+    # The beginning of a digest tells two of them apart; the page names the whole ones of model and data below.
+    return Code(value[:_DIGEST] + "…" if _IS_DIGEST.fullmatch(value) else value)
 
 
 def subject_nodes(record: AuditDiff) -> tuple[Node, ...]:

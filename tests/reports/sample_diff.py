@@ -126,3 +126,28 @@ def pair(*, planted: bool) -> tuple[Audit, Audit]:
     flat = 0.02 * np.random.default_rng(9).standard_normal(N_EXPLAINED)
     new = audit_of(answers(worse, overconfident), flat, title="new", weights_sha256_before="ab" * 32)
     return old, new
+
+
+def hostile() -> tuple[Audit, Audit]:
+    """Markup, quotes and bidi marks wherever text from outside reaches the page of a comparison."""
+    old, new = pair(planted=True)
+    evil, bidi = sample.HOSTILE, "safe\u202etxt.exe <s> $x$ \x07 \ud800"
+    quotes = "\" onmouseover=alert(1) x='<!--"
+    tables = [audit.examples for audit in (old, new)]
+    made = []
+    for audit, table, title in zip((old, new), tables, (evil, bidi), strict=True):
+        assert table is not None
+        made.append(
+            replace(
+                audit,
+                title=title,
+                identity=replace(
+                    audit.identity, name=title, adapter=quotes + title, versions={evil: title, "torch": quotes + title}
+                ),
+                data=replace(audit.data, name=title),
+                config={evil: title, quotes: bidi},
+                examples=replace(table, slices=(evil, quotes, bidi)),
+                check_rows=(replace(criterion("pass", 0.9), check=evil, kind="finding"),) if title == evil else (),
+            )
+        )
+    return made[0], made[1]
