@@ -59,4 +59,5 @@ app.add_typer(probing.app, name="probe", short_help="Train probes on activations
 app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data set; write the report.")(auditing.audit)
 report = auditing.report_app
 report.command(epilog=saved.DIFF_EPILOG, short_help="Compare two saved audits; name regressions.")(saved.diff)
+report.command(epilog=saved.CHECK_EPILOG, short_help="Hold a saved audit to its criteria again.")(saved.check)
 app.add_typer(report, name="report")

@@ -14,7 +14,9 @@ from interpret.cli.shell import command_line, guarded, out_file, out_folder, rec
 from interpret.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
-    from interpret.results.audits import Audit
+    from collections.abc import Sequence
+
+    from interpret.results.audits import Audit, Check
     from interpret.results.record import Estimate
 
 REPORT = "report.html"
@@ -106,6 +108,7 @@ def audit(
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
+    junit: o.Junit = None,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -115,7 +118,7 @@ def audit(
     from interpret.models.sources import locate_here
 
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
-    settings = None if config is None else _read_config(config)
+    settings = None if config is None else read_config(config)
     read_texts(
         data,
         text_column=text_column,
@@ -128,6 +131,8 @@ def audit(
     if base is not None:
         locate_here(base, "base model")
     out_folder(out)
+    if junit is not None:
+        out_file(junit, "--junit")
     lm = load_model(
         model,
         adapter=adapter,
@@ -178,10 +183,11 @@ def audit(
             skip_bad_rows=skip_bad_rows,
         ),
     )
-    finish(result, out, locale, as_json)
+    finish(result, out, locale, as_json, junit)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file, flat keys nested again."""
     import yaml
 
     if not path.is_file():
@@ -206,7 +212,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     return out
 
 
-def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
+def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool, junit: Path | None = None) -> None:
     """Save, render and summarise an audit, and exit with its code."""
     import reports
     from interpret.results.audits import Audit
@@ -214,6 +220,8 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
     audit.save(out)
     # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
     path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
+    if junit is not None:
+        write_junit(junit, audit.check_rows, audit.title, locale)
     if as_json:
         show_json({"path": str(path), "audit": str(out), "exit_code": audit.exit_code, **_facts(audit)})
     else:
@@ -221,6 +229,13 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
             show(line)
         show(str(path))
     raise typer.Exit(audit.exit_code)
+
+
+def write_junit(path: Path, checks: Sequence[Check], title: str, locale: o.Locale) -> None:
+    """Write checks as JUnit XML."""
+    from reports.checks import junit
+
+    path.write_bytes(junit(checks, title, locale.value))
 
 
 def _accuracy(audit: Audit) -> Estimate | None:

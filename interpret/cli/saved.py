@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.shell import guarded, out_file, records, show, show_json
+from interpret.cli.auditing import read_config, write_junit
+from interpret.cli.shell import guarded, out_file, records, say, show, show_json
 
 DIFF_EPILOG = """
 \b
@@ -18,6 +19,18 @@ Examples:
 
 Exit codes: 0 no regression, 1 there is one, 2 the audits are of different data (--force compares what they
 have in common), 4 too little in common.
+"""
+
+CHECK_EPILOG = """
+\b
+Examples:
+  interpret report check audit/
+  interpret report check audit/ --config audit.yaml --junit checks.xml
+
+Criteria of --config that the audit was not declared with are added and marked post hoc; none of the audit's own
+can be dropped or moved that way.
+
+Exit codes: 0 all criteria met or none declared, 1 one is missed, 4 one could not be decided.
 """
 
 AuditDir = Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit.")]
@@ -68,3 +81,46 @@ def _plain(record: object) -> Any:
     from interpret.results.store import to_plain
 
     return to_plain(record)
+
+
+@guarded
+def check(
+    audit_dir: AuditDir,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML with criteria to hold the audit to besides its own.")
+    ] = None,
+    junit: o.Junit = None,
+    locale: o.LocaleOption = o.Locale.EN,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> None:
+    """Hold a saved audit to its declared criteria again, without the model.
+
+    A criterion is met only if the whole 95% interval lies on the right side, missed if it lies on the wrong side,
+    else inconclusive.
+    """
+    settings = None if config is None else read_config(config)
+    if junit is not None:
+        out_file(junit, "--junit")
+    from interpret.auditing.rechecking import changed_verdicts, check_again
+    from interpret.results.audits import Audit, exit_code
+    from reports.checks import check_text
+
+    audit = Audit.load(audit_dir)
+    checks = check_again(audit, settings)
+    if junit is not None:
+        write_junit(junit, checks, audit.title, locale)
+    changed = changed_verdicts(audit, checks)
+    if changed:
+        say(
+            f"warning: the numbers of this audit do not give the verdicts it was saved with ({', '.join(changed)}); "
+            "it was changed, or made by another version"
+        )
+    code = exit_code(checks)
+    if as_json:
+        show_json({"exit_code": code, "changed": list(changed), "checks": [_plain(row) for row in checks]})
+    else:
+        show(check_text(checks, audit.title, locale.value).rstrip())
+        if junit is not None:
+            show(str(junit))
+    raise typer.Exit(code)

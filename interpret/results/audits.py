@@ -254,6 +254,7 @@ class Check:
 
     `kind`: `criterion` was declared by the author, `integrity` is about the run itself (was the model left alone),
     `finding` is what every audit looks at without anybody having set a bar. Only the first two decide the exit code.
+    A criterion is `post_hoc` if it was declared after the run.
     """
 
     check: str
@@ -266,6 +267,7 @@ class Check:
     declared_by: str | None = None
     declared_on: str | None = None
     kind: Literal["criterion", "integrity", "finding"] = "criterion"
+    post_hoc: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
