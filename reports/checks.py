@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from interpret.results.audit_views import check_kind, check_table
 from interpret.results.audits import Check
 from interpret.results.lower import text as lowered
-from interpret.results.messages import Words, visible
+from interpret.results.messages import Words, capital, visible
 from interpret.results.tree import Paragraph, Section, say
 from reports.catalogue import report_words
 
@@ -91,7 +91,7 @@ def _line(check: Check, words: Words) -> str:
         bar = words("column.threshold" if check.kind == "criterion" else "column.compared_with")
         shown = words.number(check.threshold, kind if check.threshold else "tiny")
         parts.append(words("text.named", name=bar, value=shown))
-    return words("list.clause").join(parts) + words("list.gap") + words.text(check.why)
+    return words("check.line", facts=capital(words("list.clause").join(parts)), why=words.text(check.why))
 
 
 def _clean(text: str) -> str:

@@ -60,4 +60,6 @@ app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data se
 report = auditing.report_app
 report.command(epilog=saved.DIFF_EPILOG, short_help="Compare two saved audits; name regressions.")(saved.diff)
 report.command(epilog=saved.CHECK_EPILOG, short_help="Hold a saved audit to its criteria again.")(saved.check)
+report.command(epilog=saved.VERIFY_EPILOG, short_help="Find out whether a saved audit was changed.")(saved.verify)
+report.command(epilog=saved.SIGN_EPILOG, short_help="Sign a saved audit with an Ed25519 key.")(saved.sign)
 app.add_typer(report, name="report")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from interpret.results.audits import Audit, Check
     from interpret.results.record import Estimate
 
-REPORT = "report.html"
 
 #: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
 DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
@@ -216,10 +215,13 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool, junit: Path
     """Save, render and summarise an audit, and exit with its code."""
     import reports
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report
 
     audit.save(out)
     # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
     path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
+    list_report(out)
     if junit is not None:
         write_junit(junit, audit.check_rows, audit.title, locale)
     if as_json:
@@ -318,9 +320,17 @@ def render(
     """Render a saved audit again: same audit and language, same bytes."""
     import reports
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report, refuse_if_signed
 
     saved = Audit.load(audit_dir)
-    path = reports.render(saved, out_file(out or audit_dir / REPORT), locale=locale.value)
+    target = out or audit_dir / REPORT
+    beside = target.resolve() == (audit_dir / REPORT).resolve()
+    if beside:
+        refuse_if_signed(audit_dir)
+    path = reports.render(saved, out_file(target), locale=locale.value)
+    if beside:
+        list_report(audit_dir)
     if as_json:
         show_json({"path": str(path)})
     else:

@@ -101,9 +101,19 @@ def _viewed(record: Record) -> Node:
         quality_views,
         shortcut_views,
         subject_views,
+        verification_views,
     )
 
-    _ = (audit_views, diff_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
+    _ = (
+        audit_views,
+        diff_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        shortcut_views,
+        subject_views,
+        verification_views,
+    )
     return view(record)
 
 
