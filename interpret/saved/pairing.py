@@ -54,7 +54,7 @@ def side(audit: Audit, which: str) -> Side:
 
 
 def match(old: Side, new: Side, *, force: bool) -> Pairs:
-    """Match examples by content; the k-th of several equal texts is matched with the k-th.
+    """Match examples by content; of several equal texts those with the same label are matched, in their order.
 
     Raises:
         UsageError: the digests cannot be matched, or the data differ and `force` is not given; it says how many
@@ -67,7 +67,7 @@ def match(old: Side, new: Side, *, force: bool) -> Pairs:
             f"the old audit has {kinds[0]} content digests and the new one {kinds[1]} ones (config pairing), which "
             "cannot be matched; run one of them again with the other's"
         )
-    i, j = _matched(old.answers, new.answers)
+    i, j = _matched(old, new)
     labelled = old.answers.gold is not None and new.answers.gold is not None
     same_class = _same_class(old.audit, new.audit, old.answers, new.answers, i, j)
     relabelled = np.zeros(len(i), dtype=bool)
@@ -111,20 +111,33 @@ def _difference(old: Side, new: Side, common: int, relabelled: int, kind: str) -
     )
 
 
-def _matched(old: Answers, new: Answers) -> tuple[IntArray, IntArray]:
-    places: dict[bytes, list[int]] = defaultdict(list)
-    for number, digest in enumerate(new.content):
-        places[digest.tobytes()].append(number)
-    taken: dict[bytes, int] = defaultdict(int)
-    pairs = []
-    for number, digest in enumerate(old.content):
-        name = digest.tobytes()
-        k = taken[name]
-        if k < len(places.get(name, ())):
-            pairs.append((number, places[name][k]))
-            taken[name] = k + 1
-    found = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+def _matched(old: Side, new: Side) -> tuple[IntArray, IntArray]:
+    """Pairs in the old one's order: same text and label first, then what is left of the same text."""
+    names = [[digest.tobytes() for digest in found.answers.content] for found in (old, new)]
+    labels = _labels(old, new)
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for keys in (zip(names, labels, strict=True), ((digests, [0] * len(digests)) for digests in names)):
+        was, now = ([*zip(*of, strict=True)] for of in keys)
+        places: dict[tuple[bytes, int], list[int]] = defaultdict(list)
+        for j, key in reversed(list(enumerate(now))):
+            if j not in taken:
+                places[key].append(j)
+        for i, key in enumerate(was):
+            if i not in pairs and places.get(key):
+                pairs[i] = places[key].pop()
+                taken.add(pairs[i])
+    found = np.array(sorted(pairs.items()), dtype=np.int64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def _labels(old: Side, new: Side) -> tuple[list[int], list[int]]:
+    """The label of each example, equal where the two models' classes are the same; all alike without labels."""
+    if old.answers.gold is None or new.answers.gold is None:
+        return [0] * len(old.answers), [0] * len(new.answers)
+    of_old = _classes(old.audit)
+    same = {j: next((i for i, o in enumerate(of_old) if o & n), -1 - j) for j, n in enumerate(_classes(new.audit))}
+    return old.answers.gold.tolist(), [same.get(j, j) for j in new.answers.gold.tolist()]
 
 
 def _classes(audit: Audit) -> tuple[frozenset[str], ...]:
