@@ -38,6 +38,10 @@ COMMANDS = [
     ["audit"],
     ["report"],
     ["report", "render"],
+    ["report", "diff"],
+    ["report", "check"],
+    ["report", "verify"],
+    ["report", "sign"],
 ]
 
 

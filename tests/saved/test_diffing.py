@@ -157,6 +157,17 @@ def test_examples_are_matched_whatever_their_order_and_duplicates_one_by_one() -
     assert found.changes[0].difference.value == 0.0
 
 
+def test_of_equal_texts_those_with_the_same_label_are_matched() -> None:
+    correct, confidence, gains = draws(6)
+    texts = tuple(f"text {i // 4}" for i in range(N))
+    old = _bare(answers(correct, confidence, texts=texts, gold=np.arange(N) % 2), gains)
+    new = part(old, np.arange(N)[::-1])
+    assert compare_audits(old, new).n_relabelled == 0
+    odd = part(old, np.arange(1, N, 2))
+    found = compare_audits(old, odd, force=True)
+    assert (found.n_common, found.n_relabelled) == (N // 2, 0)
+
+
 def test_other_data_are_refused_with_the_number_in_common_unless_forced() -> None:
     correct, confidence, gains = draws()
     old = _bare(answers(correct, confidence), gains)
