@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from interpret.results.audits import Audit
+from interpret.results.diffs import AuditDiff
 from interpret.results.lower import Html
 from interpret.results.messages import Words, visible
 from interpret.results.style import SCOPE, component_css
@@ -24,7 +25,9 @@ from interpret.results.tree import Section
 from reports.attention import patterns_of
 from reports.cases import filters, sorts
 from reports.catalogue import report_words
+from reports.diffs import diff_sections
 from reports.explorer import explorer_data, listing_of
+from reports.renderer import renderer
 from reports.sections import absent, sections
 
 _HERE = Path(__file__).parent
@@ -49,21 +52,28 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
 
 
+def _policy(style: str, script: str | None) -> str:
+    """Exactly these two run and style, and nothing is fetched; without a script none runs."""
+    scripts = "'none'" if script is None else f"'{_hash(script)}'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src '{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
 def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
     style = component_css(notebook=False) + _asset("report.css") + _asset("attention.css")
     script = _asset("report.js") + "\n" + _asset("attention.js")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    policy = _policy(style, script)
     made = sections(audit)
     lower = Html(say, "", heading=2)
     return _environment().get_template("report.html").render(
         say=say,
         language=say.language,
         policy=policy,
+        generator=renderer(),
         style=Markup(style),
         script=Markup(script),
         scope=SCOPE,
@@ -95,3 +105,22 @@ def _explorer(made: tuple[Section, ...], audit: Audit, say: Words) -> dict[str, 
         "total": len(listing.items),
         "data": Markup(explorer_data(listing, say)),
     }
+
+
+def diff_page(found: AuditDiff, locale: str) -> str:
+    """The comparison of two audits as one HTML document, without any script."""
+    say = report_words(locale)
+    style = component_css(notebook=False) + _asset("report.css")
+    made = diff_sections(found)
+    lower = Html(say, "", heading=2)
+    return _environment().get_template("diff.html").render(
+        say=say,
+        language=say.language,
+        policy=_policy(style, None),
+        generator=renderer(),
+        style=Markup(style),
+        scope=SCOPE,
+        title=say("diff.title", old=found.old.title, new=found.new.title),
+        contents=[(section.number, section.key, say.text(section.title)) for section in made],
+        sections=[Markup(lower.node(section)) for section in made],
+    )  # fmt: skip

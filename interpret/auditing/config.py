@@ -10,6 +10,7 @@ from interpret.analyzers.attribution import METHODS
 from interpret.auditing.perturbing import given_terms
 from interpret.errors import UsageError
 from interpret.results.audits import Texts
+from interpret.results.examples import Pairing
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
@@ -45,8 +46,10 @@ class AuditConfig:
     change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
     written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
     exchange, as "nurse=doctor, he=she". `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the
-    place of every word) or `ids` (row numbers only). `limit` audits a random sample of the rows. `reduced_from` is
-    written by a time budget: the counts that it lowered, as they were.
+    place of every word) or `ids` (row numbers only). `pairing` says how the digests are made by which examples of two
+    audits are matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do not,
+    and match only audits of the same file (see `Answers`); audits without texts are always keyed. `limit` audits a
+    random sample of the rows. `reduced_from` is written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -72,6 +75,7 @@ class AuditConfig:
     minimum_accuracy: float | None = None
     max_flip_rate: float | None = None
     max_group_difference: float | None = None
+    pairing: Pairing = "plain"
     criteria_by: str | None = None
     criteria_on: str | None = None
     intended_use: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +97,8 @@ class AuditConfig:
                 raise UsageError(f"config {name} must be a number between 0 and 1, found {share!r}")
         if self.texts not in get_args(Texts):
             raise UsageError(f"config texts must be one of {', '.join(get_args(Texts))}, found {self.texts!r}")
+        if self.pairing not in get_args(Pairing):
+            raise UsageError(f"config pairing must be one of {', '.join(get_args(Pairing))}, found {self.pairing!r}")
         if self.swap_terms is not None:
             given_terms(str(self.swap_terms))
         for name in (self.method, self.shortcut_method, *self.compared_names):

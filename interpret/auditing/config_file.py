@@ -27,6 +27,7 @@ MEANING: Final[dict[str, str]] = {
     "bootstraps": "resamples behind every bootstrap interval",
     "words_shown": "words listed for each class in section 7",
     "texts": "what the audit keeps of the texts: full, masked (a sign in the place of every word) or ids (row numbers)",
+    "pairing": "digests by which examples of two audits are matched: plain, or keyed, against guesses at short texts",
     "limit": "audit a random sample of at most so many rows; nothing means all of them",
     "minimum_accuracy": "criterion: the share of right answers must be at least this, between 0 and 1",
     "max_flip_rate": "criterion: at most this share of predictions may change under a perturbation, between 0 and 1",

@@ -52,6 +52,8 @@ class Examples:
     contexts: tuple[str, ...] | None = None
     answers: tuple[tuple[str, ...], ...] | None = None
     references: tuple[str, ...] | None = None
+    #: Every text of the file, those left out by sampling among them; in memory only.
+    every_text: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -127,6 +129,7 @@ def select_examples(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
         sampling_seed=None,
+        every_text=tuple(row[text_column] for row in table.rows),
     )
     return sample_examples(examples, limit, seed)
 

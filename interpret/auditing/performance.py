@@ -10,6 +10,7 @@ import numpy.typing as npt
 from interpret.analyzers.intervals import expanded_tail, newcombe, wilson
 from interpret.results.audits import Performance, SliceRow
 from interpret.results.record import Estimate, Message
+from interpret.statistics.calibration import expected_calibration_error
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -34,26 +35,6 @@ def confusion_metrics(confusion: FloatArray) -> dict[str, FloatArray]:
         "balanced_accuracy": np.nanmean(recall, axis=-1),
         "macro_f1": np.nanmean(f1, axis=-1),
     }
-
-
-def expected_calibration_error(confidence: FloatArray, correct: FloatArray, n_bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over about equal-mass bins, weighted by size; equal confidences share a bin.
-
-    It is above 0 by chance even for a perfectly calibrated model, the more so the smaller the sample.
-
-    Reference: Guo et al. 2017, arXiv 1706.04599, equation 5, with quantile bins.
-    """
-    order = np.argsort(confidence, kind="stable")
-    sorted_confidence = confidence[order]
-    cuts = (np.arange(1, n_bins) * len(confidence)) // n_bins
-    # A cut between equal confidences would make the figure depend on the order of the rows.
-    cuts = np.unique(np.searchsorted(sorted_confidence, sorted_confidence[cuts]))
-    gaps = [
-        len(part) * abs(float(correct[part].mean()) - float(confidence[part].mean()))
-        for part in np.split(order, cuts)
-        if len(part)
-    ]
-    return float(sum(gaps) / len(confidence))
 
 
 def calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:

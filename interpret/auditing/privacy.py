@@ -25,7 +25,8 @@ MASK: Final = "•••"
 #: Fields of `Audit` of which it is known what they hold of the texts. Whoever adds one decides about it here.
 REVIEWED: Final = frozenset(
     "title identity data performance comparison global_attribution explanation_quality cases attention probes "
-    "check_rows coverage config seed command intended_use run robustness shortcuts found_slices findings".split()
+    "check_rows coverage config seed command intended_use run robustness shortcuts found_slices findings "
+    "examples".split()
 )
 #: Kinds of target whose label is a class; the labels of all others are pieces of text.
 _CLASSES: Final = ("class", "contrast")

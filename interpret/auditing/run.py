@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.answers import answers
 from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
 from interpret.auditing.encoding import encode_examples
@@ -21,6 +22,7 @@ from interpret.auditing.stage import Run, Stage
 from interpret.auditing.stages import STAGES
 from interpret.models.handle import Handle
 from interpret.results.audits import SECTIONS, Audit, Coverage, RunInfo
+from interpret.results.examples import Answers
 from interpret.results.record import Message
 
 
@@ -134,10 +136,18 @@ def run_audit(
         seed=seed,
         command=command,
         intended_use=dict(config.intended_use),
+        examples=_answers(run),
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
     return withhold(audit, config.texts)
     return withhold(audit, config.texts)
+
+
+def _answers(run: Run) -> Answers | None:
+    """The answer to every example, where an answer is the class of a text."""
+    if not run.classifies:
+        return None
+    return answers(run, run.results["predictions"].probabilities, run.results["explanations"].sample)
 
 
 def _finish(run: Run, stage: Stage, kept: Kept) -> None:

@@ -16,11 +16,11 @@ from interpret.auditing.performance import (
     MIN_METRIC,
     calibration,
     confusion_metrics,
-    expected_calibration_error,
 )
 from interpret.auditing.predicting import Predictions, Units
 from interpret.results.audits import Performance
 from interpret.results.record import Estimate, Message
+from interpret.statistics.calibration import expected_calibration_error
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

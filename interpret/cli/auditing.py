@@ -16,10 +16,11 @@ from interpret.cli.shell import command_line, guarded, out_file, out_folder, rec
 from interpret.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
-    from interpret.results.audits import Audit
+    from collections.abc import Sequence
+
+    from interpret.results.audits import Audit, Check
     from interpret.results.record import Estimate
 
-REPORT = "report.html"
 #: Finished stages of an audit under way, and the configuration that every audit is saved with.
 PARTIAL = ".partial"
 RESOLVED = "audit.resolved.yaml"
@@ -129,6 +130,7 @@ def audit(
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
+    junit: o.Junit = None,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -141,7 +143,7 @@ def audit(
 
     started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
-    settings = None if config is None else _read_config(config)
+    settings = None if config is None else read_config(config)
     seconds = None if budget is None else parse_budget(budget)
     if data.suffix.lower() in (".conllu", ".json"):
         # Treebanks and questions are read for what the model's task makes of them.
@@ -160,6 +162,8 @@ def audit(
         locate_here(base, "base model")
     if not plan:
         out_folder(out)
+    if junit is not None:
+        out_file(junit, "--junit")
     lm = load_model(
         model,
         adapter=adapter,
@@ -225,10 +229,11 @@ def audit(
             skip_bad_rows=skip_bad_rows,
         ),
     )
-    finish(result, out, locale, as_json)
+    finish(result, out, locale, as_json, junit)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file, flat keys nested again."""
     import yaml
 
     if not path.is_file():
@@ -253,16 +258,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     return out
 
 
-def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
+def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool, junit: Path | None = None) -> None:
     """Save, render and summarise an audit, and exit with its code."""
     import reports
     from interpret.auditing.partial import discard
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report
 
     audit.save(out)
     discard(out / PARTIAL)
     # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
     path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
+    list_report(out)
+    if junit is not None:
+        write_junit(junit, audit.check_rows, audit.title, locale)
     if as_json:
         show_json({"path": str(path), "audit": str(out), "exit_code": audit.exit_code, **_facts(audit)})
     else:
@@ -270,6 +280,13 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
             show(line)
         show(str(path))
     raise typer.Exit(audit.exit_code)
+
+
+def write_junit(path: Path, checks: Sequence[Check], title: str, locale: o.Locale) -> None:
+    """Write checks as JUnit XML."""
+    from reports.checks import junit
+
+    path.write_bytes(junit(checks, title, locale.value))
 
 
 def _accuracy(audit: Audit) -> Estimate | None:
@@ -355,9 +372,17 @@ def render(
     """Render a saved audit again: same audit and language, same bytes."""
     import reports
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report, refuse_if_signed
 
     saved = Audit.load(audit_dir)
-    path = reports.render(saved, out_file(out or audit_dir / REPORT), locale=locale.value)
+    target = out or audit_dir / REPORT
+    beside = target.resolve() == (audit_dir / REPORT).resolve()
+    if beside:
+        refuse_if_signed(audit_dir)
+    path = reports.render(saved, out_file(target), locale=locale.value)
+    if beside:
+        list_report(audit_dir)
     if as_json:
         show_json({"path": str(path)})
     else:

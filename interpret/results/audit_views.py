@@ -267,14 +267,18 @@ def check_table(rows: Sequence[Check], caption: Text) -> Table:
     )
     cells: list[tuple[Inline, ...]] = []
     for c in rows:
-        kind: NumberKind = (
-            "percent" if c.check in _SHARES or "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
-        )
+        kind = check_kind(c)
+        name = say("check_name.post_hoc" if c.post_hoc else "check_name.named", name=c.check)
         value: Inline = "–" if c.value is None else Number(c.value, kind, c.ci_low, c.ci_high)
         threshold: Inline = "–" if c.threshold is None else Number(c.threshold, kind if c.threshold else "tiny")
         answer = None if c.kind == "criterion" else say(f"answer.{c.verdict}")
-        cells.append((say("check_name.named", name=c.check), Badge(c.verdict, answer), value, threshold, c.why))
+        cells.append((name, Badge(c.verdict, answer), value, threshold, c.why))
     return Table(columns, tuple(cells), caption)
+
+
+def check_kind(check: Check) -> NumberKind:
+    """How the numbers of a check are written."""
+    return "percent" if "accuracy" in check.check else "tiny" if check.kind == "integrity" else "signed"
 
 
 def audit_verdict(audit: Audit) -> Verdict | None:

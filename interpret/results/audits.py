@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from interpret.results.attention import AttentionMaps, HeadAblation
+from interpret.results.examples import Answers
 from interpret.results.explanations import (
     Attribution,
     ExampleAttribution,
@@ -286,6 +287,7 @@ class Check:
 
     `kind`: `criterion` was declared by the author, `integrity` is about the run itself (was the model left alone),
     `finding` is what every audit looks at without anybody having set a bar. Only the first two decide the exit code.
+    A criterion is `post_hoc` if it was declared after the run.
     """
 
     check: str
@@ -298,6 +300,7 @@ class Check:
     declared_by: str | None = None
     declared_on: str | None = None
     kind: Literal["criterion", "integrity", "finding"] = "criterion"
+    post_hoc: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +327,8 @@ class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 
     `checks` is a table; the records behind it are `check_rows`. `findings` are what must not be missed, of all
-    sections.
+    sections. `examples` holds one row per audited example, without its text; None for tasks whose answers are no class
+    of a text, and in audits that were saved before there was such a table.
     """
 
     title: str
@@ -347,6 +351,7 @@ class Audit(Record):
     found_slices: FoundSlices | None = None
     findings: tuple[Finding, ...] = ()
     robustness: Robustness | None = None
+    examples: Answers | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property
@@ -363,11 +368,17 @@ class Audit(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 all declared criteria met or none declared, 1 one failed, 4 one could not be decided."""
-        if any(check.verdict == "fail" and check.kind != "finding" for check in self.check_rows):
-            return 1
-        declared = {check.verdict for check in self.check_rows if check.kind == "criterion"}
-        return 4 if declared & {"inconclusive", "not_run"} else 0
+        """What the command line exits with; see `exit_code` of this module."""
+        return exit_code(self.check_rows)
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """0 all declared criteria met or none declared, 1 one failed or the model was changed, 4 one undecided."""
+    rows = tuple(checks)
+    if any(check.verdict == "fail" and check.kind != "finding" for check in rows):
+        return 1
+    declared = {check.verdict for check in rows if check.kind == "criterion"}
+    return 4 if declared & {"inconclusive", "not_run"} else 0
 
 
 __all__ = ["SECTIONS", "Attribution", "Audit", "Case", "Check", "Comparison", "Coverage", "Identity", "Performance"]

@@ -34,7 +34,9 @@ class Estimate:
     ci_low: float | None = None
     ci_high: float | None = None
     n: int = 0
-    interval: Literal["bootstrap", "wilson", "newcombe", "cluster_bootstrap", "permutation", "exact", "none"] = "none"
+    interval: Literal[
+        "bootstrap", "wilson", "newcombe", "agresti_min", "cluster_bootstrap", "permutation", "exact", "none"
+    ] = "none"
     why: Message | None = None
 
 

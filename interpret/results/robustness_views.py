@@ -182,7 +182,7 @@ def _stability_nodes(record: Robustness) -> tuple[Node, ...]:
         Column(say("column.rank_correlation"), numeric=True),
         Column(say("column.first_words", k=record.stability[0].k), numeric=True),
         Column(say("column.shuffled"), numeric=True),
-        Column(say("column.difference_points"), numeric=True),
+        Column(say("column.gain_points"), numeric=True),
     )
     cells = tuple(_stability_cells(r) for r in record.stability)
     method = say("robustness.stability_lead", method=record.method)

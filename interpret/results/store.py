@@ -3,8 +3,8 @@
 `<kind>.json` (kind: the class name in lower case) holds everything but arrays. Arrays lie pooled by
 dtype, one flat tensor each, in `<kind>.safetensors` (of an audit: `arrays.safetensors`), and the JSON refers to them
 as `{"$array": [dtype, offset, shape]}`. An audit also gets `run.json` (time and place, outside of the digest),
-`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json` and rendered reports, which
-can be made again from the rest.
+`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json`; a report that is rendered
+beside them by the command line is listed there too.
 
 What is read back is decided by the type hints of the dataclasses, so a file cannot name a class to be built.
 """
@@ -40,8 +40,11 @@ ARRAYS = "arrays.safetensors"
 SUMS = "SHA256SUMS"
 RUN = "run.json"
 CONFIG = "audit.resolved.yaml"
+REPORT = "report.html"
+SIGNATURE = "SHA256SUMS.sig"
 
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -193,6 +196,9 @@ def save_record(record: object, folder: str | Path) -> Path:
         sums = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(files.items()))
         files[SUMS] = sums.encode()
         files[RUN] = _dump(run)
+    if files.get(SUMS) != _bytes_of(folder / SUMS):
+        # It was a signature of what lay here before.
+        (folder / SIGNATURE).unlink(missing_ok=True)
     _replace_all(folder, files)
     if arrays is None:
         (folder / _arrays_name(kind)).unlink(missing_ok=True)
@@ -204,6 +210,10 @@ def _yaml(config: object) -> bytes:
 
     text: str = yaml.safe_dump(config, sort_keys=True, allow_unicode=True, default_flow_style=False)
     return text.encode("utf-8")
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _sha256(data: bytes) -> str:
@@ -302,21 +312,36 @@ def _read_json(path: Path, data: bytes) -> Any:
 
 
 def _verify_sums(folder: Path) -> frozenset[str] | None:
-    """Names listed in `SHA256SUMS`, each checked; None where there is no such file."""
+    """Names of the record's files listed in `SHA256SUMS`, each checked; None where there is no such file."""
     path = folder / SUMS
     if not path.is_file():
         return None
     names = set()
-    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if len(digest) != 64 or not name or Path(name).name != name:
-            raise StoreError(f"{path} is damaged: cannot read the line {line!r}")
+    for name, digest in read_sums(path).items():
+        if name == REPORT:
+            # Not part of the record, and somebody may have rendered it in another language since.
+            continue
         if not (folder / name).is_file():
             raise StoreError(f"{folder} is damaged: {name}, listed in {SUMS}, is missing")
         if _sha256((folder / name).read_bytes()) != digest:
             raise StoreError(f"{folder / name} is damaged or was changed: its SHA-256 differs from {SUMS}")
         names.add(name)
     return frozenset(names)
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """The digest of each file that a `SHA256SUMS` lists.
+
+    Raises:
+        StoreError: a line that is none, or a name that stands twice or leads elsewhere.
+    """
+    listed: dict[str, str] = {}
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not _DIGEST.fullmatch(digest) or not name or Path(name).name != name or name in listed:
+            raise StoreError(f"{path} is damaged: cannot read the line {line!r}")
+        listed[name] = digest
+    return listed
 
 
 def _read_run(folder: Path) -> Any:

@@ -96,15 +96,25 @@ def _viewed(record: Record) -> Node:
     from interpret.results import (
         attention_views,
         audit_views,
+        diff_views,
         matrix_views,
         probe_views,
         quality_views,
         robustness_views,
         shortcut_views,
         subject_views,
+        verification_views,
     )
 
     _ = (
+        audit_views,
+        diff_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        shortcut_views,
+        subject_views,
+        verification_views,
         attention_views,
         audit_views,
         matrix_views,

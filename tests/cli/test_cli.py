@@ -39,6 +39,10 @@ COMMANDS = [
     ["audit"],
     ["report"],
     ["report", "render"],
+    ["report", "diff"],
+    ["report", "check"],
+    ["report", "verify"],
+    ["report", "sign"],
 ]
 
 

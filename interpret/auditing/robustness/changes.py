@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, FloatArray, student, wilson
+from interpret.analyzers.intervals import MIN_BOOTSTRAP, student, wilson
 from interpret.auditing.perturbing import PERTURBATIONS, TermList, perturbed, rng_of, script_of, versions
+from interpret.results.explanations import FloatArray
 from interpret.results.robustness import (
     ChangedText,
     Expectation,

@@ -10,8 +10,8 @@ import numpy as np
 
 from interpret.analyzers.faithfulness.agreement import estimate
 from interpret.analyzers.faithfulness.stats import spearman
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, FloatArray
-from interpret.results.explanations import ExampleAttribution
+from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.results.explanations import ExampleAttribution, FloatArray
 from interpret.results.robustness import PerturbationKind, StabilityRow
 
 #: First words that are compared; a pair needs more shared words than that.
