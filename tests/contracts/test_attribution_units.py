@@ -17,6 +17,7 @@ from interpret.facade.again import again
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
+from interpret.results.explanations import Attribution
 from tests import zoo
 
 TEXT = "the cat 👍🏽 ate the\r\nred fish, 味道很好 and the cafe\u0301 was not bad"
@@ -146,6 +147,9 @@ def test_segments_are_the_texts_of_a_pair(family: str, method: str) -> None:
     if method == "shap":
         assert first == pytest.approx((without() - without(0) + without(1) - without(0, 1)) / 2, abs=2e-4)
         assert second == pytest.approx((without() - without(1) + without(0) - without(0, 1)) / 2, abs=2e-4)
+    quality = measure(handle, Attribution(examples=(found,), method=method, unit="segment"), n_random=20)
+    assert quality.per_example[0] is not None
+    assert quality.per_example[0].n_words == 2
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -47,6 +47,19 @@ def test_shap_gets_our_numbers(explained: Attribution) -> None:
     assert one.values.tolist() == found[2].values.tolist()
 
 
+def test_values_of_a_text_read_in_windows_still_sum_to_its_output(lm: AttachedModel) -> None:
+    text = " ".join(TEXTS)
+    (example,) = lm.attribute(text, method="integrated_gradients", quality=False, long_text="windows", doc_stride=20)
+    assert example.windows is not None
+    assert example.value is not None
+    assert example.baseline_value is not None
+    row = to_shap(example)
+    assert "".join(row.data) == text
+    allowed = 0.011 * abs(example.value - example.baseline_value) + 1e-5
+    assert row.base_values + row.values.sum() == pytest.approx(example.value, abs=allowed)
+    assert row.values.sum() != pytest.approx(sum(word.score for word in example.words()), abs=1e-3)
+
+
 def test_and_back_again(explained: Attribution) -> None:
     back = Attribution.from_shap(to_shap(explained))
     for ours, theirs in zip(explained, back, strict=True):
