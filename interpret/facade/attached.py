@@ -303,8 +303,10 @@ class AttachedModel:
         """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
 
         Args:
-            texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
-                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`.
+            texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
+                with `grad=True` gradient attention and gradient x input; no forward is run then. A pair that is read
+                together (premise and hypothesis, question and context) is a tuple in the list:
+                `[("who?", "the cat")]`.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text.
@@ -321,13 +323,13 @@ class AttachedModel:
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
-            asked = (target, gold, at, response, segmenter)
+            asked = (gold, at, response, segmenter)
             if any(one is not None for one in asked) or unit != "word" or options:
                 raise UsageError(
-                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, at=, response=, segmenter=, unit= or options; give the texts instead"
+                    "an attribution from a Capture reads what was captured: it takes target=, method= and quality=, "
+                    "but no gold=, at=, response=, segmenter=, unit= or options; give the texts instead"
                 )
-            result = attribute_capture(texts, method=method)
+            result = attribute_capture(texts, method, handle=self.handle, target=target)
         else:
             result = attribute(
                 self.handle,
