@@ -207,6 +207,38 @@ def resolve_targets(
     return _chosen(handle, encoded, bases, target, gold)
 
 
+def targets_of_logits(
+    handle: Handle, lines: Sequence[Any], target: TargetRequest = None, positions: Sequence[int | None] | None = None
+) -> list[Target]:
+    """One target per example of a forward that ran already, from the logits where it is read, `[label]` each.
+
+    Args:
+        handle: a model with one row of logits for each text, or one that writes: then it is the next token.
+        lines: the logits, numpy or torch.
+        target: as for `resolve_targets`, without "gold".
+        positions: the place of each mask token, or the number of the written token.
+
+    Raises:
+        UsageError: the model has no such label or token.
+    """
+    kind: TargetKind = "output_token" if handle.task == "seq2seq-lm" else _ONE[handle.task]
+    given = target is not None and not (target == "predicted" and "predicted" not in class_names(handle))
+    items: list[Any] = [None] * len(lines)
+    if given:
+        one = isinstance(target, int | str | np.integer) or _is_pair(target)
+        items = [target] * len(lines) if one else _per_text(target, len(lines), "target")
+    out = []
+    for item, line, place in zip(items, lines, positions or [None] * len(lines), strict=True):
+        pair = item if isinstance(item, tuple) else (item, None)
+        index = int(line.argmax()) if pair[0] is None else _index(handle, pair[0])
+        foil = None if pair[1] is None else _index(handle, pair[1])
+        if foil == index:
+            raise UsageError(f"the contrast {item!r} names {_entry_name(handle, index)!r} twice; give two that differ")
+        this: TargetKind = "contrast" if kind == "class" and foil is not None else kind
+        out.append(Target(this, index, foil, "given" if given else "predicted", place))
+    return out
+
+
 def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequence[TargetRecord]) -> list[Target]:
     """Targets from their records; where a record does not know its scalar, the predicted class or token."""
     out: list[Target | None] = []

@@ -310,8 +310,10 @@ class AttachedModel:
         `windows` of each example says how many there are, and `contributions` are what sums to the output.
 
         Args:
-            texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
-                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`.
+            texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
+                with `grad=True` gradient attention and gradient x input; no forward is run then. A pair that is read
+                together (premise and hypothesis, question and context) is a tuple in the list:
+                `[("who?", "the cat")]`.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text.
@@ -334,14 +336,14 @@ class AttachedModel:
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
-            asked = (target, gold, at, response, segmenter, doc_stride)
+            asked = (gold, at, response, segmenter, doc_stride)
             if any(one is not None for one in asked) or (unit, long_text) != ("word", "truncate") or options:
                 raise UsageError(
-                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, at=, response=, segmenter=, unit=, long_text=, doc_stride= or options; give the "
+                    "an attribution from a Capture reads what was captured: it takes target=, method= and quality=, "
+                    "but no gold=, at=, response=, segmenter=, unit=, long_text=, doc_stride= or options; give the "
                     "texts instead"
                 )
-            result = attribute_capture(texts, method=method)
+            result = attribute_capture(texts, method, handle=self.handle, target=target)
         else:
             result = attribute(
                 self.handle,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from interpret.analyzers.attribution.captured import attribute_capture
 from interpret.analyzers.attribution.context_cite import cite
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
@@ -19,7 +20,7 @@ from interpret.analyzers.attribution.lime import lime
 from interpret.analyzers.attribution.paths import enters_twice
 from interpret.analyzers.attribution.relevance import gradient_attention
 from interpret.analyzers.attribution.removal import leave_one_out, occlusion
-from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
+from interpret.analyzers.attribution.rollout import attention_rollout, rollout
 from interpret.analyzers.attribution.sampled import deep_lift, gradient_shap, saliency, smooth_grad
 from interpret.analyzers.attribution.shapley import permutation_shap, shap_values
 from interpret.analyzers.attribution.value_zeroing import value_zeroing

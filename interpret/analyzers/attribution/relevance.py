@@ -108,13 +108,14 @@ def cross_relevance(
     )
 
 
-def captured_relevance(capture: Capture, value: Tensor) -> list[Relevance]:
+def captured_relevance(capture: Capture, value: Tensor, *, keep_graph: bool = False) -> list[Relevance]:
     """Relevance from a forward that was captured with gradients, of a model with one stack or an encoder-decoder.
 
     Args:
         capture: made with `grad=True, mode="eager"`, so that the output is computed from the patterns; it holds
             `attn_pattern`, or `encoder.attn_pattern`, `decoder.attn_pattern` and `cross.attn_pattern`, of every layer.
         value: the explained scalar of each example, `[example]`, such as `logits[:, 1]`.
+        keep_graph: let another value be explained from the same forward.
 
     Returns:
         One `Relevance` for each example, pads left out.
@@ -130,7 +131,8 @@ def captured_relevance(capture: Capture, value: Tensor) -> list[Relevance]:
         site = f"{prefix}.attn_pattern" if prefix else "attn_pattern"
         keys[prefix] = [(site, layer) for layer in captured_layers(capture, site, "relevance")]
     flat = [key for of_one in keys.values() for key in of_one]
-    mixed = dict(zip(flat, _weighted_by_gradient(value.sum(), {key: capture[key] for key in flat}), strict=True))
+    patterns = {key: capture[key] for key in flat}
+    mixed = dict(zip(flat, _weighted_by_gradient(value.sum(), patterns, keep_graph), strict=True))
     found = []
     for i in range(len(capture)):
         real = {prefix: np.flatnonzero(capture.mask_of(keys[prefix][0][0]).numpy()[i]) for prefix in prefixes}
@@ -229,7 +231,7 @@ def _same(pattern: Tensor) -> Tensor:
     return pattern
 
 
-def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor]) -> list[FloatArray]:
+def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor], keep_graph: bool = False) -> list[FloatArray]:
     """A of each pattern `[example, head, query, key]`, float64 `[example, query, key]`, from one backward pass.
 
     Raises:
@@ -238,7 +240,7 @@ def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor]) -> list[Fl
     asked = [pattern for pattern in patterns.values() if pattern.requires_grad]
     gradients: Sequence[Tensor | None] = [None] * len(patterns)
     if value.requires_grad and len(asked) == len(patterns):
-        gradients = torch.autograd.grad(value, asked, allow_unused=True)
+        gradients = torch.autograd.grad(value, asked, allow_unused=True, retain_graph=keep_graph)
     found = []
     for (key, pattern), gradient in zip(patterns.items(), gradients, strict=True):
         if gradient is None:

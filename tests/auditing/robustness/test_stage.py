@@ -163,7 +163,10 @@ def test_what_cannot_be_measured_says_why() -> None:
         why[name] = coverage.why.code
         assert found.checks.set_index("check").loc["max_flip_rate", "verdict"] == "not_run"
         assert found.exit_code == 4
-    assert why == dict.fromkeys(("few", "twice", "off"), "section.too_few") | {"script": "section.no_known_script"}
+    assert why == dict.fromkeys(("few", "twice"), "section.too_few") | {
+        "off": "section.none_asked",
+        "script": "section.no_known_script",
+    }
     causal = audit(interpret.attach(*tiny("gpt2", "causal-lm"), name="tiny"), [{"text": t} for t in TEXTS])
     assert {c.section: c for c in causal.coverage}["robustness"].status == "not_run"
 
