@@ -185,6 +185,10 @@ def component_css(*, notebook: bool) -> str:
         parts.append(".ilm h2{font-size:1.15rem;margin-top:.4em}")
         # Shadows at the edges need to know the paper, and a notebook that names none has its own.
         parts.append(".ilm .scroll[tabindex]{background:none}")
+        # Notebooks stripe the rows of tables and float the terms of lists.
+        parts.append(".ilm tbody tr{background:none}.ilm dt,.ilm dd{float:none;width:auto;display:block}")
     # In print the page is paper, whatever the screen was.
     parts.append(f"@media print{{.ilm{{{_variables(_LIGHT, False)}}}}}")
-    return _PARTS.replace("\n.", ".").replace("\n", " ").strip() + "".join(parts) + "".join(_heat())
+    whole = _PARTS.replace("\n.", ".").replace("\n", " ").strip() + "".join(parts) + "".join(_heat())
+    # A notebook's own rules for tables and lists weigh as much as ours; named twice, the class weighs more.
+    return whole.replace(".ilm ", ".ilm.ilm ") if notebook else whole
