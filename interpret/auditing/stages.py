@@ -362,7 +362,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         count=_explained,
         cost=_explaining_costs,
         counts=(
-            Count("explained", "explanation_quality", 2 * MIN_BOOTSTRAP, droppable=False),
+            Count("explained", "explanation_quality", MIN_BOOTSTRAP, droppable=False),
             Count("errors_shown", "cases", MIN_BOOTSTRAP),
         ),
     ),

@@ -162,3 +162,59 @@ def test_an_audit_run_again_gives_the_same_bytes(model: Path, data: Path, tmp_pa
     report = (second / "report.html").read_bytes()
     assert call("report", "render", second, "--locale", "zh").exit_code == 0
     assert (second / "report.html").read_bytes() == report
+
+
+def test_a_configuration_to_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "audit.yaml"
+    result = call("audit", "--init", path)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{path}\n"
+    assert "# texts explained, a random sample" in path.read_text(encoding="utf-8")
+    again = call("audit", "--init", path)
+    assert again.exit_code == 2
+    assert "would overwrite" in again.stderr
+
+
+def test_a_plan_runs_nothing_and_writes_nothing(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("audit", model, data, "--plan", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "plan for tiny-bert on d.tsv, 8 examples"
+    assert any(line.startswith("predictions") and " 8 " in line for line in lines)
+    assert any("comparison" in line and "not run: no base model was given" in line for line in lines)
+    assert lines[-1].startswith("about ")
+    assert not out.exists()
+    plain = json.loads(call("audit", model, data, "--plan", "--json", "--budget", "1h").stdout)
+    assert plain["budget_seconds"] == 3600
+    assert plain["reduced_from"] == {}
+    assert call("audit", model, data, "--budget", "soon").exit_code == 2
+
+
+def test_an_audit_that_was_killed_goes_on(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "audit.yaml"
+    config.write_text("explained: 5\ncompared: 0\nrandomised: 0\nbootstraps: 100\n", encoding="utf-8")
+    asked = ["audit", model, data, "--config", config, "--budget", "1h"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert call(*asked, "--out", whole).exit_code == 0
+
+    def killed(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("interpret.auditing.stages.attention_summary", killed)
+        result = call(*asked, "--out", out)
+        assert result.exit_code == 130
+    assert (out / ".partial" / "explanations" / "partial.json").is_file()
+    assert not (out / "audit.json").exists()
+    result = call(*asked, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert not (out / ".partial").exists()
+    for name in ("audit.json", "arrays.safetensors", "audit.resolved.yaml", "SHA256SUMS"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    # What a budget came to is run again from the counts, to the same bytes.
+    again = call("audit", model, data, "--config", out / "audit.resolved.yaml", "--out", tmp_path / "again")
+    assert again.exit_code == 0, again.stderr
+    assert (tmp_path / "again" / "SHA256SUMS").read_bytes() == (whole / "SHA256SUMS").read_bytes()
