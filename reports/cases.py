@@ -27,9 +27,9 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
         return ()
     shown = sorted(audit.cases, key=lambda case: _ORDER[case.rule])
     rules = Counter(case.rule for case in shown)
-    lead: list[Inline] = [
-        say("report.cases_rule", pinned=rules["pinned"], errors=rules["error"], random=rules["random"])
-    ]
+    counts: dict[str, int] = {"errors": rules["error"], "random": rules["random"]}
+    pinned = say("report.cases_rule_pinned", pinned=rules["pinned"], **counts)
+    lead: list[Inline] = [pinned if rules["pinned"] else say("report.cases_rule", **counts)]
     same_target = all(_plain_target(case) for case in shown)
     if same_target:
         lead.append(say("report.cases_target"))
