@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from interpret.results.audit_views import audit_verdict
 from interpret.results.audits import Audit, Case
 from interpret.results.messages import Words
 from interpret.results.tree import Badge, Inline, Item, Listing, Node, Note, Paragraph, say
@@ -26,14 +27,16 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
         return ()
     shown = sorted(audit.cases, key=lambda case: _ORDER[case.rule])
     rules = Counter(case.rule for case in shown)
-    lead: list[Inline] = [
-        say("report.cases_rule", pinned=rules["pinned"], errors=rules["error"], random=rules["random"])
-    ]
+    counts: dict[str, int] = {"errors": rules["error"], "random": rules["random"]}
+    pinned = say("report.cases_rule_pinned", pinned=rules["pinned"], **counts)
+    lead: list[Inline] = [pinned if rules["pinned"] else say("report.cases_rule", **counts)]
     same_target = all(_plain_target(case) for case in shown)
     if same_target:
         lead.append(say("report.cases_target"))
     texts = audit.data.texts
-    how: list[Inline] = [] if texts == "ids" else [say("tokens.legend")]
+    # Without colour, what remains of the sign is the line under a word.
+    legend = "report.legend_muted" if audit_verdict(audit) == "not_better" else "tokens.legend"
+    how: list[Inline] = [] if texts == "ids" else [say(legend)]
     how += [say("report.rows_from_zero"), say("attribution.not_causal")]
     items = tuple(_item(case, with_target=not same_target) for case in shown)
     return (

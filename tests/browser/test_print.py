@@ -57,3 +57,18 @@ def test_printed_are_all_cases_that_match(browser: Any, report: Path) -> None:
     for what in (".contents", ".tools", ".pager", ".scores"):
         assert not page.locator(what).first.is_visible()
     page.context.close()
+
+
+@pytest.mark.parametrize("audit", [sample.full(), sample.chinese()], ids=["en", "zh"])
+def test_no_table_is_wider_than_the_paper(browser: Any, tmp_path: Path, audit: Audit) -> None:
+    """On A4 within its margins: what scrolls on a screen would be cut off there."""
+    path = reports.render(audit, tmp_path / "r.html", "zh" if audit.title.startswith("外") else "en")
+    page = opened(browser, path, viewport={"width": 672, "height": 1000}).page
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)"
+        ".map(box => box.getAttribute('aria-label'))"
+    )
+    assert cut == []
+    page.context.close()

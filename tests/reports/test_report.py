@@ -5,14 +5,18 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import reports
@@ -20,6 +24,7 @@ from interpret.errors import InterpretError, UsageError
 from interpret.results.audits import SECTIONS, Audit, Check, Coverage
 from interpret.results.messages import LOCALES, placeholders, visible
 from interpret.results.record import Message
+from interpret.results.style import component_css
 from reports.catalogue import CATALOGUES, report_words
 from reports.explorer import explorer_data, listing_of
 from reports.html import page
@@ -349,3 +354,52 @@ def test_a_saved_audit_renders_to_the_same_bytes(tmp_path: Path) -> None:
         loaded = Audit.load(audit.save(tmp_path / name))
         for locale in LOCALES:
             assert page(loaded, locale) == page(audit, locale), name
+
+
+def test_two_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
+    sample.full(n_cases=30).save(tmp_path / "audit")
+    code = (
+        "import sys, reports; from interpret.results.audits import Audit;"
+        "reports.render(Audit.load(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    for locale in LOCALES:
+        made = []
+        for seed in ("1", "2718"):
+            target = tmp_path / f"{locale}{seed}.html"
+            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(reports.__file__).parents[1])}
+            command = [sys.executable, "-c", code, str(tmp_path / "audit"), str(target), locale]
+            subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=300)
+            made.append(target.read_bytes())
+        assert made[0] == made[1]
+        assert len(made[0]) > 50_000
+
+
+def test_verdict_colours_stay_apart_for_the_colour_blind() -> None:
+    """Pass, fail and undecided, seen with protanopia and deuteranopia (Machado et al. 2009, severity 1)."""
+    sight: dict[str, Any] = {
+        "normal": np.eye(3),
+        "protanopia": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deuteranopia": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.01182, 0.04294, 0.968881],
+        ],
+    }
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+    def lab(colour: str, seen: Any) -> Any:
+        value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+        xyz = to_xyz @ np.clip(np.asarray(seen) @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    css = component_css(notebook=False)
+    themes = [dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in css.split("@media")[:2]]
+    for theme, (name, seen) in itertools.product(themes, sight.items()):
+        for a, b in itertools.combinations(("good", "bad", "wait"), 2):
+            assert np.linalg.norm(lab(theme[a], seen) - lab(theme[b], seen)) > 20, (a, b, name)
