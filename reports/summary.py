@@ -29,7 +29,7 @@ ABOUT_THE_REPORT = frozenset({"verdict", "limits", "reproduce"})
 N_CLASSES = 6
 N_LOWER = 3
 #: Findings that the paragraph on what is notable puts into its own words.
-_SAID_ELSEWHERE = frozenset({"finding.slice_given", "finding.tuned_worse"})
+_SAID_ELSEWHERE = frozenset({"finding.tuned_worse"})
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
@@ -160,7 +160,9 @@ def _notable(audit: Audit) -> tuple[Message, ...]:
     for r in rows:
         if r.name == "accuracy_difference" and r.slice is None and None not in (r.value, r.ci_low, r.ci_high):
             out.append(say("verdict.change", difference=r.value, low=r.ci_low, high=r.ci_high))
-    slices = () if audit.performance is None else audit.performance.slices
+    # Audits of earlier versions name no findings.
+    named = any(one.message.code == "finding.slice_given" for one in audit.findings)
+    slices = () if audit.performance is None or named else audit.performance.slices
     lower = sorted(
         (s for s in slices if s.gap.ci_high is not None and s.gap.ci_high < 0),
         key=lambda s: (s.gap.value if s.gap.value is not None else 0.0, s.name),
