@@ -79,7 +79,7 @@ def performance_nodes(record: Performance) -> tuple[Node, ...]:
         majority = record.majority_rate
         plot = IntervalPlot(
             tuple(IntervalRow(say("metric.named", name=e.name), e.value, e.ci_low, e.ci_high) for e in drawn),
-            say("axis.share"),
+            say("axis.share" if record.unit == "example" else "axis.share_plain"),
             "percent",
             say("column.value"),
             line=majority,
