@@ -67,8 +67,13 @@ def _lead(audit: Audit) -> tuple[Inline, ...]:
     if accuracy is None or accuracy.value is None:
         return (*parts, say("verdict.no_accuracy"))
     if accuracy.name != "accuracy":
-        return (*parts, say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n))
+        return (*parts, _right_of(accuracy, audit))
     return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
+
+
+def _right_of(accuracy: Estimate, audit: Audit) -> Message:
+    unit = "example" if audit.performance is None else audit.performance.unit
+    return say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n, unit=unit)
 
 
 def _many(n: int) -> Message:
