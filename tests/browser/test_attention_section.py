@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 import reports
-from tests.browser.test_offline import browser, opened
+from tests.browser.chromium import opened
 from tests.reports import sample
 
 pytestmark = pytest.mark.browser
-
-__all__ = ["browser"]
 
 #: Weight by cell, from the paths: the shade of each is its opacity.
 CELLS = """() => [...document.querySelectorAll('.pattern svg path')].flatMap(path =>
