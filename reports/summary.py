@@ -193,7 +193,8 @@ def _missing(audit: Audit) -> Tile:
     """Sections without content, by name; those that are there only in part, by number."""
     label = say("verdict.missing_title")
     missing = [c.section for c in audit.coverage if c.status == "not_run"]
-    partial = sum(c.status == "partial" for c in audit.coverage)
+    # A section may lack several things, each of which has a row.
+    partial = len({c.section for c in audit.coverage if c.status == "partial"} - set(missing))
     if not missing:
         detail = say("verdict.only_partial", partial=partial) if partial else say("verdict.all_examined")
         return Tile(label, say("verdict.nothing_missing"), detail)
