@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
+    from interpret.facade.intervening import patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -61,6 +62,7 @@ _HOME = {
     "methods": "interpret.facade",
     "model_view": "reports.bertviz",
     "open_store": "interpret.capture.store",
+    "patch": "interpret.facade.intervening",
     "plan_audit": "interpret.facade",
     "plausibility": "interpret.facade",
     "probe": "interpret.facade",
@@ -88,6 +90,7 @@ __all__ = [
     "methods",
     "model_view",
     "open_store",
+    "patch",
     "plan_audit",
     "plausibility",
     "probe",
