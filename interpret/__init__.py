@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
-    from interpret.facade.intervening import patch
+    from interpret.facade.intervening import ablate, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -54,6 +54,7 @@ _HOME = {
     "Edit": "interpret.capture",
     "InterpretError": "interpret.errors",
     "Store": "interpret.capture.store",
+    "ablate": "interpret.facade.intervening",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
@@ -82,6 +83,7 @@ __all__ = [
     "Edit",
     "InterpretError",
     "Store",
+    "ablate",
     "attach",
     "audit",
     "faithfulness",

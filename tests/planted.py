@@ -1,4 +1,4 @@
-"""Models with a known truth: a classifier that one planted word decides, and models with one head that does anything."""
+"""Models with a known truth: a classifier that one planted word decides, models in which one head does anything."""
 
 from __future__ import annotations
 

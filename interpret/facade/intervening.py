@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
+from interpret.analyzers.intervention import ablate as run_ablate
 from interpret.analyzers.intervention import patch as run_patch
 from interpret.analyzers.target import TargetRequest
 from interpret.facade.attaching import ModelLike, as_model
 from interpret.models.inputs import Text, encode
-from interpret.results.interventions import Direction, EffectMetric, PatchSweep
+from interpret.results.interventions import AblationSweep, Direction, EffectMetric, Operator, PatchSweep
 
 
 def patch(
@@ -66,4 +67,66 @@ def patch(
         at=at,
         layers=layers,
         align=align,
+    )
+
+
+def ablate(
+    model: ModelLike,
+    texts: Text | Sequence[Text],
+    *,
+    parts: Sequence[Literal["head", "mlp"]] = ("head", "mlp"),
+    operator: Operator = "mean",
+    metric: EffectMetric | None = None,
+    target: TargetRequest = None,
+    gold: Sequence[int | str] | None = None,
+    at: int | Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    reference: Sequence[Text] | None = None,
+    n_draws: int = 3,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> AblationSweep:
+    """What the answers to texts lose without each head and each mlp, with intervals over the texts.
+
+    Parts that stand in for each other show little effect one by one, and an effect says what a part does in this model
+    on these texts, not what the model would have learned without it.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier of texts or words, a masked or a causal language
+            model with one stack of blocks.
+        texts: one text or several; from 5 on there are intervals.
+        parts: "head", "mlp", or both.
+        operator: what stands in a part's place at every position: its "mean" over all tokens of the reference,
+            "zero" (harsher than it looks, since the model may never see it), or tokens drawn from the reference
+            ("resample").
+        metric: "logit_difference", "logit", "probability", "log_probability", or "kl" of the output without the part
+            from the plain one; None takes the logit difference of a pair, else the log probability of the target.
+        target: a label or token, a pair of them, "gold", or a list with one per text; None takes what is predicted.
+        gold: labels of the texts, for `target="gold"`.
+        at: which word (of a classifier of words) or mask is read, counted from 0.
+        layers: only these, counted from 0.
+        reference: texts for means and draws; None takes the texts themselves.
+        n_draws: how often "resample" draws; effects are means over draws.
+        n_bootstrap: resamples of the texts, for the intervals.
+        seed: of draws and resamples.
+
+    Raises:
+        UsageError: no text, or an unfit model, part, operator, metric or target.
+    """
+    handle = as_model(model).handle
+    listed = [texts] if isinstance(texts, str | tuple) else list(texts)
+    return run_ablate(
+        handle,
+        encode(handle, listed),
+        parts=parts,
+        operator=operator,
+        metric=metric,
+        target=target,
+        gold=gold,
+        at=at,
+        layers=layers,
+        reference=None if reference is None else encode(handle, list(reference)),
+        n_draws=n_draws,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
     )

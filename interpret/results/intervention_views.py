@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from interpret.results.explanations import FloatArray, TargetRecord
-from interpret.results.interventions import EffectMetric, PatchSweep
+from interpret.results.interventions import AblationSweep, EffectMetric, PatchSweep
 from interpret.results.record import Message
 from interpret.results.tree import (
     Column,
@@ -146,3 +146,58 @@ def _whole(record: PatchSweep) -> tuple[Node, ...]:
     if whole_stream and off > _EXACT:
         return table, Note("warning", (say("patch.not_restored", off=off),))
     return (table,)
+
+
+@view.register
+def _(record: AblationSweep) -> Node:
+    n = len(record.targets)
+    told: tuple[Inline, ...] = (
+        say("ablate.what", operator=record.operator, n=n, n_reference=record.n_reference, n_draws=record.n_draws),
+        say("patch.effect_on"),
+        _ablated_target(record),
+    )
+    children: list[Node] = [Paragraph(told)]
+    heads = record.heads
+    if heads.size:
+        layers = sorted({part.layer for part in record.parts if part.part == "head"})
+        columns = tuple(map(str, range(heads.shape[1])))
+        unit = say("axis.nats" if record.metric in ("kl", "log_probability") else "axis.loss")
+        names = (tuple(map(str, layers)), columns)
+        plot, cut = grid(heads, *names, say("column.layer"), say("axis.head"), unit, signed=record.metric != "kl")
+        alt = say("ablate.figure_alt", layers=len(layers), heads=heads.shape[1])
+        caption = say("ablate.figure_kl" if record.metric == "kl" else "ablate.figure")
+        children.append(Figure(plot, alt, _ablated(record, "head"), caption))
+        if cut:
+            children.append(Paragraph((say("patch.cut"),), "small"))
+    if any(part.part == "mlp" for part in record.parts):
+        children.append(_ablated(record, "mlp"))
+    limits: list[Inline] = [say("ablate.limits")]
+    limits += [say("ablate.intervals") if record.parts[0].ci_low is not None else say("ablate.no_interval", n=n)]
+    if record.n_truncated:
+        limits.append(say("quality.truncated", n=record.n_truncated))
+    children.append(Paragraph(tuple(limits), "small"))
+    return Section(say("view.ablate", n=n), tuple(children))
+
+
+def _ablated_target(record: AblationSweep) -> Message:
+    """What was measured; of several targets only that they are several."""
+    first = record.targets[0]
+    same = {(t.index, t.foil_index) for t in record.targets} == {(first.index, first.foil_index)}
+    return effect_words(record.metric, first) if same or record.metric == "kl" else say(f"effect.{record.metric}_each")
+
+
+def _ablated(record: AblationSweep, part: str) -> Table:
+    found = sorted((row for row in record.parts if row.part == part), key=lambda row: -abs(row.effect))
+    shown = (Column(say("column.layer")),)
+    if part == "head":
+        shown += (Column(say("column.head")),)
+    columns = (*shown, Column(say("axis.loss"), numeric=True))
+    rows = tuple(
+        (
+            str(row.layer),
+            *(() if row.head is None else (str(row.head),)),
+            Number(row.effect, "signed", row.ci_low, row.ci_high),
+        )
+        for row in found[:_LONG]
+    )
+    return Table(columns, rows, say(f"ablate.table_{part}"), len(found))

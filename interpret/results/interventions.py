@@ -89,3 +89,65 @@ class PatchSweep(Record):
         if self.per == "head":
             return np.arange(len(self.columns))
         return np.array([pair[self.direction == "denoising"] for pair in self.positions], dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblatedPart:
+    """One part that was taken out: `head` is None where it is the mlp of the layer.
+
+    `effect` is the mean over texts, with its 95% bootstrap interval over texts (None below 5 texts).
+    """
+
+    part: Literal["head", "mlp"]
+    layer: int
+    head: int | None
+    effect: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AblationSweep(Record):
+    """What an output loses without each head or mlp, one at a time.
+
+    `effects` [text, part] are the metric of the plain run minus that without the part (of "kl" the divergence of the
+    output without the part from the plain one, in nats); positive: the part speaks for the target. `plain` [text] is
+    the metric of the plain run. `operator` says what stands in the part's place at every position: zero, its mean over
+    the tokens of `n_reference` texts, or tokens drawn from them (`n_draws` times). Others are as they are: parts that
+    stand in for each other show little effect one by one.
+    """
+
+    parts: tuple[AblatedPart, ...]
+    effects: FloatArray
+    plain: FloatArray
+    operator: Operator
+    metric: EffectMetric
+    targets: tuple[TargetRecord, ...]
+    n_reference: int
+    n_draws: int
+    n_bootstrap: int
+    n_truncated: int
+    seed: int
+    model: str
+    late: bool
+
+    def __post_init__(self) -> None:
+        shape = (len(self.targets), len(self.parts))
+        if self.effects.shape != shape or self.plain.shape != shape[:1]:
+            raise ValueError(f"effects have shape {self.effects.shape}, expected {shape} for texts and parts")
+
+    @property
+    def heads(self) -> FloatArray:
+        """Mean effects of the heads, [layer, head], in the order of the layers that were swept."""
+        layers = sorted({part.layer for part in self.parts if part.part == "head"})
+        found = [[part.effect for part in self.parts if part.head is not None and part.layer == n] for n in layers]
+        return np.array(found, dtype=np.float64).reshape(len(layers), -1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: part, layer, head (missing of mlps), effect, ci_low, ci_high, n."""
+        import pandas as pd
+
+        columns = ["part", "layer", "head", "effect", "ci_low", "ci_high"]
+        frame = pd.DataFrame([[getattr(part, name) for name in columns] for part in self.parts], columns=columns)
+        numbers = ["effect", "ci_low", "ci_high"]
+        return frame.astype({"head": "Int64", **dict.fromkeys(numbers, "float64")}).assign(n=len(self.targets))

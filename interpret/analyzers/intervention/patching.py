@@ -82,7 +82,8 @@ def patch(
     others = _moved(handle, keys, captured(handle, rows[from_], keys), pairs, into, len(rows[into].ids))
     covered = tuple(sorted(pair[into] for pair in pairs))
     n_heads = others[keys[0]].shape[_head(handle, site)] if per == "head" else 0
-    columns = [(covered, (head,)) for head in range(n_heads)] or [((pair[into],), None) for pair in pairs]
+    columns: list[tuple[tuple[int, ...], tuple[int, ...] | None]]
+    columns = [(covered, (head,)) for head in range(n_heads)] if per == "head" else [((p[into],), None) for p in pairs]
     swaps = [
         Swap(site, layer, positions, heads)
         for _, layer in keys

@@ -100,7 +100,7 @@ class Bench:
     stream: Tensor | None
 
     @classmethod
-    def of(cls, handle: Handle, row: Row, place: int | None, *, late: bool = True) -> Bench:
+    def of(cls, handle: Handle, row: Row, place: int | None, *, late: bool = True, prove: bool = True) -> Bench:
         """A bench for one text.
 
         Args:
@@ -108,12 +108,13 @@ class Bench:
             row: the text.
             place: the position at which logits are read; None where the text has one row of them.
             late: begin at the layer of a swap where that gives the same logits; False runs all layers.
+            prove: False where the same model has just been proven on another text.
         """
         stream = None
         # Hooks of others would see a stream that did not come from the blocks before.
         if late and not is_watched(handle.model):
             stream = stream_of(handle, row)
-            stream = None if refusal(handle, row, stream) else stream
+            stream = None if prove and refusal(handle, row, stream) else stream
         return cls(handle, row, place, stream)
 
     def run(self, swaps: Sequence[Swap], others: Mapping[Key, Tensor], *, progress: str | None = None) -> FloatArray:
