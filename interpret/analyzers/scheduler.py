@@ -25,9 +25,10 @@ from interpret.errors import UsageError
 from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.inputs import Encoded, unit_index
 from interpret.models.readout import Readout, Term, log_shares, readouts
 from interpret.models.state import tokenizer_state
+from interpret.models.units import Unit
 from interpret.results.explanations import FloatArray
 
 #: Outputs up to this width are kept whole; of wider ones (vocabularies) only the target's numbers are.

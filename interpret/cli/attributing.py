@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model, read_texts
+from interpret.cli.models import load_model
 from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
     from interpret.facade import AttachedModel
-    from interpret.readers.tables import Table
     from interpret.readers.texts import Texts
     from interpret.results.explanations import Attribution
 
@@ -24,6 +23,9 @@ Examples:
   interpret attribute ./model --text "A film to see twice."
   interpret attribute ./model reviews.csv --limit 20 --out attribution.html
   interpret attribute ./model reviews.csv --target positive --against negative --out scores.parquet
+  interpret attribute ./chat-model chats.jsonl --unit message --limit 5
+
+A column called messages holds chats, lists of {"role": ..., "content": ...}, for models with a chat template.
 
 A .parquet file takes data sets of any size: one row per token, beside it one row per text in
 scores.examples.parquet. Interrupted or killed, the same command goes on where it stopped.
@@ -106,12 +108,11 @@ def attribute(
     if text is not None and not all(written.strip() for written in text):
         raise UsageError("--text is empty; write the text to explain in quotes after it")
     explained = _class(target) if against is None else (_class(target), _class(against))
-    table, texts, label = None, text or [], None
     many: Texts | None = None
-    if tabled:
-        from interpret.readers import texts as reader
+    if data is not None or tabled:
+        from interpret.readers.texts import read_texts
 
-        many = reader.read_texts(
+        many = read_texts(
             text if data is None else data,
             text=text_column,
             label=label_column,
@@ -120,19 +121,10 @@ def attribute(
             columns=o.names(columns),
             skip_bad_rows=skip_bad_rows,
             limit=limit,
+            chats=True,
         )
         if many.n_left_out:
-            say(f"left out {many.n_left_out} bad rows of {many.name}")
-    elif data is not None:
-        table, texts, label = read_texts(
-            data,
-            text_column=text_column,
-            label_column=label_column,
-            no_header=no_header,
-            columns=columns,
-            skip_bad_rows=skip_bad_rows,
-            limit=limit,
-        )
+            say(f"left out {many.n_left_out} bad rows of {many.name}, the first at line {many.first_left_out}")
     if out is not None:
         (out_file if out.suffix else out_folder)(out)
     lm = load_model(
@@ -144,7 +136,7 @@ def attribute(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    if many is not None and out is not None:
+    if tabled and many is not None and out is not None:
         _write_tables(
             lm,
             many,
@@ -159,18 +151,14 @@ def attribute(
             overwrite=overwrite,
         )
         return
-    gold = None
-    if target == "gold" and table is not None:
-        if label is None:
-            raise UsageError(f"--target gold needs labels, but {table.name} has no label column; use --label-column")
-        gold = _gold(lm, table, label, label_map)[: len(texts)]
+    explain: list[Any] = list((text or ()) if many is None else many.given)
     result = lm.attribute(
-        texts,
+        explain,
         target=explained,
         method=method,
         unit=unit.value,
         quality="auto" if quality else False,
-        gold=gold,
+        gold=None if target != "gold" or many is None else _gold(lm, many, label_map),
         seed=seed,
     )
     path = None if out is None else _write(result, out)
@@ -188,12 +176,10 @@ def _class(written: str | None) -> str | int | None:
     return int(written) if written is not None and written.isdecimal() else written
 
 
-def _gold(lm: AttachedModel, table: Table, label: str, label_map: str | None) -> list[int]:
-    from interpret.readers.labels import map_labels
+def _gold(lm: AttachedModel, texts: Texts, label_map: str | None) -> list[Any]:
+    from interpret.facade.attributing import gold_of
 
-    raw = table.column(label)
-    mapping = map_labels(raw, dict(enumerate(lm.info()["labels"])), label_map, lines=table.lines)
-    return [mapping.pairs[name] for name in raw]
+    return gold_of(texts, lm.info()["labels"], label_map)
 
 
 def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, **options: Any) -> None:

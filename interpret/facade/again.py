@@ -10,7 +10,8 @@ from interpret.analyzers.faithfulness import Again
 from interpret.analyzers.scheduler import replacements
 from interpret.analyzers.target import Target
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit
+from interpret.models.inputs import Encoded
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution
 
 

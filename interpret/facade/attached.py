@@ -25,8 +25,10 @@ from interpret.facade.attributing import AttributionFiles
 from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Segmenter, Text, Unit, encode, encode_targets
+from interpret.models.inputs import Encoded, Text, encode, encode_targets
 from interpret.models.processors import batches_of
+from interpret.models.units import Segmenter, Unit
+from interpret.readers.chats import Chat, is_chat
 from interpret.readers.texts import read_texts
 from interpret.results.matrices import AttributionMatrix
 
@@ -287,7 +289,7 @@ class AttachedModel:
 
     def attribute(
         self,
-        texts: str | Sequence[Text] | Capture,
+        texts: str | Chat | Sequence[Text] | Capture,
         target: Any = None,
         method: str = "auto",
         unit: Unit = "word",
@@ -304,12 +306,15 @@ class AttachedModel:
 
         Args:
             texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
-                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`.
+                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`. A chat
+                is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a causal language model with a chat
+                template: the template's own tokens stay and have no score, as special tokens; see
+                `example.chat` and `example.message_index`.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
-            unit: `"word"`, `"token"` or `"sentence"`.
+            unit: `"word"`, `"token"`, `"sentence"` or, of chats, `"message"`.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
@@ -331,7 +336,7 @@ class AttachedModel:
         else:
             result = attribute(
                 self.handle,
-                self._encode(texts, unit, segmenter),
+                encode(self.handle, _listed(texts, chats=True), unit=unit, segmenter=segmenter),
                 target=target,
                 gold=gold,
                 at=at,
@@ -347,7 +352,7 @@ class AttachedModel:
 
     def attribute_each(
         self,
-        texts: str | Sequence[Text],
+        texts: str | Chat | Sequence[Text],
         method: str = "auto",
         unit: Unit = "word",
         *,
@@ -359,7 +364,8 @@ class AttachedModel:
         """For each text, scores of its words [output, input] for every output: each word's class, each written token.
 
         Args:
-            texts: one text or several, for a model that gives classes to words, or one that writes.
+            texts: one text or several, for a model that gives classes to words, or one that writes; chats as for
+                `attribute`.
             method: a key of `interpret.methods()`, or `"auto"`.
             unit: of the inputs.
             response: what was written, as for `attribute`; None and True let the model write.
@@ -367,7 +373,7 @@ class AttachedModel:
             seed: of sampling methods.
             options: passed to the method.
         """
-        encoded = self._encode(texts, unit)
+        encoded = encode(self.handle, _listed(texts, chats=True), unit=unit)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
         every = [target for those in targets for target in those]
@@ -377,7 +383,7 @@ class AttachedModel:
 
     def cite(
         self,
-        query: str,
+        query: str | Chat,
         *,
         context: str | None = None,
         sources: Sequence[str] | None = None,
@@ -388,7 +394,7 @@ class AttachedModel:
         """Which sources of its context made a causal language model write its response (ContextCite).
 
         Args:
-            query: what is asked of the context.
+            query: what is asked of the context; or a chat, whose last message asks it.
             context: a text, whose sentences are the sources; or give `sources`.
             sources: the sources one by one.
             response: what is explained; None lets the model write it.
@@ -431,10 +437,10 @@ class AttachedModel:
         Args:
             path: file that ends in `.parquet`; folders are made if absent.
             dataset: path (`.csv .tsv .jsonl .parquet .conllu` or a saved `datasets` folder), DataFrame,
-                `datasets.Dataset`, list of dicts, or list of strings.
+                `datasets.Dataset`, list of dicts, or list of strings; a column `messages` holds chats.
             target: as for `attribute`; `"gold"` reads the labels of the data.
             method: as for `attribute`.
-            unit: `"word"` or `"token"`.
+            unit: `"word"`, `"token"`, `"sentence"` or, of chats, `"message"`.
             quality: `"auto"` compares each text with 20 random rankings of its words; False measures nothing.
             text: text column; None guesses by name.
             label: label column; None guesses by name.
@@ -463,6 +469,7 @@ class AttachedModel:
             columns=columns,
             skip_bad_rows=skip_bad_rows,
             limit=limit,
+            chats=True,
         )
         return attribute_to_files(
             self.handle,
@@ -479,17 +486,16 @@ class AttachedModel:
             **options,
         )
 
-    def _encode(
-        self, texts: str | Sequence[Text], unit: Unit = "word", segmenter: Segmenter | None = None
-    ) -> list[Encoded]:
-        return encode(self.handle, _listed(texts), unit=unit, segmenter=segmenter)
+    def _encode(self, texts: str | Sequence[Text]) -> list[Encoded]:
+        return encode(self.handle, _listed(texts))
 
 
-def _listed(texts: str | Sequence[Text]) -> list[Any]:
-    listed = [texts] if isinstance(texts, str) else list(texts)
+def _listed(texts: str | Chat | Sequence[Text], *, chats: bool = False) -> list[Any]:
+    """The texts as a list; a chat, which is a list itself, is one text."""
+    listed = [texts] if isinstance(texts, str) or (chats and is_chat(texts)) else list(texts)
     if not listed:
         raise UsageError("asked to run on no texts: give at least one")
     for i, text in enumerate(listed):
-        if not isinstance(text, str | tuple):
+        if not isinstance(text, str | tuple) and not (chats and is_chat(text)):
             raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
     return listed

@@ -27,7 +27,8 @@ from interpret.capture.store.request import model_facts, texts_sha256
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
 from interpret.models.handle import Handle
-from interpret.models.inputs import Unit, encode
+from interpret.models.inputs import Text, encode
+from interpret.models.units import Unit
 from interpret.readers.labels import map_labels
 from interpret.readers.texts import Texts
 from interpret.results.explanations import Attribution
@@ -132,7 +133,7 @@ def attribute_to(
     if lot_size < 1:
         raise UsageError(f"lot_size is {lot_size}; it must be at least 1")
     _check_plain(target, options)
-    gold = _gold(handle, texts, label_map) if _is_gold(handle, target) else None
+    gold = gold_of(texts, handle.labels, label_map) if _is_gold(handle, target) else None
     if label_map is not None and gold is None:
         raise UsageError('label_map (--label-map) is read for target="gold" only; leave it out')
     request = {
@@ -161,7 +162,7 @@ def attribute_to(
                     part = slice(starts[number], min(starts[number] + lot_size, len(texts)))
                     result = _explained(
                         handle,
-                        texts.texts[part],
+                        texts.given[part],
                         target="gold" if gold is not None else target,
                         gold=None if gold is None else gold[part],
                         method=method,
@@ -185,7 +186,7 @@ def attribute_to(
 
 def _explained(
     handle: Handle,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     target: Any,
     gold: Sequence[int | str] | None,
@@ -242,8 +243,8 @@ def _is_gold(handle: Handle, target: Any) -> bool:
     return isinstance(target, str) and target == "gold" and "gold" not in handle.labels
 
 
-def _gold(handle: Handle, texts: Texts, label_map: str | Mapping[str, object] | None) -> list[int | str]:
-    """The class of each text (of a language model: its token), from the labels of the data.
+def gold_of(texts: Texts, classes: Sequence[str], label_map: str | Mapping[str, object] | None) -> list[int | str]:
+    """Which of the classes each text has (where there are none, of a language model: its token), from its label.
 
     Raises:
         UsageError: there are no labels, or one is missing; with its line.
@@ -259,9 +260,9 @@ def _gold(handle: Handle, texts: Texts, label_map: str | Mapping[str, object] | 
                 )
             raise texts.wrong(index, 'target "gold" needs a label for every text, and this one has none')
         labels.append(label)
-    if handle.task != "text-classification":
+    if not classes:
         return list(labels)
-    mapping = map_labels(labels, dict(enumerate(handle.labels)), label_map, lines=texts.lines)
+    mapping = map_labels(labels, dict(enumerate(classes)), label_map, lines=texts.lines)
     return [mapping.pairs[label] for label in labels]
 
 

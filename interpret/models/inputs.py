@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from interpret.errors import UsageError
+from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
-from interpret.models.sentences import sentence_spans
 from interpret.models.state import tokenizer_state
+from interpret.models.units import Segmenter, Unit, indexed, renumbered, word_of_tokens
 from interpret.models.words import Span, word_spans
+from interpret.readers.chats import Chat, is_chat
+from interpret.results.explanations import ChatPart
 
-Unit = Literal["word", "token", "sentence"]
-#: A text to its words in order, such as `jieba.lcut`.
-Segmenter = Callable[[str], Sequence[str]]
-#: One text, or two that are read together: premise and hypothesis, question and context.
-Text = str | tuple[str, str]
+#: One text, two that are read together (premise and hypothesis, question and context), or a chat.
+Text = str | tuple[str, str] | Chat
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Encoded:
 
     All tuples have one entry per token, special tokens included. `word_index` never falls, -1 stands at
     special tokens; `char_spans` are [start, end) in `text`, without the spaces some tokenizers count in, and
-    empty at special tokens. `n_truncated` counts the tokens that did not fit the model's window and are not
-    here.
+    empty at special tokens. Of a chat `text` is what its template made of it, and the template's own tokens are
+    special with the spans they have; `chat` says where the contents stand. `n_truncated` counts the tokens that did
+    not fit the model's window and are not here.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Encoded:
     n_truncated: int
     #: Where in `text` the second of a pair begins, after a line break; None where there is one text.
     pair_start: int | None = None
+    chat: tuple[ChatPart, ...] = ()
 
     @property
     def n_words(self) -> int:
@@ -65,6 +67,10 @@ def encode(
     first character that is not a space; words are counted from 0 without gaps. With `unit="token"` every
     token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`.
 
+    A chat is written out by the tokenizer's own template, see `chats.render`, and no further special token is added.
+    What the template writes is special, however many characters it has; a token with characters of both belongs to
+    the one its first character that is no space stands in. Words, sentences and segmenters see one content at a time.
+
     Args:
         handle: the model with its tokenizer.
         texts: the texts.
@@ -80,67 +86,47 @@ def encode(
         raise UsageError(f"unknown unit {unit!r}; the units are {', '.join(get_args(Unit))}")
     if segmenter is not None and unit != "word":
         raise UsageError(f"a segmenter finds words, and unit is {unit!r}; leave one of the two out")
+    if not isinstance(texts, str) and any(map(is_chat, texts)):
+        return _encode_chats(handle, texts, unit, segmenter)
     encoded = []
     for given, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
         text, second = _joined(given)
-        words = _words(text, second, unit, segmenter)
-        encoded.append(_encoded(handle, text, tokenized, words, gaps=False, second=second))
+        encoded.append(_encoded(handle, text, tokenized, unit, second=second, segmenter=segmenter))
     return encoded
 
 
+def _encode_chats(handle: Handle, texts: Sequence[Any], unit: Unit, segmenter: Segmenter | None) -> list[Encoded]:
+    n_chats = sum(map(is_chat, texts))
+    if n_chats < len(texts):
+        raise UsageError(f"{n_chats} of {len(texts)} texts are chats; explain texts and chats apart")
+    return encode_rendered(handle, [render(handle, chat) for chat in texts], unit=unit, segmenter=segmenter)
+
+
+def encode_rendered(
+    handle: Handle, chats: Sequence[Rendered], *, unit: Unit = "word", segmenter: Segmenter | None = None
+) -> list[Encoded]:
+    """Tokenise chats that their template has written out: the special tokens are there, and none is added.
+
+    Raises:
+        UsageError: as for `encode`; or a chat does not fit the model's window.
+    """
+    tokenized = _tokenize(handle, [one.text for one in chats], add_special_tokens=False)
+    return [
+        _encoded(handle, text, ids, unit, chat=parts, segmenter=segmenter)
+        for (text, parts), ids in zip(chats, tokenized, strict=True)
+    ]
+
+
 def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
-    """The word, token or sentence of each token, counted from 0 without gaps, -1 at special tokens.
+    """The word, token, sentence or message of each token, counted from 0 without gaps, -1 at special tokens.
 
     Words are those of `encoded`, whoever found them.
     """
     if unit == "word":
         return encoded.word_index
-    spans = _words(encoded.text, encoded.pair_start, unit)
-    if spans is None:
-        return tuple(_running(encoded.special))
-    return tuple(_renumbered(_word_of_tokens(encoded.text, encoded.char_spans, encoded.special, spans)))
-
-
-def _spans_of(text: str, unit: Unit) -> list[Span] | None:
-    """Where the words or sentences of a text are; None where every token is one."""
-    if unit == "token":
-        return None
-    return word_spans(text) if unit == "word" else sentence_spans(text)
-
-
-def _segmented(text: str, segmenter: Segmenter) -> list[Span]:
-    """[start, end) of every word that the segmenter finds.
-
-    Raises:
-        UsageError: its words do not follow each other in the text, or leave something out.
-    """
-    words = segmenter(text)
-    spans: list[Span] = []
-    end = 0
-    for number, word in enumerate(words):
-        if not isinstance(word, str):
-            raise UsageError(
-                f"the segmenter's word {number} is a {type(word).__name__}, not a string; give a function from a text "
-                "to the list of its words, such as jieba.lcut"
-            )
-        if not word.strip():
-            continue
-        bare, start = word.strip(), end
-        while text[start : start + 1].isspace():
-            start += 1
-        if not text.startswith(bare, start):
-            raise UsageError(
-                f"the segmenter's word {number} is {word!r}, but the text goes on with {text[start : start + 20]!r}; "
-                "its words must join to the text as it is, with nothing changed, added or left out but spaces"
-            )
-        end = start + len(bare)
-        spans.append((start, end))
-    if text[end:].strip():
-        raise UsageError(
-            f"the segmenter's {len(words)} words end before the text does, at {text[end:].strip()[:20]!r}; its words "
-            "must join to the text as it is"
-        )
-    return spans
+    return tuple(
+        indexed(encoded.text, encoded.char_spans, encoded.special, unit, second=encoded.pair_start, chat=encoded.chat)
+    )
 
 
 def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Encoded]:
@@ -165,7 +151,8 @@ def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Enc
         spans.append(placed)
     tokenized = _tokenize(handle, texts)
     return [
-        _encoded(handle, text, one, words, gaps=True) for text, one, words in zip(texts, tokenized, spans, strict=True)
+        _encoded(handle, text, one, "word", given=words)
+        for text, one, words in zip(texts, tokenized, spans, strict=True)
     ]
 
 
@@ -192,7 +179,7 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     spans = [(0, 0) if flag else _trimmed(whole, span) for flag, span in zip(special, spans, strict=True)]
     special = [*(() if prompt is None else prompt.special), *special]
     every = [*(() if prompt is None else prompt.char_spans), *spans]
-    index = _renumbered(_word_of_tokens(whole, every, special, word_spans(whole)))
+    index = renumbered(word_of_tokens(whole, every, special, word_spans(whole)))
     return Encoded(
         text=whole,
         ids=(*before, *(int(token) for token in ids)),
@@ -202,6 +189,7 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
         char_spans=tuple(every),
         special=tuple(special),
         n_truncated=0 if prompt is None else prompt.n_truncated,
+        chat=() if prompt is None else prompt.chat,
     )
 
 
@@ -210,21 +198,7 @@ def _joined(text: Text) -> tuple[str, int | None]:
     return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
 
 
-def _words(text: str, second: int | None, unit: Unit, segmenter: Segmenter | None = None) -> list[Span] | None:
-    """Where the units of a text or pair are; none reaches from one text of a pair into the other."""
-
-    def of(part: str) -> list[Span] | None:
-        return _segmented(part, segmenter) if segmenter is not None else _spans_of(part, unit)
-
-    if second is None:
-        return of(text)
-    before, after = of(text[: second - 1]), of(text[second:])
-    if before is None or after is None:
-        return None
-    return before + [(start + second, end + second) for start, end in after]
-
-
-def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
+def _tokenize(handle: Handle, texts: Sequence[Text], *, add_special_tokens: bool = True) -> list[_Tokenized]:
     """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
     tokenizer: Any = handle.tokenizer
     if tokenizer is None:
@@ -240,7 +214,7 @@ def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
         if not isinstance(text, str) and not _is_pair(text):
             raise UsageError(
                 f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text (of a pair a "
-                "tuple of two strings)"
+                "tuple of two strings, of a chat a list of messages)"
             )
     if not texts:
         return []
@@ -251,6 +225,7 @@ def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
     with tokenizer_state(tokenizer):
         batch = tokenizer(
             *given,
+            add_special_tokens=add_special_tokens,
             truncation=False,
             padding=False,
             return_offsets_mapping=True,
@@ -296,24 +271,29 @@ def _encoded(
     handle: Handle,
     text: str,
     tokenized: _Tokenized,
-    words: Sequence[Span] | None,
+    unit: Unit,
     *,
-    gaps: bool,
+    given: Sequence[Span] | None = None,
     second: int | None = None,
+    chat: tuple[ChatPart, ...] = (),
+    segmenter: Segmenter | None = None,
 ) -> Encoded:
+    """Cut to the window and counted; `given` words keep their numbers, of which some may have no token."""
+    if chat:
+        tokenized = _apart(handle, text, tokenized, chat)
     kept = _fit(tokenized.special, handle.max_length, getattr(handle.tokenizer, "truncation_side", "right"))
     if not kept:
         raise UsageError(
             f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
         )
     special = [tokenized.special[position] for position in kept]
-    raw = [tokenized.spans[position] for position in kept]
-    spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, raw, strict=True)]
-    if words is None:
-        index = _running(special)
+    spans = [tokenized.spans[position] for position in kept]
+    if not chat:
+        spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, spans, strict=True)]
+    if given is not None:
+        index = word_of_tokens(text, spans, special, given)
     else:
-        index = _word_of_tokens(text, spans, special, words)
-        index = index if gaps else _renumbered(index)
+        index = indexed(text, spans, special, unit, second=second, chat=chat, segmenter=segmenter)
     tokenizer: Any = handle.tokenizer
     ids = tuple(map(tokenized.ids.__getitem__, kept))
     types = tokenized.type_ids
@@ -327,7 +307,25 @@ def _encoded(
         special=tuple(special),
         n_truncated=len(tokenized.ids) - len(kept),
         pair_start=second,
+        chat=chat,
     )
+
+
+def _apart(handle: Handle, text: str, tokenized: _Tokenized, chat: Sequence[ChatPart]) -> _Tokenized:
+    """The tokens of the template as special ones, those of a content with its characters only."""
+    if len(tokenized.ids) > handle.max_length:
+        # Cut anywhere, what is left would be no chat: its template closes what it has opened.
+        raise UsageError(
+            f"the chat that ends with {text[-40:]!r} takes {len(tokenized.ids)} tokens, template included, and "
+            f"{handle.name} reads {handle.max_length}; shorten its messages or leave some out"
+        )
+    spans, special = [], []
+    for raw in tokenized.spans:
+        start, end = _trimmed(text, raw)
+        part = next((one for one in chat if one.start <= start < one.end), None)
+        special.append(part is None)
+        spans.append((start, end) if part is None else (start, min(end, part.end)))
+    return tokenized._replace(spans=spans, special=special)
 
 
 def _fit(special: Sequence[bool], max_length: int, side: str) -> list[int]:
@@ -352,53 +350,6 @@ def _trimmed(text: str, span: Span) -> Span:
     if not (inside[:1].isspace() or inside[-1:].isspace()) or not inside.strip():
         return span
     return start + len(inside) - len(inside.lstrip()), end - (len(inside) - len(inside.rstrip()))
-
-
-def _word_of_tokens(text: str, spans: Sequence[Span], special: Sequence[bool], words: Sequence[Span]) -> list[int]:
-    """The word of each token's first character; space alone goes to the word after it, else before."""
-    at = [-1] * (len(text) + 1)
-    for number, (start, end) in enumerate(words):
-        at[start:end] = [number] * (end - start)
-    found: list[int | None] = []
-    highest = 0
-    for (start, end), added in zip(spans, special, strict=True):
-        number = at[start] if end > start and not added else -1
-        if number >= 0:
-            # A normaliser may report one character twice, out of order; a word never starts again.
-            highest = max(highest, number)
-            found.append(highest)
-        else:
-            found.append(None)
-    index = []
-    following = _next_known(found)
-    before = 0
-    for known, ahead, added in zip(found, following, special, strict=True):
-        if known is not None:
-            before = known
-        index.append(-1 if added else before if known is None and ahead is None else known or ahead or 0)
-    return index
-
-
-def _next_known(found: Sequence[int | None]) -> list[int | None]:
-    ahead: list[int | None] = [None] * len(found)
-    latest: int | None = None
-    for position in range(len(found) - 1, -1, -1):
-        latest = found[position] if found[position] is not None else latest
-        ahead[position] = latest
-    return ahead
-
-
-def _running(special: Sequence[bool]) -> list[int]:
-    index, count = [], 0
-    for added in special:
-        index.append(-1 if added else count)
-        count += not added
-    return index
-
-
-def _renumbered(index: Sequence[int]) -> list[int]:
-    order = {word: number for number, word in enumerate(sorted(set(index) - {-1}))}
-    return [order.get(word, -1) for word in index]
 
 
 def encode_targets(handle: Handle, texts: Sequence[str]) -> list[Encoded]:

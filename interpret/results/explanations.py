@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "sentence", "source", "character"]
+Unit = Literal["token", "word", "sentence", "message", "source", "character"]
 
 
 TargetKind = Literal[
@@ -64,8 +64,24 @@ class TargetRecord:
     word: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChatPart:
+    """Where in a text that was made of a chat the content of one message stands.
+
+    `message` is its number, from 0; `start` and `end` are offsets into the text, the end excluded; `cut` is how many
+    characters the chat template took off the front of the content, so that the text's character `start + i` is the
+    content's character `cut + i`. What stands in no part is the template's own.
+    """
+
+    message: int
+    role: str
+    start: int
+    end: int
+    cut: int = 0
+
+
 class Word(NamedTuple):
-    """One word (or character, token, sentence or source, by the record's unit) with the sum of its tokens' scores."""
+    """One word (or character, token, sentence, message, source, by the record's unit), its tokens' scores summed."""
 
     word: str
     score: float
@@ -101,7 +117,8 @@ class ExampleAttribution(Record):
     into `text` with the end excluded, (0, 0) for special tokens. `word_index` is -1 for special tokens.
     Scores are in units of the target (logits); special tokens are kept equal in input and baseline and so
     score 0 in methods that have a baseline. Of a pair `text` holds both, a line break between them, and the second
-    begins at `pair_start`.
+    begins at `pair_start`. Of a chat `text` is what its template made of it, `chat` says where in it each message's
+    content stands; the template's own tokens are special, and have their offsets.
     """
 
     text: str
@@ -119,6 +136,7 @@ class ExampleAttribution(Record):
     convergence_delta: float | None = None
     n_truncated: int = 0
     pair_start: int | None = None
+    chat: tuple[ChatPart, ...] = ()
     quality: ExampleQuality | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +149,18 @@ class ExampleAttribution(Record):
             raise ValueError(f"char_spans has shape {self.char_spans.shape}, expected ({n}, 2)")
         if not np.isfinite(self.scores).all():
             raise ValueError("scores hold NaN or infinity")
+
+    @property
+    def message_index(self) -> IntArray:
+        """Which message of a chat each token `[token]` belongs to; -1 for the template's own, and where there is none.
+
+        A token belongs to the message whose content its first character stands in.
+        """
+        found = np.full(len(self.tokens), -1, dtype=np.int64)
+        starts = self.char_spans[:, 0]
+        for part in self.chat:
+            found[(starts >= part.start) & (starts < part.end) & ~self.special] = part.message
+        return found
 
     def words(self) -> list[Word]:
         """Scores summed (signed, not averaged) over the tokens of each word, in text order."""

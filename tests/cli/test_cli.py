@@ -256,7 +256,7 @@ def test_without_a_command_there_is_help() -> None:
     [
         (["attribute", "m"], "nothing to explain: give either --text or DATA"),
         (["attribute", "m", "--text", " "], "--text is empty"),
-        (["attribute", "m", "blank.csv"], "blank.csv has no text in column 'text'"),
+        (["attribute", "m", "blank.csv"], "blank.csv, line 2: the text is empty"),
         (["attribute", "./no-model", "--text", "a"], "there is no model folder './no-model'"),
         (["info", "m", "--adapter", "./no-lora"], "there is no adapter folder './no-lora'"),
         (["audit", "m", "nowhere.csv"], "there is no file nowhere.csv"),

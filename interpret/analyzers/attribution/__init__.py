@@ -27,8 +27,9 @@ from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import ATTRIBUTED, Handle
-from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.inputs import Encoded, unit_index
 from interpret.models.state import untouched
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord
 from interpret.results.record import Scalar
 
@@ -135,7 +136,8 @@ def attribute(
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
-        unit: what is removed and scored as a whole, "word", "token" or "sentence"; words are those of `encoded`.
+        unit: what is removed and scored as a whole, "word", "token", "sentence" or, of a chat, "message"; words are
+            those of `encoded`.
         seed: of the methods that sample, and recorded for all; a text's samples are those it has alone.
         scheduler: rows that were run are shared with other analyses through it.
         at: which word's class, which mask or which written token is explained, see `resolve_targets`.
@@ -230,6 +232,7 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
         convergence_delta=found.deltas[i],
         n_truncated=e.n_truncated,
         pair_start=e.pair_start,
+        chat=e.chat,
     )
 
 

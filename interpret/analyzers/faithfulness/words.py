@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
     # Of a forward that the user ran, only the tokens are known and nothing can be removed.
     present = [i for i, example in enumerate(attribution) if example.text.strip()]
     examples = [attribution[i] for i in present]
-    encoded = encode(handle, [_given(example) for example in examples], unit=unit)
+    encoded = _encoded(handle, examples, unit)
     for e, example in zip(encoded, examples, strict=True):
         covered = np.any(example.char_spans[:, 1] > example.char_spans[:, 0])
         if not covered and not all(e.special):
@@ -76,6 +76,35 @@ def trivial_scores(batch: Sequence[Ranked], *, last_first: bool) -> dict[str, li
         out["position"].append(order if last_first else -order)
         out["inverse_frequency"].append(np.array([1.0 / counts[name.casefold()] for name in ranked.names]))
     return out
+
+
+def _encoded(handle: Handle, examples: Sequence[ExampleAttribution], unit: Literal["token", "word"]) -> list[Encoded]:
+    """The texts encoded anew; chats from the record, since what a template made of them is all that is known."""
+    out = {i: _chat(handle, example) for i, example in enumerate(examples) if example.chat}
+    texts = [i for i in range(len(examples)) if i not in out]
+    out |= zip(texts, encode(handle, [_given(examples[i]) for i in texts], unit=unit), strict=True)
+    return [out[i] for i in range(len(examples))]
+
+
+def _chat(handle: Handle, example: ExampleAttribution) -> Encoded:
+    tokenizer: Any = handle.tokenizer
+    ids = tuple(example.token_ids.tolist())
+    if tokenizer is None or tuple(tokenizer.convert_ids_to_tokens(list(ids))) != example.tokens:
+        raise UsageError(
+            f"the chat that ends with {example.text[-40:]!r} was explained with another tokenizer than that of "
+            f"{handle.name}; measure it with the model that was explained"
+        )
+    return Encoded(
+        text=example.text,
+        ids=ids,
+        type_ids=None,
+        tokens=example.tokens,
+        word_index=tuple(example.word_index.tolist()),
+        char_spans=tuple((start, end) for start, end in example.char_spans.tolist()),
+        special=tuple(example.special.tolist()),
+        n_truncated=example.n_truncated,
+        chat=example.chat,
+    )
 
 
 def _given(example: ExampleAttribution) -> Text:
