@@ -312,7 +312,9 @@ class AttachedModel:
                 `example.chat` and `example.message_index`.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
-                or its text.
+                or its text. Or a function of your own, which is given what the model's forward returns and gives a
+                tensor [row], such as `lambda output: output.logits.logsumexp(-1)`; it is given rows of one length,
+                so that none is padded, and its scores are in its own units.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
             unit: `"word"`, `"token"`, `"sentence"` or, of chats, `"message"`.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
@@ -348,7 +350,8 @@ class AttachedModel:
             )
         if quality is False:
             return result
-        return with_quality(result, quality_auto(self.handle, result, seed=seed))
+        function = target if callable(target) else None
+        return with_quality(result, quality_auto(self.handle, result, seed=seed, function=function))
 
     def attribute_each(
         self,

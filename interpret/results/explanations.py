@@ -34,6 +34,7 @@ TargetKind = Literal[
     "start",
     "end",
     "span",
+    "function",
     "external",
 ]
 
@@ -46,7 +47,8 @@ class TargetRecord:
     `next_token` (vocabulary logit after the last token), `mask_token` (vocabulary logit at the [MASK] position),
     `output_token` (vocabulary logit of one written token), `sequence` (log probability of all that was written),
     `response` (logit of the probability of all that was written),
-    `start`, `end`, `span` (of an answer; the sum of both), `external` (made elsewhere, scalar not known).
+    `start`, `end`, `span` (of an answer; the sum of both), `function` (of the output, the caller's own, whose name is
+    `label`; the function itself is not kept, and its units are its own), `external` (made elsewhere, scalar not known).
     `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
     read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
     `word` what is read in the text itself: the word that gets the class, the answer.
@@ -230,7 +232,8 @@ class Faithfulness(Record):
     It does not show that the explanation is right for a human reader (plausibility), nor that another removal
     operator would agree. `above_95_share`: share of single examples above the 95th percentile of random
     rankings. `options` say how the full battery was run, and `randomisation` holds its test of the same name; both
-    are empty where only the cheap part was measured.
+    are empty where only the cheap part was measured. Where a function of the output was explained,
+    `options["quantity"]` is "function", and what falls is its value, in its own units, instead of a probability.
     """
 
     rows: tuple[FaithfulnessRow, ...]

@@ -131,8 +131,8 @@ def attribute(
     Args:
         handle: the attached model; it is left as it was, random streams included, also after an exception.
         encoded: the texts.
-        target: what is explained, see `resolve_targets`; targets that are already resolved are taken as they
-            are.
+        target: what is explained, see `resolve_targets`, or a function of the model's output; targets that are
+            already resolved are taken as they are.
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
@@ -155,17 +155,21 @@ def attribute(
     if name not in METHODS:
         raise UsageError(f"no attribution method {method!r}; there are auto, {known}")
     chosen = METHODS[name]
-    if handle.task == "none" and "none" not in chosen.tasks:
+    # A function may read what a model without a head returns, where texts are all that it takes.
+    stacks = handle.stacks
+    reads_output = callable(target) and len(stacks) == 1 and stacks[0].layout.modality == "text"
+    if handle.task == "none" and "none" not in chosen.tasks and not reads_output:
         raise UsageError(
             f"{handle.name} has no head ({handle.architecture}), so there is no output for {name} to explain; "
-            "give a model with a classification or language-model head"
+            "give a model with a classification or language-model head, or of one that reads texts a function of what "
+            "it returns as target="
         )
-    if handle.task not in chosen.tasks:
+    if handle.task not in chosen.tasks and not (reads_output and handle.task == "none"):
         raise UsageError(f"{name} explains {', '.join(chosen.tasks)}, and {handle.name} is loaded for {handle.task!r}")
     _check_options(name, chosen, options)
     scheduler = scheduler or Scheduler(handle)
     with untouched(handle.model, handle.tokenizer):
-        if handle.task == "none":
+        if handle.task == "none" and not reads_output:
             targets: list[Target] = []
         elif isinstance(target, list | tuple) and target and all(isinstance(t, Target) for t in target):
             targets = list(target)

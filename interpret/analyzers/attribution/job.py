@@ -13,6 +13,7 @@ from interpret.analyzers.target import Target
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.readout import of_output
 from interpret.results.explanations import BoolArray, FloatArray
 from interpret.results.record import Scalar
 
@@ -42,6 +43,11 @@ class Job:
     def score(self, rows: Sequence[Row], examples: Sequence[int]) -> Scored:
         """The target of each row; `examples` says which text the row was made from."""
         return self.scheduler.score_targets(rows, [self.targets[i] for i in examples])
+
+    @property
+    def even(self) -> bool:
+        """Whether batches must hold rows of one length, since a function reads the output and sees no padding."""
+        return of_output([target.readout for target in self.targets])
 
     def full_row(self, example: int) -> Row:
         """What the model reads of a text, with what it read of its own response."""

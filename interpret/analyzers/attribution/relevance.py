@@ -162,7 +162,7 @@ def gradient_attention(job: Job) -> Scores:
 
     rows = [job.full_row(i) for i in range(len(job.encoded))]
     budget = _token_budget(handle, max((len(row.ids) for row in rows), default=1))
-    for indices, mixed in run_batches(handle, rows, step, token_budget=budget):
+    for indices, mixed in run_batches(handle, rows, step, token_budget=budget, even=job.even):
         for line, i in enumerate(indices):
             n_tokens = len(rows[i].ids)
             row = read_row(job, i, _accumulated([layer[line, :n_tokens, :n_tokens] for layer in mixed]))

@@ -129,6 +129,11 @@ def read_at(job: Job, i: int) -> int:
             "attention is followed from the position of the next token, not from those of a response; leave out "
             "response=, or use method='integrated_gradients' or 'leave_one_out'"
         )
+    if job.targets and job.targets[i].function is not None and job.handle.task != "text-classification":
+        raise UsageError(
+            "attention is followed from the one position that an output is read at, and a function may read any; use "
+            "method='integrated_gradients' or 'leave_one_out'"
+        )
     position = job.targets[i].position if job.targets else None
     if position is not None or not job.handle.is_decoder:
         return position or 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,9 @@ class Ranked:
     scores: FloatArray
 
 
-def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
+def lay_out(
+    handle: Handle, attribution: Attribution, function: Callable[[Any], Any] | None = None
+) -> list[Ranked | None]:
     """The texts encoded anew, and each score on the word its characters belong to.
 
     Texts without words, and those that are not known, yield None. An explanation with the model's own tokens
@@ -47,7 +49,7 @@ def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
                 f"the explanation of {example.text[:40]!r} names no characters of its text, so its scores cannot "
                 "be laid onto words; make it with Attribution.from_scores"
             )
-    targets = restore_targets(handle, encoded, [example.target for example in examples])
+    targets = restore_targets(handle, encoded, [example.target for example in examples], function)
     out: list[Ranked | None] = [None] * len(attribution)
     for i, e, target, example in zip(present, encoded, targets, examples, strict=True):
         own = tuple(example.token_ids.tolist()) == e.ids
