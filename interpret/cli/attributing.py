@@ -10,6 +10,7 @@ import typer
 from interpret.cli import options as o
 from interpret.cli.models import load_model
 from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
+from interpret.cli.values import imported, method_options
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,41 @@ def attribute(
     against: Annotated[
         str | None, typer.Option(help="Explain why --target rather than this class.", metavar="CLASS")
     ] = None,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Which word's class, which mask or which written token is explained, from 0; -1 is the last.",
+        ),
+    ] = None,
+    response: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What a model that writes has written, its leading space included."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Let the model write up to N tokens, and explain what it wrote."),
+    ] = None,
     unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="What finds words in writing without spaces, such as jieba:lcut; it is imported and run.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a removed word becomes: mask_token, pad_token, eos_token, unk_token or bos_token; or delete, to "
+            "take it out (methods without gradients); default: what suits the model.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option of the method, such as n_steps=64; may be given repeatedly."),
+    ] = None,
     quality: Annotated[
         bool, typer.Option("--quality/--no-quality", help="Measure how far the explanation can be trusted.")
     ] = True,
@@ -102,11 +137,21 @@ def attribute(
     if out is not None and out.suffix not in ("", ".parquet", ".csv", ".json", ".html"):
         raise UsageError(f"cannot write {out.name}: --out ends in .parquet, .csv, .json, .html, or names a folder")
     tabled = out is not None and out.suffix == ".parquet"
-    for option, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
+    for flag, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
         if given and not tabled:
-            raise UsageError(f"{option} is about the tables of a data set: it needs --out with a name in .parquet")
+            raise UsageError(f"{flag} is about the tables of a data set: it needs --out with a name in .parquet")
     if text is not None and not all(written.strip() for written in text):
         raise UsageError("--text is empty; write the text to explain in quotes after it")
+    if response is not None and max_new_tokens is not None:
+        raise UsageError("--response says what was written, and --max-new-tokens lets the model write: give one")
+    if segmenter is not None and tabled:
+        raise UsageError("--segmenter is code, which tables of a data set cannot record; leave it or .parquet out")
+    further = method_options(option)
+    further |= {"baseline": baseline} if baseline is not None else {}
+    further |= {"at": at} if at is not None else {}
+    further |= {"response": response} if response is not None else {}
+    further |= {"response": True, "max_new_tokens": max_new_tokens} if max_new_tokens is not None else {}
+    further |= {"segmenter": imported(segmenter)} if segmenter is not None else {}
     explained = _class(target) if against is None else (_class(target), _class(against))
     many: Texts | None = None
     if data is not None or tabled:
@@ -149,6 +194,7 @@ def attribute(
             label_map=label_map,
             seed=seed,
             overwrite=overwrite,
+            **further,
         )
         return
     explain: list[Any] = list((text or ()) if many is None else many.given)
@@ -160,6 +206,7 @@ def attribute(
         quality="auto" if quality else False,
         gold=None if target != "gold" or many is None else _gold(lm, many, label_map),
         seed=seed,
+        **further,
     )
     path = None if out is None else _write(result, out)
     if as_json:

@@ -18,7 +18,8 @@ from interpret.results.explanations import Attribution
 def again(attribution: Attribution) -> Again:
     """The method of an attribution with the baseline it had, as a function of texts and targets."""
     recorded = attribution.options.get("baseline")
-    same = {"baseline": recorded} if recorded in _baselines(attribution.method) else {}
+    names = _baselines(attribution.method)
+    same = {"baseline": recorded} if names and recorded in (*names, "delete") else {}
 
     def explain(handle: Handle, encoded: list[Encoded], targets: list[Target], **options: Any) -> Attribution:
         # Without a scheduler of the caller's: it remembers outputs of the model as it was.

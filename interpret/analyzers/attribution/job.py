@@ -8,8 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.scheduler import Operator, Scheduler, Scored, masked_rows, without
+from interpret.analyzers.scheduler import (
+    TAKEN_OUT,
+    Operator,
+    Scheduler,
+    Scored,
+    deletion,
+    masked_rows,
+    removal,
+    replacements,
+    without,
+)
 from interpret.analyzers.target import Target
+from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
@@ -48,6 +59,24 @@ class Job:
     def even(self) -> bool:
         """Whether batches must hold rows of one length, since a function reads the output and sees no padding."""
         return of_output([target.readout for target in self.targets])
+
+    def operator(self, name: str | None) -> Operator:
+        """How a method that masks words removes them: as `removal` has it, or with "delete" out of the ids.
+
+        Raises:
+            UsageError: there is no such operator; or words were to be taken out of a text where what is read stands at
+                a place that would move, or of which nothing would be left.
+        """
+        if name != "delete":
+            return removal(self.handle, name)
+        if any(target.position is not None and not target.response for target in self.targets):
+            raise UsageError(
+                "taking words out moves what is explained here to other positions, so baseline='delete' serves classes "
+                f"of whole texts and what follows a text; use one of {', '.join(replacements(self.handle))}"
+            )
+        if all(any(encoded.special) for encoded in self.encoded):
+            return Operator(name, TAKEN_OUT)
+        return deletion(self.handle)
 
     def full_row(self, example: int) -> Row:
         """What the model reads of a text, with what it read of its own response."""
