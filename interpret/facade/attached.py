@@ -308,8 +308,8 @@ class AttachedModel:
             texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
                 (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`. A chat
                 is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a causal language model with a chat
-                template: the template's own tokens stay and have no score, as special tokens; see
-                `example.chat` and `example.message_index`.
+                template (Jinja, which transformers runs in its sandbox): the template's own tokens stay and have no
+                score, as special tokens; see `example.chat` and `example.message_index`.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text. Or a function of your own, which is given what the model's forward returns and gives a
