@@ -27,6 +27,7 @@ Examples:
   interpret attribute ./chat-model chats.jsonl --unit message --limit 5
 
 A column called messages holds chats, lists of {"role": ..., "content": ...}, for models with a chat template.
+Of a chat that ends with the assistant's message that message is explained.
 
 A .parquet file takes data sets of any size: one row per token, beside it one row per text in
 scores.examples.parquet. Interrupted or killed, the same command goes on where it stopped.

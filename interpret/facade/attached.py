@@ -24,6 +24,7 @@ from interpret.errors import UsageError
 from interpret.facade.attributing import AttributionFiles
 from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
+from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Text, encode, encode_targets
 from interpret.models.processors import batches_of
@@ -309,7 +310,8 @@ class AttachedModel:
                 (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`. A chat
                 is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a causal language model with a chat
                 template (Jinja, which transformers runs in its sandbox): the template's own tokens stay and have no
-                score, as special tokens; see `example.chat` and `example.message_index`.
+                score, as special tokens; see `example.chat` and `example.message_index`. Of a chat that ends with the
+                assistant's message that message is the response.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text. Or a function of your own, which is given what the model's forward returns and gives a
@@ -336,9 +338,10 @@ class AttachedModel:
                 )
             result = attribute_capture(texts, method=method)
         else:
+            listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
             result = attribute(
                 self.handle,
-                encode(self.handle, _listed(texts, chats=True), unit=unit, segmenter=segmenter),
+                encode(self.handle, listed, unit=unit, segmenter=segmenter),
                 target=target,
                 gold=gold,
                 at=at,
@@ -376,7 +379,8 @@ class AttachedModel:
             seed: of sampling methods.
             options: passed to the method.
         """
-        encoded = encode(self.handle, _listed(texts, chats=True), unit=unit)
+        listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
+        encoded = encode(self.handle, listed, unit=unit)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
         every = [target for those in targets for target in those]

@@ -26,9 +26,11 @@ from interpret.capture.store.memory import trimming
 from interpret.capture.store.request import model_facts, texts_sha256
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
+from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
 from interpret.models.inputs import Text, encode
 from interpret.models.units import Unit
+from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels
 from interpret.readers.texts import Texts
 from interpret.results.explanations import Attribution
@@ -133,6 +135,7 @@ def attribute_to(
     if lot_size < 1:
         raise UsageError(f"lot_size is {lot_size}; it must be at least 1")
     _check_plain(target, options)
+    _check_alike(texts)
     gold = gold_of(texts, handle.labels, label_map) if _is_gold(handle, target) else None
     if label_map is not None and gold is None:
         raise UsageError('label_map (--label-map) is read for target="gold" only; leave it out')
@@ -199,6 +202,8 @@ def _explained(
     # One scheduler for both, so that the whole texts run once; a new one for each lot, so that it is the same lot
     # whether or not others ran before it.
     scheduler = Scheduler(handle)
+    texts, response = split_answers(handle, texts, options.get("response"))
+    options = options if response is None else {**options, "response": response}
     result = attribute(
         handle,
         encode(handle, texts, unit=unit),
@@ -237,6 +242,17 @@ def _check_plain(target: Any, options: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"{name} is {value!r:.60}; over a data set an option is a number, a string, a bool or None"
             )
+
+
+def _check_alike(texts: Texts) -> None:
+    """Refuse, before anything runs, chats of which only some end with an answer: what is explained would differ."""
+    answered = [is_answered(chat) for chat in texts.chats or ()]
+    if any(answered) and not all(answered):
+        raise texts.wrong(
+            answered.index(not answered[0]),
+            f"this chat {'does not end' if answered[0] else 'ends'} with the assistant's message, unlike those before "
+            "it; explain chats that end with an answer apart from those that ask for one",
+        )
 
 
 def _is_gold(handle: Handle, target: Any) -> bool:

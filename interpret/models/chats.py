@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.state import tokenizer_state
-from interpret.readers.chats import Chat, checked
+from interpret.readers.chats import Chat, checked, is_answered, is_chat
 from interpret.results.explanations import ChatPart
 
 #: Private characters, of which two that occur nowhere else mark where a content goes.
@@ -56,10 +56,60 @@ def render(handle: Handle, chat: Chat) -> Rendered:
             "its texts, or set tokenizer.chat_template to the template that the model was trained with"
         )
     messages = checked(chat)
-    text = _applied(handle, messages)
+    if is_answered(messages):
+        raise UsageError(
+            "the chat ends with a message of the assistant, after which nothing is left to be answered; leave it out"
+        )
+    return _traced(handle, messages, prompt=True)
+
+
+def split_answers(handle: Handle, texts: Sequence[Any], response: Any) -> tuple[list[Any], Any]:
+    """Chats that end with an answer as the chats before it, and the answers as they follow these; others as they are.
+
+    An answer is what the template puts after the prompt for one, spaces included, up to the end of the content.
+
+    Raises:
+        UsageError: only some end with an answer, or a response was given too; or the template writes an answer
+            elsewhere than after the prompt for it.
+    """
+    n_answered = sum(is_chat(text) and is_answered(text) for text in texts)
+    if not n_answered:
+        return list(texts), response
+    if n_answered < len(texts):
+        raise UsageError(
+            f"{n_answered} of {len(texts)} texts are chats that end with the assistant's message, which is then what "
+            "is explained; explain those apart from the others"
+        )
+    if response is not None:
+        raise UsageError(
+            "the chats end with the assistant's message, which is then what is explained, and response= was given too; "
+            "leave one of them out"
+        )
+    pairs = [_split(handle, chat) for chat in texts]
+    return [before for before, _ in pairs], [answer for _, answer in pairs]
+
+
+def _split(handle: Handle, chat: Chat) -> tuple[Chat, str]:
+    messages = checked(chat)
+    if len(messages) == 1:
+        raise UsageError("the chat holds nothing but an answer; give what it answers too")
+    prompt = render(handle, messages[:-1]).text
+    whole = _traced(handle, messages, prompt=False)
+    ends = [part for part in whole.parts if part.message == len(messages) - 1]
+    if len(ends) > 1 or ends[0].start < len(prompt) or not whole.text.startswith(prompt):
+        raise UsageError(
+            f"the chat template of {handle.name} does not write an answer after the prompt for one; leave the last "
+            "message out and give response="
+        )
+    return messages[:-1], whole.text[len(prompt) : ends[0].end]
+
+
+def _traced(handle: Handle, messages: list[dict[str, str]], *, prompt: bool) -> Rendered:
+    """The chat as its template writes it, with or without the prompt for an answer, and where each content stands."""
+    text = _applied(handle, messages, prompt)
     begin, end = _marks([text, *(message["content"] for message in messages)])
     marked = [{**message, "content": f"{begin}{n}{end}"} for n, message in enumerate(messages)]
-    pieces = re.split(f"{begin}(\\d+){end}", _applied(handle, marked))
+    pieces = re.split(f"{begin}(\\d+){end}", _applied(handle, marked, prompt))
     numbers = [int(number) for number in pieces[1::2]]
     missing = [n for n in range(len(messages)) if n not in numbers]
     if missing:
@@ -80,11 +130,11 @@ def render(handle: Handle, chat: Chat) -> Rendered:
     return Rendered(text, tuple(parts))
 
 
-def _applied(handle: Handle, messages: list[dict[str, str]]) -> str:
+def _applied(handle: Handle, messages: list[dict[str, str]], prompt: bool) -> str:
     tokenizer: Any = handle.tokenizer
     try:
         with tokenizer_state(tokenizer):
-            return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            return str(tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, tokenize=False))
     except Exception as err:  # a template is a program: it may raise anything
         raise UsageError(
             f"the chat template of {handle.name} cannot write this chat ({str(err) or type(err).__name__}); its roles "

@@ -26,8 +26,7 @@ def checked(chat: Chat) -> list[dict[str, str]]:
     """The messages as plain dicts of `role` and `content`.
 
     Raises:
-        UsageError: a message without one of them, with anything else, or with a content that is no text; or the last
-            one is the assistant's.
+        UsageError: a message without one of them, with anything else, or with a content that is no text.
     """
     out: list[dict[str, str]] = []
     for number, message in enumerate(chat):
@@ -50,12 +49,12 @@ def checked(chat: Chat) -> list[dict[str, str]]:
         out.append({key: str(message[key]) for key in _KEYS})
     if not any(message["content"].strip() for message in out):
         raise UsageError("no message of the chat says anything; give at least one with a content")
-    if out[-1]["role"] == "assistant":
-        raise UsageError(
-            "the chat ends with a message of the assistant, after which nothing is left to be answered; leave it out "
-            "and give its content as response= to explain it"
-        )
     return out
+
+
+def is_answered(chat: Chat) -> bool:
+    """Whether the last message is the assistant's."""
+    return chat[-1].get("role") == "assistant"
 
 
 def read_chat(written: str) -> Chat:

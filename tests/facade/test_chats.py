@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import interpret
 from interpret.cli.app import app
+from interpret.errors import DataError
 from tests.chatting import CHAT, chatting
 
 CHATS = [list(CHAT), [{"role": "user", "content": "the cat ate the red fish"}]]
@@ -37,6 +38,17 @@ def test_tables_hold_what_attribute_finds(folder: Path, tmp_path: Path) -> None:
     assert files.examples()["n_words"].tolist() == [4, 1]
     again = lm.attribute_to(tmp_path / "b.parquet", CHATS, unit="message")
     np.testing.assert_array_equal(again.tokens()["score"], tokens["score"])
+
+
+def test_tables_of_chats_that_end_with_answers(folder: Path, tmp_path: Path) -> None:
+    lm = interpret.load(folder, device="cpu")
+    answered = [[*chat, {"role": "assistant", "content": "never sad"}] for chat in CHATS]
+    files = lm.attribute_to(tmp_path / "a.parquet", answered, method="leave_one_out")
+    assert files.examples()["target_kind"].tolist() == ["sequence"] * 2
+    found = lm.attribute(answered, method="leave_one_out", quality=False)
+    np.testing.assert_allclose(files.examples()["value"], [example.value for example in found], atol=1e-5)
+    with pytest.raises(DataError, match="row 2: this chat does not end with the assistant's message"):
+        lm.attribute_to(tmp_path / "b.parquet", [answered[0], CHATS[1]])
 
 
 def test_the_command_line_reads_messages(folder: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpret.errors import UsageError
-from interpret.models.chats import render
+from interpret.models.chats import render, split_answers
 from interpret.models.inputs import encode, unit_index
 from interpret.models.load import attach_handle
 from tests.chatting import CHAT, CHATML, TEMPLATES, chatting
@@ -157,13 +157,41 @@ def test_a_template_that_reaches_out_of_its_sandbox_is_refused() -> None:
         ),
         ([{"role": "user", "content": "x", "tool_calls": [1]}], "holds 'tool_calls' beside role and content"),
         (user("  "), "no message of the chat says anything"),
-        ([*user("x"), {"role": "assistant", "content": "y"}], "give its content as response="),
+        ([*user("x"), {"role": "assistant", "content": "y"}], "nothing is left to be answered"),
         (user("the cat " * 200), "takes .* tokens, template included, and"),
     ],
 )
 def test_chats_that_cannot_be_explained(chat: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         encode(LLAMA, [chat])
+
+
+@pytest.mark.parametrize("key", HANDLES)
+def test_an_answer_is_what_the_template_puts_after_its_prompt(key: tuple[str, str]) -> None:
+    handle = HANDLES[key]
+    tokenizer: Any = handle.tokenizer
+    chat = [*user("was it good"), {"role": "assistant", "content": "never bad"}]
+    (before,), (answer,) = split_answers(handle, [chat], None)
+    assert before == user("was it good")
+    # Some templates put a space in front of it, which the model has seen there.
+    assert answer == {"chatml": "never bad", "inst": " never bad"}[key[1]]
+    prompt = tokenizer.apply_chat_template(before, add_generation_prompt=True, tokenize=False)
+    whole = tokenizer.apply_chat_template(chat, tokenize=False)
+    assert whole.startswith(prompt + answer)
+
+
+def test_chats_with_and_without_an_answer_are_kept_apart() -> None:
+    answered = [*user("x"), {"role": "assistant", "content": "y"}]
+    assert split_answers(LLAMA, [user("x"), "a text"], "r") == ([user("x"), "a text"], "r")
+    with pytest.raises(UsageError, match="1 of 2 texts are chats that end with"):
+        split_answers(LLAMA, [answered, user("x")], None)
+    with pytest.raises(UsageError, match="response= was given too"):
+        split_answers(LLAMA, [answered], "z")
+    with pytest.raises(UsageError, match="nothing but an answer"):
+        split_answers(LLAMA, [answered[1:]], None)
+    other = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    with pytest.raises(UsageError, match="does not write an answer after the prompt"):
+        split_answers(with_template(other), [answered], None)
 
 
 def test_an_absent_value_is_no_further_key() -> None:

@@ -53,8 +53,8 @@ def test_a_text_and_messages_are_ambiguous(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_no_chat_is_named_or_left_out(tmp_path: Path) -> None:
-    ended = [*ASK, {"role": "assistant", "content": "no"}]
-    path = write(tmp_path / "c.jsonl", {"messages": ASK}, {"messages": "hello"}, {"messages": ended})
+    silent = [{"role": "user", "content": ""}]
+    path = write(tmp_path / "c.jsonl", {"messages": ASK}, {"messages": "hello"}, {"messages": silent})
     with pytest.raises(DataError, match=r"line 2: the chat is no JSON.*--skip-bad-rows"):
         read_texts(path, chats=True)
     found = read_texts(path, chats=True, skip_bad_rows=True)

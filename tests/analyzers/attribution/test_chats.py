@@ -104,6 +104,21 @@ def test_a_response_follows_the_prompt_that_the_template_opened() -> None:
     assert given.value == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_chat_that_ends_with_an_answer_explains_that_answer() -> None:
+    chat = [*CHATS[1], {"role": "assistant", "content": "never sad"}]
+    whole = TOKENIZER.apply_chat_template(chat)["input_ids"]
+    (example,) = LM.attribute(chat, quality=False)
+    assert example.target.kind == "sequence"
+    ids = [*example.token_ids.tolist(), *example.target.response]
+    assert whole[: len(ids)] == ids
+    with torch.no_grad():
+        logs = MODEL(torch.tensor([whole])).logits[0].log_softmax(-1)
+    n = len(example.token_ids)
+    assert example.value == pytest.approx(sum(float(logs[p - 1, ids[p]]) for p in range(n, len(ids))), abs=1e-4)
+    (matrix,) = LM.attribute_each(chat, method="leave_one_out")
+    assert len(matrix.outputs) == len(example.target.response)
+
+
 def test_quality_is_measured_on_the_same_ids() -> None:
     for unit in ("word", "sentence", "message", "token"):
         found = LM.attribute(CHATS[0], method="leave_one_out", unit=unit)
