@@ -4,8 +4,8 @@
 
 Operator [MASK], explained is the predicted class. AOPC comprehensiveness is the mean drop of its probability when the
 first 5, 10, 20 and 50% of the words go (higher is better), sufficiency when only those stay (lower is better); 95%
-intervals by bootstrap over sentences. Lines in `| |` rank the same words without sign. Seconds are those of the
-attribution alone, on the threads that torch takes by itself.
+intervals by bootstrap over sentences. Lines in `| |` rank the same words without sign. Seconds are
+processor time of the attribution alone.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ def main() -> None:
     lm = interpret.load(args.model)
     texts = [text.split("\t")[1] for text in args.data.read_text(encoding="utf-8").splitlines()[: args.n]]
     encoded = encode(lm.handle, texts)
-    print("| method | comprehensiveness | sufficiency | verdict | seconds a sentence |")
+    print("| method | comprehensiveness | sufficiency | verdict | processor seconds a sentence |")
     print("|---|---|---|---|---|")
     # The rows of random and trivial rankings are the same for every method, and run once.
     shared = Scheduler(lm.handle, max_rows=400_000)
     first = None
     for name in args.methods:
-        start = time.perf_counter()
+        start = time.process_time()
         found = attribute(lm.handle, encoded, method=name)
-        seconds = (time.perf_counter() - start) / len(texts)
+        seconds = (time.process_time() - start) / len(texts)
         quality = measure(lm.handle, found, n_random=20, scheduler=shared)
         first = quality if first is None else first
         print(line(name, quality, seconds), flush=True)

@@ -25,14 +25,18 @@ if TYPE_CHECKING:
         faithfulness,
         load,
         methods,
+        plan_audit,
         plausibility,
         probe,
         shortcuts,
     )
-    from interpret.facade.bridges import head_view, to_shap
+    from interpret.facade.bridges import to_shap
+    from interpret.facade.robust import robustness, sentence_pairs
+    from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution
     from interpret.results.matrices import AttributionMatrix
+    from reports.bertviz import head_view, model_view
 
 __version__ = "0.1.0"
 
@@ -41,6 +45,7 @@ __distribution__ = "interpret-lm"
 
 _HOME = {
     "AttachedModel": "interpret.facade",
+    "AttentionPatterns": "interpret.results.attention",
     "Attribution": "interpret.results.explanations",
     "AttributionMatrix": "interpret.results.matrices",
     "Audit": "interpret.results.audits",
@@ -51,18 +56,23 @@ _HOME = {
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
-    "head_view": "interpret.facade.bridges",
+    "head_view": "reports.bertviz",
     "load": "interpret.facade",
     "methods": "interpret.facade",
+    "model_view": "reports.bertviz",
     "open_store": "interpret.capture.store",
+    "plan_audit": "interpret.facade",
     "plausibility": "interpret.facade",
     "probe": "interpret.facade",
+    "robustness": "interpret.facade.robust",
+    "sentence_pairs": "interpret.facade.robust",
     "shortcuts": "interpret.facade",
     "to_shap": "interpret.facade.bridges",
 }
 
 __all__ = [
     "AttachedModel",
+    "AttentionPatterns",
     "Attribution",
     "AttributionMatrix",
     "Audit",
@@ -76,9 +86,13 @@ __all__ = [
     "head_view",
     "load",
     "methods",
+    "model_view",
     "open_store",
+    "plan_audit",
     "plausibility",
     "probe",
+    "robustness",
+    "sentence_pairs",
     "shortcuts",
     "to_shap",
 ]

@@ -11,18 +11,25 @@ import base64
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from interpret.results.audits import SECTIONS, Audit
+from interpret.results.audits import Audit
+from interpret.results.diffs import AuditDiff
 from interpret.results.lower import Html
-from interpret.results.messages import visible
+from interpret.results.messages import Words, visible
 from interpret.results.style import SCOPE, component_css
+from interpret.results.tree import Section
+from reports.attention import patterns_of
+from reports.cases import filters, sorts
 from reports.catalogue import report_words
-from reports.sections import filters, sections
+from reports.diffs import diff_sections
+from reports.explorer import explorer_data, listing_of
+from reports.renderer import renderer
+from reports.sections import absent, sections
 
-MAX_BYTES = 25_000_000
 _HERE = Path(__file__).parent
 
 
@@ -45,27 +52,75 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
 
 
+def _policy(style: str, script: str | None) -> str:
+    """Exactly these two run and style, and nothing is fetched; without a script none runs."""
+    scripts = "'none'" if script is None else f"'{_hash(script)}'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src '{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
 def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css")
-    script = _asset("report.js")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    style = component_css(notebook=False) + _asset("report.css") + _asset("attention.css")
+    script = _asset("report.js") + "\n" + _asset("attention.js")
+    policy = _policy(style, script)
     made = sections(audit)
     lower = Html(say, "", heading=2)
     return _environment().get_template("report.html").render(
         say=say,
         language=say.language,
         policy=policy,
+        generator=renderer(),
         style=Markup(style),
         script=Markup(script),
         scope=SCOPE,
         title=visible(audit.title),
-        contents=[(section.number, section.key, say.text(section.title), section.muted) for section in made],
+        contents=[_entry(section, audit, say) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
-        filters=filters(audit, say),
-        n_sections=len(SECTIONS),
+        explorer=_explorer(made, audit, say),
+        patterns=patterns_of(audit, say),
+    )  # fmt: skip
+
+
+def _entry(section: Section, audit: Audit, say: Words) -> dict[str, Any]:
+    """One line of the contents, marked where there is nothing to read or nothing to rely on."""
+    mark = "muted" if section.muted else "absent" if absent(audit, section.key) else ""
+    return {"number": section.number, "key": section.key, "name": say.text(section.title), "mark": mark}
+
+
+def _explorer(made: tuple[Section, ...], audit: Audit, say: Words) -> dict[str, Any] | None:
+    """What the controls above the cases offer, and the cases as data; None where there is none."""
+    listing = listing_of(made)
+    if listing is None:
+        return None
+    return {
+        "filters": filters(listing, say),
+        "sort": sorts(listing, say),
+        # Masks all look alike.
+        "searched": audit.data.texts == "full",
+        "first": min(listing.page, len(listing.items)),
+        "total": len(listing.items),
+        "data": Markup(explorer_data(listing, say)),
+    }
+
+
+def diff_page(found: AuditDiff, locale: str) -> str:
+    """The comparison of two audits as one HTML document, without any script."""
+    say = report_words(locale)
+    style = component_css(notebook=False) + _asset("report.css")
+    made = diff_sections(found)
+    lower = Html(say, "", heading=2)
+    return _environment().get_template("diff.html").render(
+        say=say,
+        language=say.language,
+        policy=_policy(style, None),
+        generator=renderer(),
+        style=Markup(style),
+        scope=SCOPE,
+        title=say("diff.title", old=found.old.title, new=found.new.title),
+        contents=[(section.number, section.key, say.text(section.title)) for section in made],
+        sections=[Markup(lower.node(section)) for section in made],
     )  # fmt: skip

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from interpret.results.attention_views import attention_nodes
 from interpret.results.audit_views import (
     audit_verdict,
     comparison_nodes,
     performance_nodes,
     slice_nodes,
 )
-from interpret.results.audits import SECTIONS, Audit, Case, Coverage
-from interpret.results.messages import Words
+from interpret.results.audits import SECTIONS, Audit, Coverage
 from interpret.results.probe_views import probe_nodes
-from interpret.results.quality_views import attention_nodes, importance_nodes, quality_nodes
+from interpret.results.quality_views import importance_nodes, quality_nodes
+from interpret.results.robustness_views import robustness_nodes
+from interpret.results.shortcut_views import shortcut_nodes
+from interpret.results.slice_views import found_slice_nodes
 from interpret.results.subject_views import data_nodes, identity_nodes
 from interpret.results.tree import (
     Badge,
@@ -25,8 +27,6 @@ from interpret.results.tree import (
     Facts,
     Heading,
     Inline,
-    Item,
-    Listing,
     Node,
     Note,
     Number,
@@ -35,20 +35,21 @@ from interpret.results.tree import (
     Table,
     say,
 )
-from interpret.results.views import example_quality, target_words, tokens_of
-from reports.summary import verdict_nodes
+from reports.cases import case_nodes
+from reports.summary import ABOUT_THE_REPORT, verdict_nodes
 
-#: Cases on the page; the saved audit holds them all.
-MAX_CASES = 1000
-#: Words with a heat colour over all cases together: what keeps a report of long texts openable.
-MAX_CASE_WORDS = 30_000
-WORDS_PER_CASE = 300
 #: Facts about the use that a reader must know; what the author left out is shown as not supplied.
 USE = ("purpose", "users", "decisions", "out_of_scope", "oversight")
 
 
 def _coverage(audit: Audit, key: str) -> Coverage | None:
     return next((c for c in audit.coverage if c.section == key), None)
+
+
+def absent(audit: Audit, key: str) -> bool:
+    """Whether a section was not examined at all."""
+    found = _coverage(audit, key)
+    return found is not None and found.status == "not_run"
 
 
 def _not_run(audit: Audit, key: str) -> tuple[Node, ...]:
@@ -76,10 +77,10 @@ def sections(audit: Audit) -> tuple[Section, ...]:
         "slices": _slices,
         "global_attribution": _global,
         "explanation_quality": lambda a: () if a.explanation_quality is None else quality_nodes(a.explanation_quality),
-        "cases": _cases,
+        "cases": lambda a: case_nodes(a, _quality_line(a)),
         "attention": lambda a: () if a.attention is None else attention_nodes(a.attention),
         "probes": lambda a: () if a.probes is None else probe_nodes(a.probes),
-        "robustness": lambda _: (),
+        "robustness": lambda a: () if a.robustness is None else robustness_nodes(a.robustness),
         "limits": _limits,
         "reproduce": _reproduce,
     }
@@ -107,18 +108,22 @@ def _intended_use(audit: Audit) -> tuple[Node, ...]:
 
 
 def _slices(audit: Audit) -> tuple[Node, ...]:
+    found = () if audit.found_slices is None else found_slice_nodes(audit.found_slices)
     if audit.performance is None or not audit.performance.slices:
-        return ()
-    accuracy = next((e.value for e in audit.performance.metrics if e.name == "accuracy"), None)
-    return slice_nodes(audit.performance.slices, accuracy)
+        return found
+    accuracy = audit.performance.accuracy
+    return (*slice_nodes(audit.performance.slices, None if accuracy is None else accuracy.value), *found)
 
 
 def _global(audit: Audit) -> tuple[Node, ...]:
+    leans = () if audit.shortcuts is None else (Heading(say("report.shortcuts")), *shortcut_nodes(audit.shortcuts))
     if not audit.global_attribution:
-        return ()
+        return leans
     lead = Paragraph((say("report.global_lead"),))
+    if audit.data.texts != "full":
+        lead = Paragraph((say("report.global_lead"), say("report.words_numbered")))
     end = Paragraph((say("attribution.not_causal"), say("report.baseline_choice")), "small")
-    return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end)
+    return (lead, *_quality_line(audit), *importance_nodes(audit.global_attribution), end, *leans)
 
 
 def _quality_line(audit: Audit) -> tuple[Node, ...]:
@@ -126,115 +131,6 @@ def _quality_line(audit: Audit) -> tuple[Node, ...]:
     verdict = audit_verdict(audit)
     badge = Badge("not_measured" if verdict is None else verdict)
     return (Paragraph((badge, say("report.see_quality", number=SECTIONS.index("explanation_quality"))), "small"),)
-
-
-# --- cases
-
-
-def _correct(case: Case) -> str:
-    if case.label is None:
-        return "unlabelled"
-    return "right" if case.label == case.prediction else "wrong"
-
-
-def _shown_cases(audit: Audit) -> list[Case]:
-    order = {"pinned": 0, "error": 1, "random": 2}
-    kept: list[Case] = []
-    n_words = 0
-    for case in sorted(audit.cases, key=lambda c: order[c.rule]):
-        n_words += min(len(case.attribution.tokens), WORDS_PER_CASE)
-        if kept and (len(kept) >= MAX_CASES or n_words > MAX_CASE_WORDS):
-            break
-        kept.append(case)
-    return kept
-
-
-def _cases(audit: Audit) -> tuple[Node, ...]:
-    if not audit.cases:
-        return ()
-    shown = _shown_cases(audit)
-    rules = [case.rule for case in audit.cases]
-    counts = say(
-        "report.cases_rule",
-        pinned=rules.count("pinned"),
-        errors=rules.count("error"),
-        random=rules.count("random"),
-    )
-    lead: list[Inline] = [counts]
-    same_target = all(_plain_target(case) for case in shown)
-    if same_target:
-        lead.append(say("report.cases_target"))
-    children: list[Node] = [
-        Paragraph(tuple(lead)),
-        Paragraph((say("tokens.legend"), say("report.rows_from_zero")), "small"),
-        *_quality_line(audit),
-    ]
-    if len(shown) < len(audit.cases):
-        children.append(Note("note", (say("list.cut", shown=len(shown), n=len(audit.cases)),)))
-    items = tuple(_case(case, with_target=not same_target) for case in shown)
-    children.append(Listing("cases", items, len(audit.cases)))
-    children.append(Paragraph((say("attribution.not_causal"),), "small"))
-    return tuple(children)
-
-
-def _plain_target(case: Case) -> bool:
-    """Whether what is explained is the answer the model gave, which the case's title already names."""
-    target = case.attribution.target
-    return (target.kind, target.chosen, target.label) == ("class", "predicted", case.prediction)
-
-
-def _case(case: Case, *, with_target: bool) -> Item:
-    correct = _correct(case)
-    title: list[Inline] = [say("case.row", row=case.row)]
-    if case.label is None:
-        title.append(say("case.predicted", prediction=case.prediction, confidence=case.confidence))
-    else:
-        badge = Badge("pass" if correct == "right" else "fail", say(f"case.{correct}"))
-        line = say("case.labelled", label=case.label, prediction=case.prediction, confidence=case.confidence)
-        title += [badge, line]
-    if case.slice is not None:
-        title.append(say("case.slice", slice=case.slice))
-    title.append(say(f"case.rule.{case.rule}"))
-    example = case.attribution
-    line_parts: list[Inline] = [*example_quality(example.quality)]
-    if with_target:
-        line_parts.append(target_words(example.target))
-    if example.n_truncated:
-        line_parts.append(say("quality.truncated", n=example.n_truncated))
-    children = (tokens_of(example, WORDS_PER_CASE), Paragraph(tuple(line_parts), "small"))
-    facets = {
-        "correct": correct,
-        "class": case.prediction,
-        "label": case.label or "",
-        "slice": case.slice or "",
-    }
-    return Item(f"case-{case.row}", tuple(title), children, facets)
-
-
-class Filter(NamedTuple):
-    """One drop-down list above the cases: the facet it filters by and its choices."""
-
-    facet: str
-    title: str
-    options: tuple[tuple[str, str], ...]
-
-
-def filters(audit: Audit, words: Words) -> list[Filter]:
-    """The drop-down lists that have at least two choices."""
-    shown = _shown_cases(audit)
-    found = []
-    right = sorted({_correct(case) for case in shown})
-    if len(right) > 1:
-        options = tuple((value, words(f"case.{value}")) for value in right)
-        found.append(Filter("correct", words("filter.correct"), options))
-    for facet, values in (
-        ("class", {case.prediction for case in shown}),
-        ("slice", {case.slice for case in shown if case.slice}),
-    ):
-        if len(values) > 1:
-            pairs = tuple((words.text(value), words.text(value)) for value in sorted(values)[:200])
-            found.append(Filter(facet, words(f"filter.{facet}"), pairs))
-    return found
 
 
 # --- limits, reproduction
@@ -245,7 +141,7 @@ def _limits(audit: Audit) -> tuple[Node, ...]:
     rows = tuple(
         (say("section_name.named", name=c.section), Badge(c.status), "–" if c.why is None else c.why)
         for c in audit.coverage
-        if c.status != "done" or c.section not in _ABOUT_THE_REPORT
+        if c.status != "done" or c.section not in ABOUT_THE_REPORT
     )
     table = Table(columns, rows, say("report.coverage"))
     general = Facts(tuple(Fact(say(f"limit_name.{name}"), say(f"limit.{name}")) for name in _LIMITS), "prose")
@@ -265,8 +161,6 @@ def _limits(audit: Audit) -> tuple[Node, ...]:
 
 
 _LIMITS = ("assessment", "data", "attribution", "attention", "probes")
-#: Sections that say what the others found: nothing in them could have been left unexamined.
-_ABOUT_THE_REPORT = ("verdict", "limits", "reproduce")
 #: Kinds of fact that documentation frameworks ask for, and the sections that hold them.
 _APPENDIX: dict[str, tuple[str, ...]] = {
     "purpose": ("intended_use",),

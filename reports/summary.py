@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 from interpret.results.audit_views import audit_verdict, check_table, estimate
-from interpret.results.audits import Audit, Check
+from interpret.results.audits import SECTIONS, Audit, Check
 from interpret.results.explanations import FaithfulnessRow, Verdict
 from interpret.results.record import Estimate, Message
+from interpret.results.slice_views import finding_nodes
 from interpret.results.subject_views import left_alone
-from interpret.results.tree import Badge, Inline, Node, Note, Paragraph, Tile, Tiles, VerdictName, names, say
+from interpret.results.tree import (
+    Badge,
+    Heading,
+    Inline,
+    Node,
+    Note,
+    Paragraph,
+    Tile,
+    Tiles,
+    VerdictName,
+    names,
+    say,
+)
 from interpret.results.views import headline_row
 
+#: Sections that say what the others found: nothing in them could have been left unexamined.
+ABOUT_THE_REPORT = frozenset({"verdict", "limits", "reproduce"})
 #: Classes named in the first sentence, and slices named as lower than the rest.
 N_CLASSES = 6
 N_LOWER = 3
+#: Findings that the paragraph on what is notable puts into its own words.
+_SAID_ELSEWHERE = frozenset({"finding.slice_given", "finding.tuned_worse"})
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
-    """What was examined, the headline numbers, what was not examined, the checks, and what this is not."""
+    """What was examined, which declared criteria were met, what was not examined; then the evidence."""
     criteria = [check for check in audit.check_rows if check.kind == "criterion"]
     others = [check for check in audit.check_rows if check.kind != "criterion"]
     children: list[Node] = [Paragraph(_lead(audit), "lead")]
-    children.append(Tiles((_accuracy(audit), _criteria(criteria), _explanations(audit), _untouched(audit))))
-    notable = _notable(audit)
-    children += [Paragraph(notable)] if notable else []
-    children.append(_missing(audit))
+    children.append(Tiles((_examined(audit), _criteria(criteria), _missing(audit))))
+    children += finding_nodes([one for one in audit.findings if one.message.code not in _SAID_ELSEWHERE])
     if criteria:
         children.append(check_table(criteria, say("verdict.criteria_table")))
         authors = sorted({(c.declared_by, c.declared_on) for c in criteria if c.declared_by and c.declared_on})
         children += [Paragraph((say("verdict.declared", by=by, on=on),), "small") for by, on in authors]
+    children.append(Note("note", (say("verdict.not_conformity"),)))
+    children.append(Heading(say("verdict.evidence_title")))
+    children.append(Tiles((_accuracy(audit), _explanations(audit), _untouched(audit))))
+    notable = _notable(audit)
+    children += [Paragraph(notable)] if notable else []
     if others:
         children.append(check_table(others, say("verdict.findings_table")))
-    children.append(Note("note", (say("verdict.not_conformity"),)))
     return tuple(children)
 
 
@@ -47,6 +66,8 @@ def _lead(audit: Audit) -> tuple[Inline, ...]:
     accuracy = _headline(audit)
     if accuracy is None or accuracy.value is None:
         return (*parts, say("verdict.no_accuracy"))
+    if accuracy.name != "accuracy":
+        return (*parts, say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n))
     return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
 
 
@@ -57,7 +78,7 @@ def _many(n: int) -> Message:
 def _headline(audit: Audit) -> Estimate | None:
     if audit.performance is None:
         return None
-    return next((e for e in audit.performance.metrics if e.name == "accuracy"), None)
+    return audit.performance.accuracy
 
 
 def _accuracy(audit: Audit) -> Tile:
@@ -65,7 +86,14 @@ def _accuracy(audit: Audit) -> Tile:
     label = say("verdict.accuracy")
     if audit.performance is None or found is None or found.value is None:
         return Tile(label, say("format.not_measured"), say("verdict.no_accuracy"))
-    return Tile(label, estimate(found), say("performance.majority", majority=audit.performance.majority_rate))
+    majority = audit.performance.majority_rate
+    if majority is None or found.name != "accuracy":
+        return Tile(
+            say("metric.named", name=found.name),
+            estimate(found),
+            say(f"verdict.of.{audit.performance.unit}", n=found.n),
+        )
+    return Tile(label, estimate(found), say("performance.majority", majority=majority))
 
 
 def _criteria(criteria: list[Check]) -> Tile:
@@ -146,8 +174,25 @@ def _notable(audit: Audit) -> tuple[Message, ...]:
     return tuple(out)
 
 
-def _missing(audit: Audit) -> Node:
+def _examined(audit: Audit) -> Tile:
+    data = audit.data
+    detail = say("verdict.all_rows", data=data.name)
+    if data.n_used < data.n_rows:
+        detail = say("verdict.sampled" if data.sampled else "verdict.some_rows", data=data.name, of=data.n_rows)
+    return Tile(say("verdict.examined_title"), say("verdict.texts", n=data.n_used), detail)
+
+
+def _missing(audit: Audit) -> Tile:
+    """Sections without content, by name; those that are there only in part, by number."""
+    label = say("verdict.missing_title")
     missing = [c.section for c in audit.coverage if c.status == "not_run"]
+    partial = sum(c.status == "partial" for c in audit.coverage)
     if not missing:
-        return Paragraph((say("verdict.all_examined"),))
-    return Paragraph((say("verdict.not_examined", keys=",".join(missing)),))
+        detail = say("verdict.only_partial", partial=partial) if partial else say("verdict.all_examined")
+        return Tile(label, say("verdict.nothing_missing"), detail)
+    keys = ",".join(missing)
+    if partial:
+        detail = say("verdict.not_examined_partial", keys=keys, partial=partial)
+    else:
+        detail = say("verdict.not_examined", keys=keys)
+    return Tile(label, say("verdict.n_missing", n=len(missing), of=len(set(SECTIONS) - ABOUT_THE_REPORT)), detail)

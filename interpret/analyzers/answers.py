@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
+from interpret.analyzers.windows import parts_of
 from interpret.capture.generation import write
 from interpret.errors import UsageError
 from interpret.models.batching import Row
@@ -14,6 +16,8 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
+
+FloatArray = npt.NDArray[np.float64]
 
 #: Tokens of an answer at most, as the question-answering pipelines have it by default 15; longer ones are seldom right.
 _ANSWER: Final = 30
@@ -53,19 +57,42 @@ def mask_position(handle: Handle, encoded: Encoded, number: int = 0) -> int | No
 
 
 def best_span(handle: Handle, encoded: Sequence[Encoded]) -> list[tuple[int, int]]:
-    """First and last token of the likeliest answer within the context (the second of a pair), at most 30 tokens."""
-    rows = [Row(e.ids, e.type_ids) for e in encoded]
-    out = []
-    for e, starts, ends in zip(
-        encoded, logits_of(handle, rows, "start_logits"), logits_of(handle, rows, "end_logits"), strict=True
+    """First and last token of the likeliest answer within the context (the second of a pair), at most 30 tokens.
+
+    Of a text read in windows by the mean over the windows that hold the answer whole.
+    """
+    parts = [(i, part) for i, e in enumerate(encoded) for part in parts_of(e)]
+    rows = [Row(part.encoded.ids, part.encoded.type_ids) for _, part in parts]
+    # Of each text [first token, further tokens]; windows that hold an answer all have their say.
+    totals = [np.zeros((len(e.ids), _ANSWER)) for e in encoded]
+    counts = [np.zeros((len(e.ids), _ANSWER), dtype=np.int64) for e in encoded]
+    for (i, part), starts, ends in zip(
+        parts, logits_of(handle, rows, "start_logits"), logits_of(handle, rows, "end_logits"), strict=True
     ):
-        context = np.array([place in _context(e) for place in range(len(e.ids))])
-        scores = starts[:, None] + ends[None, :]
-        allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
-        scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
-        start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        out.append((int(start), int(end)))
+        context = _context(part.encoded)
+        allowed = np.array([place in context for place in range(len(part.positions))])
+        for further in range(min(_ANSWER, len(allowed))):
+            first = np.flatnonzero(allowed[: len(allowed) - further] & allowed[further:])
+            at = np.asarray(part.positions)[first]
+            totals[i][at, further] += starts[first] + ends[first + further]
+            counts[i][at, further] += 1
+    out = []
+    for total, count in zip(totals, counts, strict=True):
+        scores = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+        start, length = np.unravel_index(int(np.argmax(scores)), scores.shape)
+        out.append((int(start), int(start + length)))
     return out
+
+
+def likeliest(encoded: Encoded, starts: FloatArray, ends: FloatArray) -> tuple[int, int]:
+    """First and last token of the likeliest answer of one text that is read whole, from its logits [position]."""
+    inside = _context(encoded)
+    context = np.array([place in inside for place in range(len(encoded.ids))])
+    scores = starts[:, None] + ends[None, :]
+    allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), _ANSWER)
+    scores = np.where(allowed & context[:, None] & context[None, :], scores, -np.inf)
+    start, end = np.unravel_index(int(np.argmax(scores)), scores.shape)
+    return int(start), int(end)
 
 
 def located(encoded: Encoded, answer: str) -> tuple[int, int]:

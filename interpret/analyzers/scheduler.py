@@ -26,7 +26,8 @@ from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, unit_index
-from interpret.models.readout import OutputFunction, Readout, log_shares, of_output, readouts
+from interpret.models.kernels import fast_linear
+from interpret.models.readout import OutputFunction, Readout, log_shares, logits_of, of_output, readouts
 from interpret.models.state import tokenizer_state
 from interpret.models.units import Unit
 from interpret.results.explanations import FloatArray
@@ -68,7 +69,7 @@ class Scheduler:
 
     Attributes:
         n_requested: rows asked for so far.
-        n_run: rows that went through the model.
+        n_run: rows whose output was computed; those that begin alike share what they begin with.
     """
 
     def __init__(self, handle: Handle, *, max_rows: int = 50_000) -> None:
@@ -90,11 +91,13 @@ class Scheduler:
             raise UsageError("whole logits are kept for classifiers only; ask score_targets() for one token's")
         if not rows:
             return np.zeros((0, len(self.handle.labels)))
-        return np.stack(
-            self._remembered(
-                [_digest(row) for row in rows], lambda order: batching.logits(self.handle, [rows[n] for n in order])
-            )
-        )
+
+        def run(order: list[int]) -> Sequence[FloatArray]:
+            some = [rows[n] for n in order]
+            # Texts that a decoder reads may share what they begin with.
+            return logits_of(self.handle, some) if self.handle.is_decoder else list(batching.logits(self.handle, some))
+
+        return np.stack(self._remembered([_digest(row) for row in rows], run))
 
     def score_targets(self, rows: Sequence[Row], targets: Sequence[Target]) -> Scored:
         """The scalar of each row's target, and the probability of what it explains (of a response: of all of it).
@@ -117,8 +120,8 @@ class Scheduler:
     def _scored(self, rows: Sequence[Row], wanted: Sequence[Readout]) -> Scored:
         keys = [_digest(row, self._numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
 
-        def run(order: list[int]) -> FloatArray:
-            return readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order])
+        def run(order: list[int]) -> Sequence[FloatArray]:
+            return list(readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order]))
 
         found = np.stack(self._remembered(keys, run))
         return Scored(found[:, 0], found[:, 1] if of_output(wanted) else np.exp(found[:, 1]))
@@ -142,7 +145,7 @@ class Scheduler:
             )
         )
 
-    def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], FloatArray]) -> list[FloatArray]:
+    def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], Sequence[FloatArray]]) -> list[FloatArray]:
         """What each row yields, from the cache or from `run`, which is given the places of those that are missing."""
         self.n_requested += len(keys)
         found: dict[bytes, FloatArray] = {}
@@ -153,8 +156,11 @@ class Scheduler:
             else:
                 missing.setdefault(key, n)
         order = list(missing.values())
-        for n, values in zip(order, run(order) if order else (), strict=True):
-            found[keys[n]] = np.array(values)
+        if order:
+            with fast_linear(self.handle):
+                ran = run(order)
+            for n, values in zip(order, ran, strict=True):
+                found[keys[n]] = np.array(values)
         self.n_run += len(order)
         for key in missing:
             self._cache[key] = found[key]
@@ -251,7 +257,7 @@ def without(encoded: Encoded, positions: Iterable[int], operator: Operator) -> R
     """The text with the tokens at `positions` removed; unless they are taken out, its length stays."""
     gone = np.zeros((1, len(encoded.ids)), dtype=bool)
     gone[0, list(positions)] = True
-    return _rows(encoded, gone, operator)[0]
+    return rows_without(encoded, gone, operator)[0]
 
 
 def masked_rows(
@@ -261,7 +267,7 @@ def masked_rows(
     operator: Operator,
 ) -> list[Row]:
     """One row per line of `keep` [row, feature]: features that are not kept are removed."""
-    return _rows(encoded, removed_tokens(encoded, groups, keep), operator)
+    return rows_without(encoded, removed_tokens(encoded, groups, keep), operator)
 
 
 def removed_tokens(
@@ -275,7 +281,8 @@ def removed_tokens(
     return gone
 
 
-def _rows(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+def rows_without(encoded: Encoded, gone: npt.NDArray[np.bool_], operator: Operator) -> list[Row]:
+    """One row per line of `gone` [row, token], without the tokens that go."""
     ids, types = np.asarray(encoded.ids, dtype=np.int64), encoded.type_ids
     if operator.token_id != TAKEN_OUT:
         filled = np.where(gone, operator.token_id, ids).tolist()

@@ -15,13 +15,14 @@ probability says least about the clearest examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
 from interpret.analyzers.functions import check, output_function
+from interpret.analyzers.windows import Part, parts_of
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import ATTRIBUTED, Handle
@@ -92,6 +93,28 @@ class Target:
     def protected(self) -> int | None:
         """The token that cannot be removed, since the question is what stands there."""
         return self.position if self.kind == "mask_token" else None
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The tokens of the text that the scalar is about; none where it is about the text as a whole."""
+        if self.kind not in ("token_class", "mask_token", "start", "end", "span"):
+            return ()
+        return tuple(place for place in (self.position, self.end) if place is not None)
+
+    def parts(self, encoded: Encoded) -> list[tuple[Part, Target]]:
+        """What the model reads of the text, with the target as it stands there; several in a text of windows.
+
+        Raises:
+            UsageError: no window holds what is explained.
+        """
+        if encoded.windows is None:
+            return [(part, self) for part in parts_of(encoded)]
+        found = []
+        for part in parts_of(encoded, self.places):
+            moved = {name: getattr(self, name) for name in ("position", "end")}
+            moved = {name: part.positions.index(at) for name, at in moved.items() if at is not None}
+            found.append((part, replace(self, **moved)))
+        return found
 
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
@@ -203,8 +226,13 @@ def _function(
 
     It is called in evaluation mode on batches of rows of one length, so that no row is padded and position -1 is the
     last token of each. It must give a tensor [row] and compute each row from that row alone. It is run before anything
-    is explained, to say at once what is wrong with it.
+    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window.
     """
+    if handle.task != "text-classification" and any(e.windows is not None for e in encoded):
+        raise UsageError(
+            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
+            "token in every window; leave long_text= out, and texts are cut to what the model reads"
+        )
     made = output_function(function)
     if response is None and handle.task == "seq2seq-lm":
         response = True
@@ -213,8 +241,41 @@ def _function(
         written = responses_of(handle, encoded, response, max_new_tokens)
     targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
     if encoded:
-        check(handle, made, targets[0].complete(handle, Row(encoded[0].ids, encoded[0].type_ids)))
+        part, target = targets[0].parts(encoded[0])[0]
+        check(handle, made, target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)))
     return targets
+
+
+def targets_of_logits(
+    handle: Handle, lines: Sequence[Any], target: TargetRequest = None, positions: Sequence[int | None] | None = None
+) -> list[Target]:
+    """One target per example of a forward that ran already, from the logits where it is read, `[label]` each.
+
+    Args:
+        handle: a model with one row of logits for each text, or one that writes: then it is the next token.
+        lines: the logits, numpy or torch.
+        target: as for `resolve_targets`, without "gold".
+        positions: the place of each mask token, or the number of the written token.
+
+    Raises:
+        UsageError: the model has no such label or token.
+    """
+    kind: TargetKind = "output_token" if handle.task == "seq2seq-lm" else _ONE[handle.task]
+    given = target is not None and not (target == "predicted" and "predicted" not in class_names(handle))
+    items: list[Any] = [None] * len(lines)
+    if given:
+        one = isinstance(target, int | str | np.integer) or _is_pair(target)
+        items = [target] * len(lines) if one else _per_text(target, len(lines), "target")
+    out = []
+    for item, line, place in zip(items, lines, positions or [None] * len(lines), strict=True):
+        pair = item if isinstance(item, tuple) else (item, None)
+        index = int(line.argmax()) if pair[0] is None else _index(handle, pair[0])
+        foil = None if pair[1] is None else _index(handle, pair[1])
+        if foil == index:
+            raise UsageError(f"the contrast {item!r} names {_entry_name(handle, index)!r} twice; give two that differ")
+        this: TargetKind = "contrast" if kind == "class" and foil is not None else kind
+        out.append(Target(this, index, foil, "given" if given else "predicted", place))
+    return out
 
 
 def restore_targets(
@@ -271,16 +332,22 @@ def restore_targets(
     return [t for t in out if t is not None]
 
 
-def predicted_indices(handle: Handle, rows: Sequence[Row], targets: Sequence[Target]) -> list[int]:
-    """The class or token with the highest logit where each target is read."""
+def predicted_indices(handle: Handle, encoded: Sequence[Encoded], targets: Sequence[Target]) -> list[int]:
+    """The class or token with the highest logit where each target is read, of windows with the highest mean."""
+    parts = [(i, *part) for i, (e, t) in enumerate(zip(encoded, targets, strict=True)) for part in t.parts(e)]
     out: list[int] = []
-    for start in range(0, len(rows), _CHUNK):
-        some = range(start, min(start + _CHUNK, len(rows)))
-        complete = [targets[i].complete(handle, rows[i]) for i in some]
-        places = [_terms(targets[i])[0].position for i in some]
+    total: Any = 0.0
+    for start in range(0, len(parts), _CHUNK):
+        some = parts[start : start + _CHUNK]
+        rows = [target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)) for _, part, target in some]
+        places = [_terms(target)[0].position for _, _, target in some]
         # A classifier of texts has one row of logits, read at no position.
-        found = logits_of(handle, complete, positions=[p for p in places if p is not None] or None)
-        out += [int(np.argmax(line)) for line in found]
+        found = logits_of(handle, rows, positions=[p for p in places if p is not None] or None)
+        for number, line in enumerate(found, start):
+            total = total + line
+            if number + 1 == len(parts) or parts[number + 1][0] != parts[number][0]:
+                out.append(int(np.argmax(total)))
+                total = 0.0
     return out
 
 
@@ -359,7 +426,7 @@ def _chosen(
         if bases and bases[0].kind == "output_token" and items == [base.index for base in bases]:
             chosen = "predicted"
     if any(item is None for item in items):
-        predicted = predicted_indices(handle, [Row(e.ids, e.type_ids) for e in encoded], bases)
+        predicted = predicted_indices(handle, encoded, bases)
         items = [p if item is None else item for item, p in zip(items, predicted, strict=True)]
     out: list[Target] = []
     for item, base in zip(items, bases, strict=True):

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from interpret.auditing.config import AuditConfig
+from interpret.auditing.robustness.judging import LEAST, flip_estimates, group_estimates, judge_all
 from interpret.results.audits import Check, CheckVerdict, ExplanationQuality, Identity, Performance
-from interpret.results.record import Estimate, Message
+from interpret.results.record import Estimate, Message, Scalar
+from interpret.results.robustness import Robustness
 
 
 def judge(
@@ -53,9 +55,11 @@ def run_checks(
     performance: Performance | None,
     quality: ExplanationQuality | None,
     config: AuditConfig,
+    robustness: Robustness | None = None,
 ) -> tuple[Check, ...]:
     """Integrity of the run first, then what the data say about the criteria the author declared."""
-    return (*_integrity(identity), *_declared(performance, config), *_findings(performance, quality))
+    declared = (*_declared(performance, config), *_declared_robustness(robustness, config))
+    return (*_integrity(identity), *declared, *_findings(performance, quality))
 
 
 def _integrity(identity: Identity) -> Iterator[Check]:
@@ -73,15 +77,11 @@ def _integrity(identity: Identity) -> Iterator[Check]:
         yield _row("capture_bit_identical", verdict, "integrity", why, estimate=found, threshold=0.0)
 
 
-def _accuracy(performance: Performance) -> Estimate:
-    return next(metric for metric in performance.metrics if metric.name == "accuracy")
-
-
 def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[Check]:
     wanted = config.minimum_accuracy
     if wanted is None:
         return
-    accuracy = None if performance is None else _accuracy(performance)
+    accuracy = None if performance is None else performance.accuracy
     # A criterion that could not be looked at must not vanish: whoever declared it would read that as a pass.
     verdict = "not_run" if accuracy is None else judge(accuracy.value, accuracy.ci_low, accuracy.ci_high, wanted)
     why = Message(code="check.not_measured")
@@ -90,9 +90,31 @@ def _declared(performance: Performance | None, config: AuditConfig) -> Iterator[
     yield _row("minimum_accuracy", verdict, "criterion", why, estimate=accuracy, threshold=wanted, config=config)
 
 
+def _declared_robustness(robustness: Robustness | None, config: AuditConfig) -> Iterator[Check]:
+    for name, wanted, found in (
+        ("max_flip_rate", config.max_flip_rate, flip_estimates(robustness)),
+        ("max_group_difference", config.max_group_difference, group_estimates(robustness)),
+    ):
+        if wanted is not None:
+            worst, verdict = judge_all(found, wanted)
+            why = Message(code="check.not_measured")
+            if worst is not None:
+                why = _worst(name, worst, wanted, sum(e.n >= LEAST for e in found))
+            yield _row(name, verdict, "criterion", why, estimate=worst, threshold=wanted, config=config)
+
+
+def _worst(name: str, worst: Estimate, wanted: float, n: int) -> Message:
+    params: dict[str, Scalar] = {"threshold": wanted, "n": n, "least": LEAST}
+    if name == "max_flip_rate":
+        return Message(code="check.max_flip_rate", params=params | {"worst": worst.name})
+    category, _, group = worst.name.partition(".")
+    return Message(code="check.max_group_difference", params=params | {"category": category, "group": group})
+
+
 def _findings(performance: Performance | None, quality: ExplanationQuality | None) -> Iterator[Check]:
-    if performance is not None:
-        accuracy, majority = _accuracy(performance), performance.majority_rate
+    accuracy = None if performance is None else performance.accuracy
+    if performance is not None and accuracy is not None and performance.majority_rate is not None:
+        majority = performance.majority_rate
         name = "accuracy_above_majority"
         if majority == 1.0:
             # With one class in the data there is nothing to be better than.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from interpret.analyzers.attribution import METHODS
+from interpret.auditing.perturbing import given_terms
 from interpret.errors import UsageError
+from interpret.results.audits import Texts
+from interpret.results.examples import Pairing
 from interpret.results.record import Scalar
 
 _USE = "intended_use."
+_REDUCED = "reduced_from."
 
 #: Counts and the least that means anything: sections 7, 8 and 10 need some examples, intervals some resamples.
 _LEAST = {
@@ -21,7 +25,11 @@ _LEAST = {
     "compared": 0,
     "randomised": 0,
     "attention": 0,
+    "ablated": 0,
     "probed": 0,
+    "shortcut_texts": 0,
+    "perturbed": 0,
+    "perturbed_explained": 0,
     "bootstraps": 100,
     "words_shown": 1,
 }
@@ -34,7 +42,14 @@ class AuditConfig:
     The counts are numbers of examples. `explained` drives sections 7 and 8 (a random sample, so that they speak for
     the data), `errors_shown` adds misclassified examples to section 9, and the comparison methods, being dearer, get
     their own smaller sample. Each explanation is held against `random_rankings` of its own words. `minimum_accuracy`
-    is a declared criterion: None means none is declared.
+    is a declared criterion: None means none is declared. So are `max_flip_rate`, of every perturbation that should
+    change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
+    written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
+    exchange, as "nurse=doctor, he=she". `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the
+    place of every word) or `ids` (row numbers only). `pairing` says how the digests are made by which examples of two
+    audits are matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do not,
+    and match only audits of the same file (see `Answers`); audits without texts are always keyed. `limit` audits a
+    random sample of the rows. `reduced_from` is written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -46,32 +61,59 @@ class AuditConfig:
     compared: int = 12
     randomised: int = 12
     attention: int = 64
+    ablated: int = 16
     probed: int = 1000
+    shortcut_texts: int = 200
+    shortcut_method: str = "auto"
+    perturbed: int = 200
+    perturbed_explained: int = 20
+    swap_terms: str | None = None
     bootstraps: int = 1000
     words_shown: int = 15
+    limit: int | None = None
+    texts: Texts = "full"
     minimum_accuracy: float | None = None
+    max_flip_rate: float | None = None
+    max_group_difference: float | None = None
+    pairing: Pairing = "plain"
     criteria_by: str | None = None
     criteria_on: str | None = None
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    reduced_from: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"config {name} must be a whole number of at least {least}, found {value!r}")
-        accuracy = self.minimum_accuracy
-        if accuracy is not None and not (
-            isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0.0 <= accuracy <= 1.0
-        ):
-            raise UsageError(f"config minimum_accuracy must be a number between 0 and 1, found {accuracy!r}")
-        for name in (self.method, *self.compared_names):
-            if name not in METHODS and not (name == self.method == "auto"):
+        limit = self.limit
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise UsageError(f"config limit must be a whole number of at least 1, or nothing, found {limit!r}")
+        for name in ("minimum_accuracy", "max_flip_rate", "max_group_difference"):
+            share = getattr(self, name)
+            if share is not None and not (
+                isinstance(share, int | float) and not isinstance(share, bool) and 0.0 <= share <= 1.0
+            ):
+                raise UsageError(f"config {name} must be a number between 0 and 1, found {share!r}")
+        if self.texts not in get_args(Texts):
+            raise UsageError(f"config texts must be one of {', '.join(get_args(Texts))}, found {self.texts!r}")
+        if self.pairing not in get_args(Pairing):
+            raise UsageError(f"config pairing must be one of {', '.join(get_args(Pairing))}, found {self.pairing!r}")
+        if self.swap_terms is not None:
+            given_terms(str(self.swap_terms))
+        for name in (self.method, self.shortcut_method, *self.compared_names):
+            if name not in METHODS and not (name == "auto" and name not in self.compared_names):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")
         if not isinstance(self.intended_use, Mapping):
             raise UsageError(f"config intended_use must map questions to answers, found {self.intended_use!r}")
         # YAML reads dates and numbers; what an author states is text, and nothing stated is left out.
         stated = {str(key): str(value) for key, value in self.intended_use.items() if value is not None}
         object.__setattr__(self, "intended_use", stated)
+        if not isinstance(self.reduced_from, Mapping) or not set(self.reduced_from) <= self.counts.keys():
+            raise UsageError(
+                f"config reduced_from must map counts ({', '.join(self.counts)}) to what they were, "
+                f"found {self.reduced_from!r}"
+            )
         for name in ("criteria_by", "criteria_on"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else str(value))
@@ -80,11 +122,17 @@ class AuditConfig:
     def compared_names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.compared_methods.split(",") if name.strip())
 
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """The counts by key."""
+        return {name: getattr(self, name) for name in (*_LEAST, "limit")}
+
     def resolved(self) -> dict[str, Scalar]:
         """The configuration as plain values, as it is stored with the audit."""
         plain = asdict(self)
-        use = plain.pop("intended_use")
-        return plain | {_USE + key: value for key, value in sorted(use.items())}
+        use, reduced = plain.pop("intended_use"), plain.pop("reduced_from")
+        plain |= {_USE + key: value for key, value in sorted(use.items())}
+        return plain | {_REDUCED + key: value for key, value in sorted(reduced.items())}
 
 
 def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfig:
@@ -96,10 +144,11 @@ def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfi
     if isinstance(config, AuditConfig):
         return config
     given = dict(config or {})
-    # The resolved form, which is stored with every audit, writes the author's statements flat.
-    flat = {key.removeprefix(_USE): given.pop(key) for key in sorted(given) if key.startswith(_USE)}
-    if flat:
-        given["intended_use"] = {**flat, **given.get("intended_use", {})}
+    # The resolved form, which is stored with every audit, writes mappings flat.
+    for name, prefix in (("intended_use", _USE), ("reduced_from", _REDUCED)):
+        flat = {key.removeprefix(prefix): given.pop(key) for key in sorted(given) if key.startswith(prefix)}
+        if flat:
+            given[name] = {**flat, **(given.get(name) or {})}
     known = {f.name for f in fields(AuditConfig)}
     unknown = sorted(set(given) - known)
     if unknown:

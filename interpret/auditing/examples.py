@@ -6,8 +6,8 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What is audited. `rows` are 0-based rows of the table; `gold` are class indices or None without labels."""
+    """What is audited. `rows` are 0-based rows of the data; `gold` are class indices or None without labels.
+
+    Of a treebank `texts` are the words joined with spaces, `words` the words and `tags` their labels. Of questions
+    `texts` are the questions, `contexts` what they are asked of and `answers` the accepted answers. `references` are
+    the texts that a model should write.
+    """
 
     name: str
     texts: tuple[str, ...]
@@ -42,9 +47,26 @@ class Examples:
     mapping: LabelMapping
     bad_rows: tuple[Message, ...]
     sampling_seed: int | None
+    words: tuple[tuple[str, ...], ...] | None = None
+    tags: tuple[tuple[str | None, ...], ...] | None = None
+    contexts: tuple[str, ...] | None = None
+    answers: tuple[tuple[str, ...], ...] | None = None
+    references: tuple[str, ...] | None = None
+    #: Every text of the file, those left out by sampling among them; in memory only.
+    every_text: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, numbers: Sequence[int]) -> Examples:
+        """The examples with these numbers, in this order."""
+        of_each = ("texts", "raw_labels", "slices", "rows", "words", "tags", "contexts", "answers", "references")
+        changed: dict[str, Any] = {}
+        for name in of_each:
+            values = getattr(self, name)
+            changed[name] = None if values is None else tuple(values[i] for i in numbers)
+        changed["gold"] = None if self.gold is None else self.gold[list(numbers)]
+        return replace(self, **changed)
 
 
 def select_examples(
@@ -82,11 +104,6 @@ def select_examples(
     if not kept:
         raise UsageError(f"{table.name} has no row with a text in column {text_column!r}: nothing to audit")
     n_empty = len(table.rows) - len(kept)
-    sampling_seed = None
-    if limit is not None and limit < len(kept):
-        rng = np.random.default_rng([seed, 3])
-        kept = [kept[i] for i in sorted(rng.choice(len(kept), size=limit, replace=False).tolist())]
-        sampling_seed = seed
     mapping = LabelMapping(rule="none", pairs={}, names={})
     raw: tuple[str, ...] | None = None
     gold: IntArray | None = None
@@ -96,7 +113,7 @@ def select_examples(
         mapping = map_labels(everything, id2label, label_map, lines=table.lines)
         raw = tuple(table.rows[i][label_column] for i in kept)
         gold = np.array([mapping.pairs[name] for name in raw], dtype=np.int64)
-    return Examples(
+    examples = Examples(
         name=table.name,
         texts=tuple(table.rows[i][text_column] for i in kept),
         raw_labels=raw,
@@ -111,26 +128,54 @@ def select_examples(
         bad_rows=tuple(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
-        sampling_seed=sampling_seed,
+        sampling_seed=None,
+        every_text=tuple(row[text_column] for row in table.rows),
     )
+    return sample_examples(examples, limit, seed)
 
 
-def _script(character: str) -> str:
+def sample_examples(examples: Examples, limit: int | None, seed: int) -> Examples:
+    """A seeded sample of at most `limit` examples, in their order; all of them where that is not fewer."""
+    if limit is None or limit >= len(examples):
+        return examples
+    rng = np.random.default_rng([seed, 3])
+    drawn = sorted(rng.choice(len(examples), size=limit, replace=False).tolist())
+    return replace(examples.take(drawn), sampling_seed=seed)
+
+
+def script_of(character: str) -> str:
     """Coarse script of a letter, from the first word of its Unicode name (LATIN, CJK, CYRILLIC ...)."""
     return unicodedata.name(character, "OTHER").split(" ")[0].split("-")[0].lower()
+
+
+def _parts(examples: Examples, i: int) -> tuple[str, ...]:
+    """Everything that one example consists of; what is read at even places, what is right at odd ones."""
+    parts = [examples.texts[i], examples.raw_labels[i] if examples.raw_labels is not None else ""]
+    if examples.words is not None and examples.tags is not None:
+        parts = ["\t".join(examples.words[i]), "\t".join(tag or "" for tag in examples.tags[i])]
+    if examples.references is not None:
+        parts[1] = examples.references[i]
+    if examples.contexts is not None and examples.answers is not None:
+        parts += [examples.contexts[i], "\n".join(examples.answers[i])]
+    return tuple(parts)
+
+
+def _labels(examples: Examples) -> list[str]:
+    if examples.tags is not None:
+        return [tag for tags in examples.tags for tag in tags if tag is not None]
+    return list(examples.raw_labels or ())
 
 
 def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
     """The facts of the report's data section, computed from the rows that were used."""
     digest = hashlib.sha256()
-    for i, text in enumerate(examples.texts):
-        label = examples.raw_labels[i] if examples.raw_labels is not None else ""
-        for part in (text, label):
+    for i in range(len(examples)):
+        for part in _parts(examples, i):
             raw = part.encode("utf-8", "surrogatepass")
             digest.update(len(raw).to_bytes(8, "little") + raw)
     lengths = np.array([len(e.ids) for e in encoded])
     quantiles = np.percentile(lengths, [5, 50, 95, 100], method="nearest").astype(int).tolist()
-    letters = Counter(_script(c) for text in examples.texts for c in text if c.isalpha())
+    letters = Counter(script_of(c) for text in examples.texts for c in text if c.isalpha())
     total = sum(letters.values()) or 1
     return DataSummary(
         name=examples.name,
@@ -142,11 +187,11 @@ def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
         text_column=examples.text_column,
         label_column=examples.label_column,
         mapping=examples.mapping,
-        label_counts=dict(sorted(Counter(examples.raw_labels or ()).items())),
+        label_counts=dict(sorted(Counter(_labels(examples)).items())),
         slice_counts=dict(sorted(Counter(s for s in examples.slices or () if s).items())),
         n_truncated=sum(e.n_truncated > 0 for e in encoded),
         n_empty=examples.n_empty,
-        n_duplicates=len(examples.texts) - len(set(examples.texts)),
+        n_duplicates=len(examples) - len({_parts(examples, i)[0::2] for i in range(len(examples))}),
         bad_rows=examples.bad_rows,
         length_quantiles=dict(zip(("p5", "p50", "p95", "max"), quantiles, strict=True)),
         scripts={name: round(count / total, 4) for name, count in letters.most_common(5)},

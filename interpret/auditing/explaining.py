@@ -2,69 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import agreement, completeness, measure, randomisation, with_quality
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.predicting import Predictions
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
-from interpret.models.handle import Handle
 from interpret.results.audits import Case, ExplanationQuality, MethodQuality, WordImportance
 from interpret.results.explanations import Attribution, ExampleAttribution, RandomisationRow
 
-FloatArray = npt.NDArray[np.float64]
 CaseRule = Literal["error", "random"]
 
 
-@dataclass(frozen=True)
+class Shown(NamedTuple):
+    """An example of section 9, with the rule that chose it."""
+
+    number: int
+    rule: CaseRule
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """Attributions, with their quality, by example number.
 
-    `sample` is random, so that sections 7 and 8 speak for the data; errors are explained for section 9 only.
+    `sample` is random, so that sections 7 and 8 speak for the data; errors (`further`) are explained for section 9
+    only.
     """
 
-    sample: list[int]
+    sample: tuple[int, ...]
     of_sample: Attribution
-    cases: Mapping[int, ExampleAttribution]
+    further: tuple[int, ...]
+    of_further: Attribution | None
+    shown: tuple[Shown, ...]
+
+    def __getitem__(self, number: int) -> ExampleAttribution:
+        if number in self.sample:
+            return self.of_sample[self.sample.index(number)]
+        assert self.of_further is not None
+        return self.of_further[self.further.index(number)]
 
     def part(self, numbers: Sequence[int]) -> Attribution:
         """The sample's attribution of some of its examples, in this order, without their quality."""
-        return replace(self.of_sample, examples=tuple(self.cases[i] for i in numbers), quality=None)
+        return replace(self.of_sample, examples=tuple(self[i] for i in numbers), quality=None)
 
 
-def explain(run: Run, probabilities: FloatArray) -> tuple[Explained, list[tuple[int, CaseRule]]]:
+def explain(run: Run) -> Explained:
     """Explain the sample and the errors; also which examples section 9 shows, each with the rule that chose it."""
     config = run.config
+    predictions: Predictions = run.results["predictions"]
     sample = run.sample(range(len(run.examples)), config.explained, stream=70)
-    errors: list[int] = []
-    if run.examples.gold is not None:
-        wrong = np.flatnonzero(probabilities.argmax(axis=1) != run.examples.gold).tolist()
-        errors = run.sample(wrong, config.errors_shown, stream=90)
+    errors = run.sample(predictions.wrong, config.errors_shown, stream=90)
     of_sample = _with_evidence(run, sample, config.method)
     further = sorted(set(errors) - set(sample))
-    cases = dict(zip(sample, of_sample, strict=True))
-    if further:
-        cases |= dict(zip(further, _with_evidence(run, further, of_sample.method), strict=True))
     at_random = [i for i in run.sample(sample, config.random_shown, stream=91) if i not in set(errors)]
-    shown: list[tuple[int, CaseRule]] = [(i, "error") for i in errors]
-    shown += [(i, "random") for i in at_random]
-    return Explained(sample, of_sample, cases), shown
+    return Explained(
+        sample=tuple(sample),
+        of_sample=of_sample,
+        further=tuple(further),
+        of_further=_with_evidence(run, further, of_sample.method) if further else None,
+        shown=(*(Shown(i, "error") for i in errors), *(Shown(i, "random") for i in at_random)),
+    )
 
 
 def _with_evidence(run: Run, numbers: Sequence[int], method: str) -> Attribution:
-    attribution = attribute(
-        run.handle,
-        [run.encoded[i] for i in numbers],
-        method=method,
-        seed=run.seed,
-        scheduler=run.scheduler,
-    )
+    attribution = _attribution(run, numbers, method, run.scheduler)
     quality = measure(
         run.handle,
         attribution,
@@ -77,8 +85,17 @@ def _with_evidence(run: Run, numbers: Sequence[int], method: str) -> Attribution
     return with_quality(attribution, quality)
 
 
-def words_used(run: Run, explained: Attribution) -> tuple[WordImportance, ...]:
+def _attribution(run: Run, numbers: Sequence[int], method: str, scheduler: Scheduler | None) -> Attribution:
+    """What is answered, explained: of sentences the class of one word, of models that write what they write."""
+    predictions: Predictions = run.results["predictions"]
+    at = [int(predictions.at[i]) for i in numbers] if run.handle.task == "token-classification" else None
+    encoded = [run.encoded[i] for i in numbers]
+    return attribute(run.handle, encoded, method=method, at=at, seed=run.seed, scheduler=scheduler)
+
+
+def words_used(run: Run) -> tuple[WordImportance, ...]:
     """Section 7; empty, and said to be, where no word stands in enough examples of a class."""
+    explained: Attribution = run.results["explanations"].of_sample
     words = important_words(explained, top=run.config.words_shown)
     if words:
         run.done("global_attribution", len(explained))
@@ -87,8 +104,9 @@ def words_used(run: Run, explained: Attribution) -> tuple[WordImportance, ...]:
     return words
 
 
-def explanation_quality(run: Run, explained: Explained) -> ExplanationQuality:
+def explanation_quality(run: Run) -> ExplanationQuality:
     """Section 8: the main method on the whole sample, the others on a part of it, and the randomisation test."""
+    explained: Explained = run.results["explanations"]
     config, seed = run.config, run.seed
     main = explained.of_sample
     methods = [_method_quality(main, None, seed)]
@@ -126,31 +144,28 @@ def _method_quality(attribution: Attribution, main: Attribution | None, seed: in
     )
 
 
-def shown_cases(
-    run: Run, probabilities: FloatArray, explained: Explained, shown: Sequence[tuple[int, CaseRule]]
-) -> tuple[Case, ...]:
+def shown_cases(run: Run) -> tuple[Case, ...]:
     """Section 9: each shown example whole, with the model's answer and the rule that chose it."""
-    cases = []
-    for number, rule in shown:
-        predicted = int(probabilities[number].argmax())
-        gold = None if run.examples.gold is None else int(run.examples.gold[number])
-        cases.append(
-            Case(
-                row=run.examples.rows[number],
-                rule=rule,
-                label=None if gold is None else run.handle.labels[gold],
-                prediction=_output_name(run.handle, predicted),
-                confidence=float(probabilities[number, predicted]),
-                slice=None if run.examples.slices is None else run.examples.slices[number],
-                attribution=explained.cases[number],
-            )
+    explained: Explained = run.results["explanations"]
+    predictions: Predictions = run.results["predictions"]
+    writes = run.handle.task == "seq2seq-lm"
+    cases = tuple(
+        Case(
+            row=run.examples.rows[number],
+            rule=rule,
+            label=predictions.gold[number],
+            # What a model writes is known only where it was explained.
+            prediction=explained[number].target.label or "" if writes else predictions.answers[number],
+            confidence=_written(explained[number]) if writes else float(predictions.confidence[number]),
+            slice=None if run.examples.slices is None else run.examples.slices[number],
+            attribution=explained[number],
         )
+        for number, rule in explained.shown
+    )
     run.done("cases", len(cases))
-    return tuple(cases)
+    return cases
 
 
-def _output_name(handle: Handle, index: int) -> str:
-    """The class, or for language models the piece of text, that an output index stands for."""
-    if handle.task == "text-classification" or handle.tokenizer is None:
-        return handle.labels[index] if handle.labels else str(index)
-    return str(handle.tokenizer.decode([index]))
+def _written(example: ExampleAttribution) -> float:
+    """The probability of all that was written."""
+    return 0.0 if example.value is None else float(np.exp(example.value))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from interpret.analyzers.target import class_names
+from interpret.auditing.encoding import row_of
 from interpret.capture.capture import capturing
 from interpret.errors import RunError
-from interpret.models.batching import Row, run_batches
+from interpret.models.batching import run_batches
 from interpret.models.load import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.results.audits import Identity
 
@@ -37,22 +39,31 @@ def versions() -> dict[str, str]:
 
 def capture_logit_difference(handle: Handle, encoded: Sequence[Encoded]) -> float:
     """Largest absolute difference of logits with every residual and attention pattern captured, and without."""
-    rows = [Row(e.ids, e.type_ids) for e in encoded]
+    rows = [row_of(handle, e) for e in encoded]
+    sites = [f"{prefix}.{site}".lstrip(".") for prefix in handle.prefixes for site in ("resid_post", "attn_pattern")]
+    # Of attention from the decoder to the encoder there is a pattern, but no stream of its own.
+    sites = [site for site in sites if site != "cross.resid_post"]
 
     def difference(batch: dict[str, torch.Tensor], _: list[int]) -> float:
         with torch.no_grad():
-            plain = handle.model(**batch).logits
-            with capturing(handle, "resid_post", "attn_pattern"):
-                watched = handle.model(**batch).logits
-        if not torch.isfinite(plain).all():
+            plain = _logits(handle.model(**batch))
+            with capturing(handle, *sites):
+                watched = _logits(handle.model(**batch))
+        if not all(bool(torch.isfinite(one).all()) for one in plain):
             raise RunError(
                 f"{handle.name} gives logits that are NaN or infinite on this data, so nothing can be measured; "
                 "check the weights, or run with dtype='float32'"
             )
-        return float((watched - plain).abs().max())
+        return max(float((a - b).abs().max()) for a, b in zip(watched, plain, strict=True))
 
     # NaN under capture alone must not hide behind a maximum.
     return float(np.max([found for _, found in run_batches(handle, rows, difference)]))
+
+
+def _logits(outputs: Any) -> list[torch.Tensor]:
+    """The logits of an output: one tensor, or those of starts and of ends."""
+    names = ("logits", "start_logits", "end_logits")
+    return [found for name in names if (found := getattr(outputs, name, None)) is not None]
 
 
 class Fingerprint(NamedTuple):
@@ -86,7 +97,7 @@ def identify(
         family=handle.roles.family,
         architecture=handle.architecture,
         task=handle.task,
-        labels=handle.labels,
+        labels=class_names(handle),
         n_parameters=handle.n_parameters,
         n_layers=handle.n_layers,
         n_heads=handle.n_heads,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from interpret.analyzers.intervals import expanded_tail, newcombe, wilson
 from interpret.results.audits import Performance, SliceRow
 from interpret.results.record import Estimate, Message
+from interpret.statistics.calibration import expected_calibration_error
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -21,7 +22,7 @@ MIN_METRIC = 10
 MIN_CALIBRATION = 50
 
 
-def _metrics(confusion: FloatArray) -> dict[str, FloatArray]:
+def confusion_metrics(confusion: FloatArray) -> dict[str, FloatArray]:
     """Accuracy, balanced accuracy and macro-F1 of confusion counts [..., gold, predicted]."""
     total = confusion.sum(axis=(-2, -1))
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -36,27 +37,7 @@ def _metrics(confusion: FloatArray) -> dict[str, FloatArray]:
     }
 
 
-def expected_calibration_error(confidence: FloatArray, correct: FloatArray, n_bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over about equal-mass bins, weighted by size; equal confidences share a bin.
-
-    It is above 0 by chance even for a perfectly calibrated model, the more so the smaller the sample.
-
-    Reference: Guo et al. 2017, arXiv 1706.04599, equation 5, with quantile bins.
-    """
-    order = np.argsort(confidence, kind="stable")
-    sorted_confidence = confidence[order]
-    cuts = (np.arange(1, n_bins) * len(confidence)) // n_bins
-    # A cut between equal confidences would make the figure depend on the order of the rows.
-    cuts = np.unique(np.searchsorted(sorted_confidence, sorted_confidence[cuts]))
-    gaps = [
-        len(part) * abs(float(correct[part].mean()) - float(confidence[part].mean()))
-        for part in np.split(order, cuts)
-        if len(part)
-    ]
-    return float(sum(gaps) / len(confidence))
-
-
-def _calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:
+def calibration(confidence: FloatArray, correct: FloatArray, seed: int, n_bootstrap: int) -> Estimate:
     """Calibration error with a bootstrap interval reflected about the estimate, which takes out its upward bias."""
     n = len(confidence)
     name = "expected_calibration_error"
@@ -104,11 +85,13 @@ def performance(
     correct = (predicted == gold).astype(np.float64)
     return Performance(
         metrics=_with_intervals(confusion, seed, n_bootstrap),
-        calibration_error=_calibration(probabilities.max(axis=1), correct, seed, n_bootstrap),
+        calibration_error=calibration(probabilities.max(axis=1), correct, seed, n_bootstrap),
         confusion=confusion,
         labels=tuple(labels),
         majority_rate=float(np.bincount(gold, minlength=k).max() / n),
-        slices=() if slices is None else slice_rows(correct, slices),
+        slices=()
+        if slices is None
+        else slice_rows(correct, slices, probabilities.max(axis=1), seed=seed, n_bootstrap=n_bootstrap),
     )
 
 
@@ -118,9 +101,9 @@ def _with_intervals(confusion: IntArray, seed: int, n_bootstrap: int) -> tuple[E
     # so every metric of the confusion is bootstrapped exactly without touching the examples again.
     rng = np.random.default_rng([seed, 40])
     draws = rng.multinomial(n, (confusion / n).ravel(), size=n_bootstrap).reshape(n_bootstrap, k, k)
-    spread = _metrics(draws.astype(np.float64))
+    spread = confusion_metrics(draws.astype(np.float64))
     metrics = []
-    for name, value in _metrics(confusion.astype(np.float64)).items():
+    for name, value in confusion_metrics(confusion.astype(np.float64)).items():
         low: float | None = None
         high: float | None = None
         if name == "accuracy":
@@ -141,8 +124,18 @@ def _with_intervals(confusion: IntArray, seed: int, n_bootstrap: int) -> tuple[E
     return tuple(metrics)
 
 
-def slice_rows(correct: FloatArray, slices: Sequence[str | None]) -> tuple[SliceRow, ...]:
-    """Accuracy of each slice and its gap to the rest, the gaps adjusted for how many slices are looked at."""
+def slice_rows(
+    correct: FloatArray,
+    slices: Sequence[str | None],
+    confidence: FloatArray | None = None,
+    *,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> tuple[SliceRow, ...]:
+    """Accuracy of each slice and its gap to the rest, the gaps adjusted for how many slices are looked at.
+
+    With `confidence` [example] also the calibration error of slices that are large enough.
+    """
     names = sorted({name for name in slices if name})
     of = np.array([name or "" for name in slices])
     level = 1 - 0.05 / max(1, len(names))
@@ -167,5 +160,17 @@ def slice_rows(correct: FloatArray, slices: Sequence[str | None]) -> tuple[Slice
                 interval="newcombe",
             )
         wide = high - low > UNDERPOWERED_WIDTH
-        rows.append(SliceRow(name=name, n=len(inside), accuracy=accuracy, gap=gap, underpowered=wide))
+        error = None
+        if confidence is not None and len(inside) >= MIN_CALIBRATION:
+            error = calibration(confidence[of == name], inside, seed, n_bootstrap)
+        rows.append(
+            SliceRow(
+                name=name,
+                n=len(inside),
+                accuracy=accuracy,
+                gap=gap,
+                underpowered=wide,
+                calibration_error=error,
+            )
+        )
     return tuple(rows)

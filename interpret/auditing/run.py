@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from interpret.analyzers.comparison.outputs import compare_outputs
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, softmax
-from interpret.analyzers.probing import probe
 from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.answers import answers
 from interpret.auditing.checks import run_checks
 from interpret.auditing.config import AuditConfig
+from interpret.auditing.encoding import encode_examples
 from interpret.auditing.examples import Examples, summarise
-from interpret.auditing.explaining import explain, explanation_quality, shown_cases, words_used
-from interpret.auditing.heads import attention_summary
-from interpret.auditing.identity import capture_logit_difference, fingerprint, identify
-from interpret.auditing.performance import performance
-from interpret.auditing.stage import Run
-from interpret.errors import InconclusiveError
-from interpret.models.batching import Row, logits
+from interpret.auditing.findings import gather
+from interpret.auditing.identity import fingerprint, identify
+from interpret.auditing.partial import Finished, Kept, key_of
+from interpret.auditing.privacy import withhold
+from interpret.auditing.stage import Run, Stage
+from interpret.auditing.stages import STAGES
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, encode
-from interpret.models.load import weights_sha256
-from interpret.readers.probe_data import ProbeData
-from interpret.results.audits import SECTIONS, AttentionSummary, Audit, Comparison, Performance, RunInfo
-from interpret.results.probes import ProbeResult
+from interpret.results.audits import SECTIONS, Audit, Coverage, RunInfo
+from interpret.results.examples import Answers
 from interpret.results.record import Message
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -67,6 +57,7 @@ def run_audit(
     title: str | None = None,
     command: str = "",
     progress: bool = False,
+    partial: Path | None = None,
 ) -> Audit:
     """Run every section that the task and the data allow.
 
@@ -80,160 +71,123 @@ def run_audit(
         title: of the report; None makes one from model and data names.
         command: how to run it again, shown in the last section.
         progress: say on stderr which stage runs.
+        partial: folder in which finished stages are kept, and from which those of an interrupted audit of the same
+            model, data, counts and seed are taken; None keeps nothing.
     """
     clock = _Progress(progress)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     clock.stage("identity")
     before = fingerprint(handle)
-    encoded = encode(handle, examples.texts)
-    run = Run(handle, examples, encoded, config, seed, Scheduler(handle), progress)
-    observed = run.sample(range(len(examples)), max(1, config.attention), stream=10)
-    difference = capture_logit_difference(handle, [encoded[i] for i in observed])
-    run.done("identity")
-    run.done("data")
-
-    clock.stage("performance")
-    probabilities = _probabilities(handle, encoded)
-    measured = _performance(run, probabilities)
-
-    clock.stage("comparison")
-    compared = _comparison(run, probabilities, base, base_missing)
-
-    clock.stage("explanations")
-    explained, shown = explain(run, probabilities)
-    words = words_used(run, explained.of_sample)
-
-    clock.stage("explanation_quality")
-    quality = explanation_quality(run, explained)
-
-    clock.stage("cases")
-    cases = shown_cases(run, probabilities, explained, shown)
-
-    clock.stage("attention")
-    attention = _attention(run)
-
-    clock.stage("probes")
-    probes = _probes(run)
+    base_before = None if base is None else fingerprint(base)
+    run = Run(
+        handle,
+        examples,
+        config,
+        seed,
+        base,
+        base_missing,
+        encoded=encode_examples(handle, examples),
+        progress=progress,
+    )
+    # What a stage hands over holds texts; an audit that is to keep none is not left half done on the disk.
+    kept = Kept(partial if config.texts == "full" else None, key_of(run, before, base_before))
+    for stage in STAGES:
+        clock.stage(stage.name)
+        _finish(run, stage, kept)
 
     clock.stage("identity_after")
+    found = run.results
     identity = identify(
         handle,
         before=before,
         after=fingerprint(handle),
-        difference=difference,
+        difference=found["capture"],
         base_name=None if base is None else base.name,
-        base_sha256=None if base is None else weights_sha256(base.model),
+        base_sha256=None if base_before is None else base_before.weights,
     )
     clock.stage(None)
-    for section in ("verdict", "limits", "reproduce"):
-        run.done(section)
-    if config.intended_use:
-        run.done("intended_use")
-    else:
-        run.not_run("intended_use", "section.not_supplied")
-    run.not_run("robustness", "section.not_in_this_version")
-    return Audit(
+    audit = Audit(
         title=title or f"{handle.name} · {examples.name}",
         identity=identity,
-        data=summarise(examples, encoded),
-        performance=measured,
-        comparison=compared,
-        global_attribution=words,
-        explanation_quality=quality,
-        cases=cases,
-        attention=attention,
-        probes=probes,
-        check_rows=run_checks(identity, measured, quality, config),
-        coverage=tuple(run.coverage[section] for section in SECTIONS),
+        data=summarise(examples, run.encoded),
+        performance=found["performance"],
+        comparison=found["comparison"],
+        global_attribution=found["words"] or (),
+        explanation_quality=found["explanation_quality"],
+        cases=found["cases"] or (),
+        attention=found["attention"],
+        probes=found["probes"],
+        robustness=found["robustness"],
+        shortcuts=found["shortcuts"],
+        found_slices=found["slices"],
+        findings=gather(
+            identity=identity,
+            performance=found["performance"],
+            comparison=found["comparison"],
+            slices=found["slices"],
+            shortcuts=found["shortcuts"],
+            quality=found["explanation_quality"],
+        ),
+        check_rows=run_checks(
+            identity, found["performance"], found["explanation_quality"], config, found["robustness"]
+        ),
+        coverage=_covered(run),
         config=config.resolved(),
         seed=seed,
         command=command,
         intended_use=dict(config.intended_use),
+        examples=_answers(run),
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
+    return withhold(audit, config.texts)
+    return withhold(audit, config.texts)
 
 
-def _probabilities(handle: Handle, encoded: Sequence[Encoded]) -> FloatArray:
-    return softmax(logits(handle, [Row(e.ids, e.type_ids) for e in encoded]))
-
-
-def _performance(run: Run, probabilities: FloatArray) -> Performance | None:
-    gold = run.examples.gold
-    if gold is None:
-        classifies = run.handle.task == "text-classification"
-        for section in ("performance", "slices"):
-            if classifies:
-                run.not_run(section, "section.no_labels")
-            else:
-                run.not_run(section, "section.task_not_supported", task=run.handle.task)
+def _answers(run: Run) -> Answers | None:
+    """The answer to every example, where an answer is the class of a text."""
+    if not run.classifies:
         return None
-    result = performance(
-        probabilities,
-        gold,
-        run.handle.labels,
-        run.examples.slices,
-        seed=run.seed,
-        n_bootstrap=run.config.bootstraps,
-    )
-    run.done("performance")
-    if result.slices:
-        run.done("slices")
-    else:
-        run.not_run("slices", "section.no_slices")
-    return result
+    return answers(run, run.results["predictions"].probabilities, run.results["explanations"].sample)
 
 
-def _comparison(run: Run, probabilities: FloatArray, base: Handle | None, missing: Message | None) -> Comparison | None:
-    if base is None:
-        why = missing or Message(code="section.no_base")
-        run.not_run("comparison", why.code, **why.params)
-        return None
-    same = base.vocabulary == run.handle.vocabulary
-    notes: tuple[Message, ...] = (Message(code="compare.same_tokenizer" if same else "compare.different_tokenizer"),)
-    theirs = _probabilities(base, encode(base, run.examples.texts))
-    if np.array_equal(theirs, probabilities):
-        notes = (*notes, Message(code="compare.identical_outputs"))
-    run.partial("comparison", "section.outputs_only")
-    return compare_outputs(
-        theirs,
-        probabilities,
-        run.examples.gold,
-        run.examples.slices,
-        base_name=base.name,
-        tuned_name=run.handle.name,
-        seed=run.seed,
-        n_bootstrap=run.config.bootstraps,
-        notes=notes,
-    )
+def _finish(run: Run, stage: Stage, kept: Kept) -> None:
+    """Run one stage, or take what it handed over before the audit was interrupted."""
+    finished = kept.read(stage)
+    if finished is None:
+        run.coverage, run.further = {}, []
+        run.scheduler = Scheduler(run.handle)
+        why = stage.why_not(run)
+        value = stage.run(run) if why is None else None
+        if why is not None:
+            for section in stage.sections:
+                run.not_run(section, why.code, **why.params)
+        finished = Finished(value, tuple(run.coverage.values()), tuple(run.further))
+        kept.write(stage, finished)
+    run.results[stage.name] = finished.value
+    run.covered += finished.coverage
+    run.lacking += finished.further
 
 
-def _attention(run: Run) -> AttentionSummary | None:
-    numbers = run.sample(range(len(run.examples)), run.config.attention, stream=100)
-    if len(numbers) < MIN_BOOTSTRAP:
-        run.not_run("attention", "section.too_few", n=len(numbers), needed=MIN_BOOTSTRAP)
-        return None
-    run.done("attention", len(numbers))
-    return attention_summary(
-        run.handle, [run.encoded[i] for i in numbers], seed=run.seed, n_bootstrap=run.config.bootstraps
-    )
+def _covered(run: Run) -> tuple[Coverage, ...]:
+    """One row for each section, in order, and below them what sections lack that are otherwise there."""
+    rows = {row.section: row for row in run.covered}
+    for section in ("verdict", "identity", "data", "limits", "reproduce"):
+        rows[section] = Coverage(section=section, status="done")
+    rows["intended_use"] = Coverage(section="intended_use", status="done")
+    if not run.config.intended_use:
+        why = Message(code="section.not_supplied")
+        rows["intended_use"] = Coverage(section="intended_use", status="not_run", why=why)
+    missing = Message(code="section.not_in_this_version")
+    for section in SECTIONS:
+        rows.setdefault(section, Coverage(section=section, status="not_run", why=missing))
+    return (*(rows[section] for section in SECTIONS), *run.lacking, *_reduced(run.config))
 
 
-def _probes(run: Run) -> ProbeResult | None:
-    """Where the audited label itself can be read off, layer by layer."""
-    if run.examples.gold is None:
-        run.not_run("probes", "section.no_labels")
-        return None
-    numbers = run.sample(range(len(run.examples)), run.config.probed, stream=110)
-    data = ProbeData.of_texts(
-        [run.examples.texts[i] for i in numbers],
-        [run.handle.labels[int(run.examples.gold[i])] for i in numbers],
-        name=run.examples.name,
-        task=run.examples.label_column or "label",
-    )
-    try:
-        result = probe(run.handle, data, seed=run.seed, n_bootstrap=run.config.bootstraps, progress=run.progress)
-    except InconclusiveError as err:
-        run.not_run("probes", "section.probe_inconclusive", why=err.code)
-        return None
-    run.partial("probes", "section.probe_labels_only", n=len(numbers))
-    return result
+def _reduced(config: AuditConfig) -> tuple[Coverage, ...]:
+    """What a time budget lowered, one row for each count."""
+    section_of = {count.key: count.section for stage in STAGES for count in stage.counts}
+    rows = []
+    for key, wanted in sorted(config.reduced_from.items()):
+        why = Message(code="section.budget", params={"key": key, "n": getattr(config, key), "of": wanted})
+        rows.append(Coverage(section=section_of.get(key, "data"), status="partial", why=why))
+    return tuple(sorted(rows, key=lambda row: SECTIONS.index(row.section)))

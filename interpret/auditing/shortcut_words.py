@@ -61,7 +61,7 @@ def find_shortcuts(
 
     Raises:
         UsageError: the model does not choose one of several classes, or an option means nothing.
-        InconclusiveError: fewer than `MIN_BOOTSTRAP` different texts to explain.
+        InconclusiveError: fewer than `MIN_BOOTSTRAP` different texts to explain, or none whose label is ever predicted.
     """
     config = config or ShortcutConfig()
     _require_one_of_several(handle)
@@ -77,6 +77,12 @@ def find_shortcuts(
     encoded = encode(handle, [examples.texts[i] for i in explained])
     attribution = attribute(handle, encoded, method=config.method, seed=seed, scheduler=scheduler)
     gold = None if examples.gold is None else [handle.labels[int(examples.gold[i])] for i in explained]
+    if gold is not None and not set(gold) & {target.label for target in attribution.target}:
+        raise InconclusiveError(
+            f"asked which words {handle.name} leans on, but it predicts none of the labels of the {len(explained)} "
+            f"explained texts ({', '.join(sorted(set(gold))[:5])}); give texts of more classes",
+            code="thin_data",
+        )
     slices = None if examples.slices is None else [examples.slices[i] for i in explained]
     counted: dict[str, Any] = {
         "min_count": config.min_count,

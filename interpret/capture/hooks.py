@@ -20,6 +20,7 @@ from interpret.capture.points import Key, Point, name_of, point
 from interpret.capture.reduction import Reduction
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
+from interpret.models.parts import is_compiled
 from interpret.sites import split_site
 
 #: Receives the tensor of one site, shaped as `interpret.sites.AXES` says; it must not change it in place.
@@ -208,22 +209,11 @@ def refuse_compiled(model: nn.Module) -> None:
         UsageError: the model, or a part of it, is compiled.
 
     """
-    if hasattr(model, "_orig_mod") or _has_compiled(model):
+    if is_compiled(model):
         raise UsageError(
             "the model is compiled with torch.compile, and hooks added to a compiled model do not run; "
             "attach the model as it was before torch.compile"
         )
-
-
-def _has_compiled(model: nn.Module) -> bool:
-    # Every capture asks this; naming the modules, as `modules()` does, would cost more than some captures.
-    waiting: list[nn.Module] = [model]
-    while waiting:
-        module = waiting.pop()
-        if vars(module).get("_compiled_call_impl") is not None:
-            return True
-        waiting += [child for child in module._modules.values() if child is not None]
-    return False
 
 
 def _surround(stack: ExitStack, base: nn.Module, around: Around) -> None:

@@ -24,6 +24,8 @@ from interpret.sites import axes_of, is_layered, parse_site, split_site
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interpret.results.attention import AttentionPatterns
+
 Pool = Literal["mean", "cls"]
 
 SCHEMA: Final = "interpret.capture/2"
@@ -238,6 +240,21 @@ class Capture:
             name_of(wanted),
             pool,
         )
+
+    def patterns(self, example: int = 0, site: str = "attn_pattern") -> AttentionPatterns:
+        """The whole attention patterns of one example as a record of plain arrays, without pads.
+
+        Args:
+            example: which text.
+            site: `"attn_pattern"`, or one with the prefix of a stack, such as `"cross.attn_pattern"`.
+
+        Raises:
+            UsageError: there is no such example, or no whole pattern was captured.
+
+        """
+        from interpret.capture.patterns import patterns_of
+
+        return patterns_of(self, example, site)
 
     def save(self, path: str | Path) -> Path:
         """Write `capture.safetensors` and `capture.json` into the folder `path`, made if absent."""

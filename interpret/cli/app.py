@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interpret.cli import attributing, auditing, capturing, models, probing
+from interpret.cli import attending, attributing, auditing, capturing, models, probing, saved
 from interpret.cli.shell import OneLineErrors
 
 EPILOG = """
@@ -55,6 +55,12 @@ app.command(epilog=auditing.DEMO_EPILOG, short_help="Audit the embedded model pa
 app.command(epilog=models.INFO_EPILOG, short_help="Show sizes, labels and sites of a model.")(models.info)
 app.command(epilog=capturing.EPILOG, short_help="Store activations of a data set.")(capturing.capture)
 app.command(epilog=attributing.EPILOG, short_help="Explain outputs, with measured quality.")(attributing.attribute)
+app.command(epilog=attending.EPILOG, short_help="Show where attention goes in a text.")(attending.attention)
 app.add_typer(probing.app, name="probe", short_help="Train probes on activations, layer by layer.")
 app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data set; write the report.")(auditing.audit)
-app.add_typer(auditing.report_app, name="report")
+report = auditing.report_app
+report.command(epilog=saved.DIFF_EPILOG, short_help="Compare two saved audits; name regressions.")(saved.diff)
+report.command(epilog=saved.CHECK_EPILOG, short_help="Hold a saved audit to its criteria again.")(saved.check)
+report.command(epilog=saved.VERIFY_EPILOG, short_help="Find out whether a saved audit was changed.")(saved.verify)
+report.command(epilog=saved.SIGN_EPILOG, short_help="Sign a saved audit with an Ed25519 key.")(saved.sign)
+app.add_typer(report, name="report")

@@ -71,6 +71,14 @@ def attribute(
         typer.Option(min=1, metavar="N", help="Let the model write up to N tokens, and explain what it wrote."),
     ] = None,
     unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
+    long_text: Annotated[
+        o.LongText,
+        typer.Option(help="Of texts longer than the model reads at once: cut them there, or read overlapping windows."),
+    ] = o.LongText.TRUNCATE,
+    doc_stride: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Tokens that neighbouring windows share; default: half, at most 128."),
+    ] = None,
     segmenter: Annotated[
         str | None,
         typer.Option(
@@ -137,6 +145,8 @@ def attribute(
         raise UsageError("--against needs a class to compare with: name it with --target")
     if out is not None and out.suffix not in ("", ".parquet", ".csv", ".json", ".html"):
         raise UsageError(f"cannot write {out.name}: --out ends in .parquet, .csv, .json, .html, or names a folder")
+    if doc_stride is not None and long_text is not o.LongText.WINDOWS:
+        raise UsageError("--doc-stride is how far windows overlap; it needs --long-text windows")
     tabled = out is not None and out.suffix == ".parquet"
     for flag, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
         if given and not tabled:
@@ -192,6 +202,8 @@ def attribute(
             method=method,
             unit=unit.value,
             quality="auto" if quality else False,
+            long_text=long_text.value,
+            doc_stride=doc_stride,
             label_map=label_map,
             seed=seed,
             overwrite=overwrite,
@@ -205,6 +217,8 @@ def attribute(
         method=method,
         unit=unit.value,
         quality="auto" if quality else False,
+        long_text=long_text.value,
+        doc_stride=doc_stride,
         gold=None if target != "gold" or many is None else _gold(lm, many, label_map),
         seed=seed,
         **further,
@@ -250,6 +264,7 @@ def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, 
 
 def _summary(facts: dict[str, Any]) -> list[str]:
     cut = f"; {facts['n_truncated']:,} cut to the model's window" if facts["n_truncated"] else ""
+    cut += f"; {facts['n_windowed']:,} read in several windows" if facts["n_windowed"] else ""
     targets = sorted(facts["targets"].items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{label!r} {n:,}" for label, n in targets[:5]) + (", ..." if len(targets) > 5 else "")
     lines = [

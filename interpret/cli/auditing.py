@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +11,19 @@ import typer
 
 from interpret.cli import options as o
 from interpret.cli.models import load_model, read_texts
+from interpret.cli.planning import show_plan, write_config
 from interpret.cli.shell import command_line, guarded, out_file, out_folder, records, say, show, show_json
 from interpret.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
-    from interpret.results.audits import Audit
+    from collections.abc import Sequence
+
+    from interpret.results.audits import Audit, Check
     from interpret.results.record import Estimate
 
-REPORT = "report.html"
+#: Finished stages of an audit under way, and the configuration that every audit is saved with.
+PARTIAL = ".partial"
+RESOLVED = "audit.resolved.yaml"
 
 #: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
 DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
@@ -34,9 +40,13 @@ Examples:
   interpret audit ./model reviews.csv
   interpret audit ./model test.tsv --no-header --columns label,text --label-map 0=negative,1=positive
   interpret audit ./model reviews.csv --base ./base --config audit.yaml --out audit/
+  interpret audit --init audit.yaml
+  interpret audit ./model reviews.csv --budget 10m --plan
 
-The report is written even when a declared check fails; the exit code is then 1, and 4 when a check could
-not be decided.
+An interrupted audit goes on where it stopped when the same command is given again. The counts that a
+budget leaves stand in audit.resolved.yaml: running that again gives the same audit. The report is
+written even when a declared check fails; the exit code is then 1, and 4 when a check could not be
+decided.
 """
 
 RENDER_EPILOG = """
@@ -82,6 +92,20 @@ def audit(
         typer.Option(metavar="BASE", help="Folder or hub id of the model before fine-tuning, to compare with."),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with counts and declared checks.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=write_config,
+            is_eager=True,
+            help="Write a commented configuration with all keys and defaults, and exit.",
+        ),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and about how long; run nothing.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Lower the counts until the audit takes about this long: 90s, 10m, 1h."),
+    ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the report.")] = None,
     slices: Annotated[
         str | None,
@@ -106,6 +130,7 @@ def audit(
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
+    junit: o.Junit = None,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -113,21 +138,32 @@ def audit(
     """Examine a model on a data set and write the audit and its report."""
     import interpret
     from interpret.models.sources import locate_here
+    from interpret.readers.tables import require
+    from interpret.results.plans import parse_budget
 
+    started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
-    settings = None if config is None else _read_config(config)
-    read_texts(
-        data,
-        text_column=text_column,
-        label_column=label_column,
-        no_header=no_header,
-        columns=columns,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-    )
+    settings = None if config is None else read_config(config)
+    seconds = None if budget is None else parse_budget(budget)
+    if data.suffix.lower() in (".conllu", ".json"):
+        # Treebanks and questions are read for what the model's task makes of them.
+        require(data)
+    else:
+        read_texts(
+            data,
+            text_column=text_column,
+            label_column=label_column,
+            no_header=no_header,
+            columns=columns,
+            skip_bad_rows=skip_bad_rows,
+            limit=limit,
+        )
     if base is not None:
         locate_here(base, "base model")
-    out_folder(out)
+    if not plan:
+        out_folder(out)
+    if junit is not None:
+        out_file(junit, "--junit")
     lm = load_model(
         model,
         adapter=adapter,
@@ -137,29 +173,44 @@ def audit(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
+    asked: dict[str, Any] = {
+        "text": text_column,
+        "label": label_column,
+        "slices": slices,
+        "base": base,
+        "config": settings,
+        "seed": seed,
+        "limit": limit,
+        "label_map": label_map,
+        "header": not no_header,
+        "columns": o.names(columns),
+        "skip_bad_rows": skip_bad_rows,
+    }
+    if plan:
+        planned = interpret.plan_audit(lm, data, budget=seconds, **asked)
+        if as_json:
+            show_json(planned.to_dict())
+        else:
+            show_plan(planned)
+        return
     say(f"auditing {data.name}")
+    if seconds is not None:
+        # Importing and loading are part of what somebody waits for.
+        asked["budget"] = max(1.0, seconds - (time.monotonic() - started))
     result = interpret.audit(
         lm,
         data,
-        text=text_column,
-        label=label_column,
-        slices=slices,
-        base=base,
-        config=settings,
-        seed=seed,
-        limit=limit,
-        label_map=label_map,
-        header=not no_header,
-        columns=o.names(columns),
-        skip_bad_rows=skip_bad_rows,
+        **asked,
         title=title,
         progress=True,
+        partial=out / PARTIAL,
         command=command_line(
             "audit",
             model,
             data,
             base=base,
-            config=config,
+            # What a budget came to cannot be had again from the budget, only from the counts.
+            config=Path(RESOLVED) if seconds is not None else config,
             title=title,
             slice_column=slices,
             adapter=adapter,
@@ -178,10 +229,11 @@ def audit(
             skip_bad_rows=skip_bad_rows,
         ),
     )
-    finish(result, out, locale, as_json)
+    finish(result, out, locale, as_json, junit)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file, flat keys nested again."""
     import yaml
 
     if not path.is_file():
@@ -206,14 +258,21 @@ def _read_config(path: Path) -> dict[str, Any]:
     return out
 
 
-def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
+def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool, junit: Path | None = None) -> None:
     """Save, render and summarise an audit, and exit with its code."""
     import reports
+    from interpret.auditing.partial import discard
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report
 
     audit.save(out)
+    discard(out / PARTIAL)
     # From the file, not from memory: the report shows what was saved, and rendering it again gives the same bytes.
     path = reports.render(Audit.load(out), out / REPORT, locale=locale.value)
+    list_report(out)
+    if junit is not None:
+        write_junit(junit, audit.check_rows, audit.title, locale)
     if as_json:
         show_json({"path": str(path), "audit": str(out), "exit_code": audit.exit_code, **_facts(audit)})
     else:
@@ -223,9 +282,15 @@ def finish(audit: Audit, out: Path, locale: o.Locale, as_json: bool) -> None:
     raise typer.Exit(audit.exit_code)
 
 
+def write_junit(path: Path, checks: Sequence[Check], title: str, locale: o.Locale) -> None:
+    """Write checks as JUnit XML."""
+    from reports.checks import junit
+
+    path.write_bytes(junit(checks, title, locale.value))
+
+
 def _accuracy(audit: Audit) -> Estimate | None:
-    metrics = audit.performance.metrics if audit.performance is not None else ()
-    return next((m for m in metrics if m.name == "accuracy"), None)
+    return None if audit.performance is None else audit.performance.accuracy
 
 
 def _facts(audit: Audit) -> dict[str, Any]:
@@ -257,17 +322,23 @@ def summary(audit: Audit) -> list[str]:
     accuracy = _accuracy(audit)
     if accuracy is not None and audit.performance is not None:
         value = _number(accuracy.value) + _interval(accuracy.ci_low, accuracy.ci_high)
-        lines.append(f"accuracy      {value}, n = {accuracy.n:,}; majority {audit.performance.majority_rate:.3f}")
-        if accuracy.value is not None and accuracy.value < audit.performance.majority_rate:
+        majority = audit.performance.majority_rate
+        beside = "" if majority is None else f"; majority {majority:.3f}"
+        lines.append(f"{accuracy.name.replace('_', ' '):<12}  {value}, n = {accuracy.n:,}{beside}")
+        if accuracy.value is not None and majority is not None and accuracy.value < majority:
             lines.append("              below the majority rate: are the labels mapped the right way round?")
     for part in audit.coverage:
         # A base was asked for and is not compared: not something to find out from the report only.
         missing = part.why if part.section == "comparison" and part.status == "not_run" else None
         if missing is not None and missing.code != "section.no_base":
             lines.append(f"base          not compared: {words().text(missing)}")
+    lowered = [part.why for part in audit.coverage if part.why is not None and part.why.code == "section.budget"]
+    lines += [f"{'budget' if i == 0 else '':<12}  {words().text(why)}" for i, why in enumerate(lowered)]
     for method in audit.explanation_quality.methods if audit.explanation_quality else ():
         verdict = method.faithfulness.verdict.replace("_", " ")
         lines.append(f"explanations  {method.method}: {verdict} (faithfulness, n = {method.n:,})")
+    for one in audit.findings:
+        lines.append(f"{'finding' if one.severity == 'high' else 'look into':<12}  {words().text(one.message)}")
     lines.append("checks        " + ("" if audit.check_rows else "no criteria declared"))
     for check in audit.check_rows:
         line = f"  {check.verdict.replace('_', ' '):<13} {check.check.replace('_', ' ')}"
@@ -303,9 +374,17 @@ def render(
     """Render a saved audit again: same audit and language, same bytes."""
     import reports
     from interpret.results.audits import Audit
+    from interpret.results.store import REPORT
+    from interpret.saved.sums import list_report, refuse_if_signed
 
     saved = Audit.load(audit_dir)
-    path = reports.render(saved, out_file(out or audit_dir / REPORT), locale=locale.value)
+    target = out or audit_dir / REPORT
+    beside = target.resolve() == (audit_dir / REPORT).resolve()
+    if beside:
+        refuse_if_signed(audit_dir)
+    path = reports.render(saved, out_file(target), locale=locale.value)
+    if beside:
+        list_report(audit_dir)
     if as_json:
         show_json({"path": str(path)})
     else:

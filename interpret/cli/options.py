@@ -33,6 +33,13 @@ class Unit(StrEnum):
     TOKEN = "token"
 
 
+class LongText(StrEnum):
+    """What becomes of a text that is longer than the model reads at once."""
+
+    TRUNCATE = "truncate"
+    WINDOWS = "windows"
+
+
 class Locale(StrEnum):
     """Languages of the report."""
 
@@ -87,6 +94,10 @@ SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be read, and count them.")
 ]
 LocaleOption = Annotated[Locale, typer.Option("--locale", help="Language of the report.")]
+Junit = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML, for build servers."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnings of libraries.")]
 

@@ -139,7 +139,7 @@ def out_folder(path: Path) -> Path:
     return path
 
 
-def out_file(path: Path) -> Path:
+def out_file(path: Path, option: str = "--out") -> Path:
     """Make the folder of an output file before the work starts, so that a wrong one costs nothing.
 
     Raises:
@@ -147,7 +147,7 @@ def out_file(path: Path) -> Path:
 
     """
     if path.is_dir():
-        raise UsageError(f"--out {path} must be a file, but it is a folder; name a file in it")
+        raise UsageError(f"{option} {path} must be a file, but it is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -156,7 +156,7 @@ def out_file(path: Path) -> Path:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
     except OSError as err:
-        raise UsageError(f"--out {path} cannot be written ({err.strerror}); name another place") from err
+        raise UsageError(f"{option} {path} cannot be written ({err.strerror}); name another place") from err
     return path
 
 

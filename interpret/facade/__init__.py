@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
 from interpret.analyzers.probing import probe as run_probe
-from interpret.auditing.config import AuditConfig, resolve_config
 from interpret.auditing.examples import select_examples
-from interpret.auditing.run import run_audit
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
-from interpret.capture.proof import prove
-from interpret.errors import LoadError, UsageError
+from interpret.errors import UsageError
 from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
-from interpret.models.handle import EXPLAINED, Handle, Task
-from interpret.models.load import attach_handle, is_mutated_by_peft, load_handle
+from interpret.facade.attaching import ModelLike, as_model, attach, load
+from interpret.facade.auditing import audit, plan_audit
 from interpret.readers.probe_data import read_probe_data
 from interpret.readers.tables import read_table
-from interpret.results.record import Message
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from interpret.results.audits import Audit
     from interpret.results.explanations import Attribution, Faithfulness
     from interpret.results.probes import ProbeResult
     from interpret.results.shortcuts import Shortcuts
 
-#: What may stand for a model in every verb.
-ModelLike = Any
 #: What may stand for data in every verb: a path, a DataFrame, a `datasets.Dataset`, a list of dicts.
 DataLike = Any
 
@@ -48,78 +39,11 @@ __all__ = [
     "faithfulness",
     "load",
     "methods",
+    "plan_audit",
     "plausibility",
     "probe",
     "shortcuts",
 ]
-
-
-def attach(
-    model: Any, tokenizer: Any = None, *, processor: Any = None, name: str | None = None, task: Task | None = None
-) -> AttachedModel:
-    """Attach to a model (or a transformers pipeline) you already hold, and prove its sites once.
-
-    Args:
-        model: a Hugging Face model, PEFT model or pipeline. It is not changed.
-        tokenizer: its tokenizer; None serves captures of your own forwards only.
-        processor: what turns images or sound into inputs; a processor with a tokenizer brings that too.
-        name: shown in reports; by default the name the model was loaded under.
-        task: what its head does; None reads it off the model's class.
-
-    Raises:
-        LoadError: the architecture is not known and could not be resolved.
-        ProofError: a site did not behave as its definition says.
-    """
-    handle = attach_handle(model, tokenizer, processor=processor, name=name, task=task)
-    return AttachedModel(handle, prove(handle))
-
-
-def load(
-    source: str | Path,
-    adapter: str | Path | None = None,
-    revision: str | None = None,
-    task: Task | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    attn_implementation: str | None = None,
-    trust_remote_code: bool = False,
-    token: str | None = None,
-) -> AttachedModel:
-    """Load a model from a folder or a hub id and attach to it: safetensors only, no remote code unless asked.
-
-    Args:
-        source: folder or hub id.
-        adapter: folder or hub id of a PEFT adapter to put on it.
-        revision: branch, tag or commit on the hub.
-        task: what its head does, for example `"text-classification"`; None reads it off the checkpoint.
-        device: `"auto"`, `"cpu"`, `"cuda:0"` ...
-        dtype: `"auto"` keeps the saved one, but computes half precision in fp32 on the CPU; both are recorded.
-        attn_implementation: passed to transformers.
-        trust_remote_code: run code that comes with the checkpoint.
-        token: for private repositories on the hub.
-
-    Raises:
-        LoadError: nothing there, pickled weights only, or a head that is missing in the checkpoint.
-    """
-    handle = load_handle(
-        source,
-        adapter=adapter,
-        revision=revision,
-        task=task,
-        device=device,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        trust_remote_code=trust_remote_code,
-        token=token,
-    )
-    return AttachedModel(handle, prove(handle))
-
-
-def as_model(model: ModelLike, **options: Any) -> AttachedModel:
-    """What was given, attached: paths and hub ids are loaded, models and pipelines attached."""
-    if isinstance(model, AttachedModel):
-        return model
-    return load(model, **options) if isinstance(model, str | Path) else attach(model)
 
 
 def methods() -> pd.DataFrame:
@@ -226,88 +150,6 @@ def probe(
     return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, **options)
 
 
-def audit(
-    model: ModelLike,
-    dataset: DataLike,
-    text: str | None = None,
-    label: str | None = None,
-    slices: str | None = None,
-    base: ModelLike | None = None,
-    config: AuditConfig | Mapping[str, Any] | None = None,
-    seed: int = 0,
-    limit: int | None = None,
-    *,
-    label_map: str | Mapping[str, object] | None = None,
-    header: bool = True,
-    columns: Sequence[str] | None = None,
-    skip_bad_rows: bool = False,
-    title: str | None = None,
-    command: str | None = None,
-    progress: bool | None = None,
-) -> Audit:
-    """Examine a model on a data set and return everything a report shows.
-
-    Args:
-        model: attached model, path, hub id or pipeline.
-        dataset: path, DataFrame, `datasets.Dataset` or list of dicts.
-        text: text column; None guesses by name.
-        label: label column; None guesses by name.
-        slices: slice column; None takes a column called `slice`.
-        base: the model before fine-tuning, to compare outputs with.
-        config: counts and declared criteria (`AuditConfig`), or any subset of its keys.
-        seed: of every sample, ranking and bootstrap; the same seed gives the same audit.
-        limit: audit a random sample of at most so many rows.
-        label_map: `"0=negative,1=positive"` where names and ids do not decide.
-        header: whether a csv or tsv has a header line.
-        columns: names for the columns of a file without header.
-        skip_bad_rows: count and list bad rows instead of stopping at the first.
-        title: of the report.
-        command: shown in the report as the way to run it again; None describes this call.
-        progress: say on stderr which stage runs; None does so on a terminal.
-    """
-    settings = resolve_config(config)
-    table = read_table(dataset, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
-    lm = as_model(model)
-    handle = lm.handle
-    _require_classes(handle)
-    id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
-    examples = select_examples(
-        table,
-        id2label=id2label,
-        text=text,
-        label=label,
-        label_map=label_map,
-        slices=slices,
-        limit=limit,
-        seed=seed,
-    )
-    base_handle, missing = _base(base, handle)
-    options = {
-        "text": text,
-        "label": label,
-        "slices": slices,
-        "base": None if base_handle is None else base_handle.name,
-        "config": {k: v for k, v in settings.resolved().items() if v != AuditConfig().resolved().get(k)} or None,
-        "limit": limit,
-        "label_map": label_map,
-        "header": header,
-        "columns": None if columns is None else list(columns),
-        "skip_bad_rows": skip_bad_rows,
-        "seed": seed,
-    }
-    return run_audit(
-        handle,
-        examples,
-        base=base_handle,
-        base_missing=missing,
-        config=settings,
-        seed=seed,
-        title=title,
-        command=command or _call(handle.name, table.name, options),
-        progress=_terminal() if progress is None else progress,
-    )
-
-
 def shortcuts(
     model: ModelLike,
     dataset: DataLike,
@@ -360,61 +202,3 @@ def shortcuts(
         seed=seed,
     )
     return find_shortcuts(handle, examples, config=ShortcutConfig(**given), seed=seed)
-
-
-def _require_classes(handle: Handle) -> None:
-    """Refuse heads whose outputs are not one of several classes: their logits are no distribution."""
-    if handle.task == "none":
-        raise UsageError(
-            f"{handle.name} has no head ({handle.architecture}), so there is no output to audit; "
-            "give a model with a classification or language-model head"
-        )
-    if handle.task not in EXPLAINED:
-        raise UsageError(
-            f"{handle.name} is a {handle.task} model; audits are there for {', '.join(EXPLAINED)}, not yet for others"
-        )
-    kind = getattr(handle.config, "problem_type", None)
-    if handle.task == "text-classification" and (
-        len(handle.labels) < 2 or kind in ("regression", "multi_label_classification")
-    ):
-        raise UsageError(
-            f"{handle.name} has {len(handle.labels)} output(s) and the problem type {kind!r}; audits of regression and "
-            "multi-label models are not available yet, only of one class out of several"
-        )
-
-
-def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message | None]:
-    """The base as a handle with the same outputs, or the reason why its outputs cannot be compared."""
-    if base is None:
-        return None, None
-    try:
-        # On the tuned model's device and in its dtype: otherwise rounding would pass for fine-tuning.
-        handle = as_model(base, task=tuned.task, device=str(tuned.device), dtype=tuned.run_dtype).handle
-    except LoadError as err:
-        if err.no_head:
-            return None, Message(code="section.base_without_head", params={"base": Path(str(base)).name})
-        raise
-    ours = {parameter.data_ptr() for parameter in tuned.model.parameters()}
-    if is_mutated_by_peft(handle.model) or any(p.data_ptr() in ours for p in handle.model.parameters()):
-        raise UsageError(
-            f"base shares its weights with {tuned.name}: PEFT puts its adapter into the very object it is given, so "
-            "the two would be the same model; load the base a second time, for example base='path-of-the-base'"
-        )
-    if handle.labels != tuned.labels:
-        return None, Message(code="section.base_other_labels", params={"base": handle.name})
-    if not tuned.labels and (handle.vocab_size, handle.vocabulary) != (tuned.vocab_size, tuned.vocabulary):
-        return None, Message(code="section.base_other_vocabulary", params={"base": handle.name})
-    return handle, None
-
-
-def _call(model: str, data: str, options: Mapping[str, Any]) -> str:
-    """The call as one would write it again; models and data held in memory appear by their names."""
-    defaults = inspect.signature(audit).parameters
-    given = [f"{name}={value!r}" for name, value in options.items() if value != defaults[name].default]
-    return f"interpret.audit({', '.join([repr(model), repr(data), *given])})"
-
-
-def _terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()

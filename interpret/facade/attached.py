@@ -26,9 +26,9 @@ from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
 from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Text, encode, encode_targets
+from interpret.models.inputs import Encoded, LongText, Text, encode, encode_targets
 from interpret.models.processors import batches_of
-from interpret.models.units import Segmenter, Unit
+from interpret.models.units import Segmenter, Unit, UnitSpans
 from interpret.readers.chats import Chat, is_chat
 from interpret.readers.texts import read_texts
 from interpret.results.matrices import AttributionMatrix
@@ -293,32 +293,44 @@ class AttachedModel:
         texts: str | Chat | Sequence[Text] | Capture,
         target: Any = None,
         method: str = "auto",
-        unit: Unit = "word",
+        unit: Unit | UnitSpans = "word",
         quality: Literal["auto", False] = "auto",
         *,
         gold: Sequence[int | str] | None = None,
         at: int | Sequence[int] | None = None,
         response: str | Sequence[str] | bool | None = None,
         segmenter: Segmenter | None = None,
+        long_text: LongText = "truncate",
+        doc_stride: int | None = None,
         seed: int = 0,
         **options: Any,
     ) -> Attribution:
         """Signed attributions towards a logit, with measured faithfulness unless `quality=False`.
 
+        A text longer than the model reads at once is cut there (`n_truncated`), or with `long_text="windows"` read in
+        windows that overlap: what is explained is then the mean of the logit over the windows, a word's score the
+        mean over the windows that hold it, and the quality is measured on the mean of the windows' probabilities;
+        `windows` of each example says how many there are, and `contributions` are what sums to the output.
+
         Args:
-            texts: one text, several, or a `Capture` that holds what the method needs. A pair that is read together
-                (premise and hypothesis, question and context) is a tuple in the list: `[("who?", "the cat")]`. A chat
-                is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a causal language model with a chat
-                template (Jinja, which transformers runs in its sandbox): the template's own tokens stay and have no
-                score, as special tokens; see `example.chat` and `example.message_index`. Of a chat that ends with the
-                assistant's message that message is the response.
+            texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
+                with `grad=True` gradient attention and gradient x input; no forward is run then. A pair that is read
+                together (premise and hypothesis, question and context) is a tuple in the list:
+                `[("who?", "the cat")]`. A chat is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a
+                causal language model with a chat template (Jinja, which transformers runs in its sandbox): the
+                template's own tokens stay and have no score, as special tokens; see `example.chat` and
+                `example.message_index`. Of a chat that ends with the assistant's message that message is the response.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
                 or its text. Or a function of your own, which is given what the model's forward returns and gives a
                 tensor [row], such as `lambda output: output.logits.logsumexp(-1)`; it is given rows of one length,
-                so that none is padded, and its scores are in its own units.
+                so that none is padded, and its scores are in its own units. Of a text in windows, which then only
+                classifiers of texts read, it is given each window.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
-            unit: `"word"`, `"token"`, `"sentence"` or, of chats, `"message"`.
+            unit: `"word"`, `"token"`, `"sentence"`, `"segment"` (each text of a pair), `"message"` (of chats), or your
+                own units, for each text but no chat a list of (start, end) pairs of characters, in order, the end
+                excluded (of a pair in both texts joined by a line break). A token that a span cuts belongs to the span
+                with most of it, and what lies between two spans is a unit too.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
@@ -326,28 +338,39 @@ class AttachedModel:
                 lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained.
             segmenter: finds the words of writing without spaces, a function from a text to its words such as
                 `jieba.lcut`.
+            long_text: of texts longer than the model reads at once: `"truncate"` or `"windows"`, which serves classes
+                of texts and of words, and answers in a context. Chats are neither: one that is too long is refused.
+            doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
         """
         if isinstance(texts, Capture):
-            asked = (target, gold, at, response, segmenter)
-            if any(one is not None for one in asked) or unit != "word" or options:
+            asked = (gold, at, response, segmenter, doc_stride)
+            if any(one is not None for one in asked) or (unit, long_text) != ("word", "truncate") or options:
                 raise UsageError(
-                    "an attribution from a Capture reads what was captured: it takes method= and quality=, but no "
-                    "target=, gold=, at=, response=, segmenter=, unit= or options; give the texts instead"
+                    "an attribution from a Capture reads what was captured: it takes target=, method= and quality=, "
+                    "but no gold=, at=, response=, segmenter=, unit=, long_text=, doc_stride= or options; give the "
+                    "texts instead"
                 )
-            result = attribute_capture(texts, method=method)
+            result = attribute_capture(texts, method, handle=self.handle, target=target)
         else:
             listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
             result = attribute(
                 self.handle,
-                encode(self.handle, listed, unit=unit, segmenter=segmenter),
+                encode(
+                    self.handle,
+                    listed,
+                    unit=unit,
+                    segmenter=segmenter,
+                    long_text=long_text,
+                    doc_stride=doc_stride,
+                ),
                 target=target,
                 gold=gold,
                 at=at,
                 response=response,
                 method=method,
-                unit=unit,
+                unit=unit if isinstance(unit, str) else "span",
                 seed=seed,
                 **options,
             )
@@ -360,10 +383,12 @@ class AttachedModel:
         self,
         texts: str | Chat | Sequence[Text],
         method: str = "auto",
-        unit: Unit = "word",
+        unit: Unit | UnitSpans = "word",
         *,
         response: str | Sequence[str] | bool | None = None,
         max_new_tokens: int = 20,
+        long_text: LongText = "truncate",
+        doc_stride: int | None = None,
         seed: int = 0,
         **options: Any,
     ) -> list[AttributionMatrix]:
@@ -373,18 +398,21 @@ class AttachedModel:
             texts: one text or several, for a model that gives classes to words, or one that writes; chats as for
                 `attribute`.
             method: a key of `interpret.methods()`, or `"auto"`.
-            unit: of the inputs.
+            unit: of the inputs, as for `attribute`.
             response: what was written, as for `attribute`; None and True let the model write.
             max_new_tokens: of a response that the model writes.
+            long_text: as for `attribute`; windows serve classes of words.
+            doc_stride: as for `attribute`.
             seed: of sampling methods.
             options: passed to the method.
         """
         listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
-        encoded = encode(self.handle, listed, unit=unit)
+        encoded = encode(self.handle, listed, unit=unit, long_text=long_text, doc_stride=doc_stride)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
         every = [target for those in targets for target in those]
-        found = attribute(self.handle, flat, target=every, method=method, unit=unit, seed=seed, **options)
+        counted: Unit = unit if isinstance(unit, str) else "span"
+        found = attribute(self.handle, flat, target=every, method=method, unit=counted, seed=seed, **options)
         rows = iter(found)
         return [AttributionMatrix.from_attributions([next(rows) for _ in those]) for those in targets]
 
@@ -426,6 +454,8 @@ class AttachedModel:
         label: str | None = None,
         id: str | None = None,
         label_map: str | Mapping[str, object] | None = None,
+        long_text: LongText = "truncate",
+        doc_stride: int | None = None,
         seed: int = 0,
         limit: int | None = None,
         overwrite: bool = False,
@@ -453,6 +483,8 @@ class AttachedModel:
             label: label column; None guesses by name.
             id: column that names the rows; None numbers them from 0.
             label_map: `"0=negative,1=positive"` where names and ids do not decide, for `target="gold"`.
+            long_text: as for `attribute`.
+            doc_stride: as for `attribute`.
             seed: of random rankings and of sampling methods.
             limit: the first so many rows only.
             overwrite: replace another attribution that stands there.
@@ -487,6 +519,8 @@ class AttachedModel:
             unit=unit,
             quality=quality,
             label_map=label_map,
+            long_text=long_text,
+            doc_stride=doc_stride,
             seed=seed,
             overwrite=overwrite,
             progress=progress,

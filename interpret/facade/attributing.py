@@ -28,7 +28,7 @@ from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
 from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
-from interpret.models.inputs import Text, encode
+from interpret.models.inputs import LongText, Text, encode
 from interpret.models.units import Unit
 from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels
@@ -51,7 +51,7 @@ _EXAMPLES: Final = {
     "example": "int64", "id": "string", "text_sha256": "string", "label": "string",
     "target_kind": "string", "target": "string", "target_index": "int64",
     "foil": "string", "foil_index": "int64", "chosen": "string", "method": "string", "unit": "string",
-    "n_tokens": "int64", "n_words": "int64", "n_truncated": "int64",
+    "n_tokens": "int64", "n_words": "int64", "n_truncated": "int64", "n_windows": "int64",
     "value": "float64", "baseline_value": "float64", "convergence_delta": "float64",
     "verdict": "string", "percentile": "float64", "n_random": "int64", "comprehensiveness": "float64",
     "random_comprehensiveness": "float64", "sufficiency": "float64", "random_sufficiency": "float64",
@@ -102,6 +102,7 @@ class AttributionFiles:
             "n_examples": len(self),
             "n_tokens": int(examples["n_tokens"].sum()),
             "n_truncated": int((examples["n_truncated"] > 0).sum()),
+            "n_windowed": int((examples["n_windows"] > 1).sum()),
             "method": str(examples["method"].iloc[0]),
             "unit": str(examples["unit"].iloc[0]),
             "targets": {str(k): int(n) for k, n in examples["target"].value_counts().sort_index().items()},
@@ -121,6 +122,8 @@ def attribute_to(
     unit: Unit = "word",
     quality: Literal["auto", False] = "auto",
     label_map: str | Mapping[str, object] | None = None,
+    long_text: LongText = "truncate",
+    doc_stride: int | None = None,
     seed: int = 0,
     lot_size: int = LOT_SIZE,
     overwrite: bool = False,
@@ -135,6 +138,8 @@ def attribute_to(
     if lot_size < 1:
         raise UsageError(f"lot_size is {lot_size}; it must be at least 1")
     _check_plain(target, options)
+    if not isinstance(unit, str):
+        raise UsageError("over a data set a unit is a name, such as 'word' or 'sentence'; give spans to attribute()")
     _check_alike(texts)
     gold = gold_of(texts, handle.labels, label_map) if _is_gold(handle, target) else None
     if label_map is not None and gold is None:
@@ -149,6 +154,8 @@ def attribute_to(
             "unit": unit,
             "quality": quality,
             "n_random": N_RANDOM if quality else None,
+            "long_text": long_text,
+            "doc_stride": doc_stride,
             "label_map": label_map if label_map is None or isinstance(label_map, str) else dict(label_map),
             "seed": seed,
             "lot_size": lot_size,
@@ -171,6 +178,8 @@ def attribute_to(
                         method=method,
                         unit=unit,
                         quality=quality,
+                        long_text=long_text,
+                        doc_stride=doc_stride,
                         seed=seed + number,
                         options=options,
                     )
@@ -196,6 +205,8 @@ def _explained(
     method: str,
     unit: Unit,
     quality: Literal["auto", False],
+    long_text: LongText,
+    doc_stride: int | None,
     seed: int,
     options: Mapping[str, Any],
 ) -> Attribution:
@@ -206,7 +217,7 @@ def _explained(
     options = options if response is None else {**options, "response": response}
     result = attribute(
         handle,
-        encode(handle, texts, unit=unit),
+        encode(handle, texts, unit=unit, long_text=long_text, doc_stride=doc_stride),
         target=target,
         gold=gold,
         method=method,
@@ -310,6 +321,7 @@ def _examples_table(texts: Texts, part: slice, result: Attribution) -> Any:
                 "n_tokens": len(example.tokens),
                 "n_words": len(set(example.word_index[example.word_index >= 0].tolist())),
                 "n_truncated": example.n_truncated,
+                "n_windows": 1 if example.windows is None else len(example.windows),
                 "value": example.value,
                 "baseline_value": example.baseline_value,
                 "convergence_delta": example.convergence_delta,

@@ -275,5 +275,5 @@ def _positions(handle: Handle, rows: Sequence[Row], given: Sequence[int] | None)
 
 
 def out_of_memory(err: RuntimeError) -> bool:
-    """Whether the error says that memory is out, which a smaller batch mends."""
+    """Whether a device, or the machine, had no memory left, which a smaller batch mends."""
     return isinstance(err, torch.OutOfMemoryError) or "out of memory" in str(err).lower()

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from interpret.errors import UsageError
 from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
 from interpret.models.state import tokenizer_state
-from interpret.models.units import Segmenter, Unit, indexed, renumbered, word_of_tokens
+from interpret.models.units import (
+    Segmenter,
+    Unit,
+    UnitSpans,
+    checked_spans,
+    indexed,
+    renumbered,
+    unit_of_tokens,
+    with_rest,
+)
+from interpret.models.windows import Windows, windows_over
 from interpret.models.words import Span, word_spans
 from interpret.readers.chats import Chat, is_chat
 from interpret.results.explanations import ChatPart
 
+#: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
+LongText = Literal["truncate", "windows"]
+#: Tasks whose outputs a window has too. What is written next, or at a mask, depends on the text as a whole.
+_WINDOWED: Final = ("text-classification", "token-classification", "question-answering")
 #: One text, two that are read together (premise and hypothesis, question and context), or a chat.
 Text = str | tuple[str, str] | Chat
 
@@ -27,7 +41,8 @@ class Encoded:
     special tokens; `char_spans` are [start, end) in `text`, without the spaces some tokenizers count in, and
     empty at special tokens. Of a chat `text` is what its template made of it, and the template's own tokens are
     special with the spans they have; `chat` says where the contents stand. `n_truncated` counts the tokens that did
-    not fit the model's window and are not here.
+    not fit the model's window and are not here. With `windows` all of them are here, and each window is what the
+    model reads at once.
     """
 
     text: str
@@ -41,6 +56,9 @@ class Encoded:
     #: Where in `text` the second of a pair begins, after a line break; None where there is one text.
     pair_start: int | None = None
     chat: tuple[ChatPart, ...] = ()
+    #: Where the units that `word_index` counts are, if the user gave them; what lies between those is a unit too.
+    unit_spans: tuple[Span, ...] | None = None
+    windows: Windows | None = None
 
     @property
     def n_words(self) -> int:
@@ -56,16 +74,27 @@ class _Tokenized(NamedTuple):
 
 
 def encode(
-    handle: Handle, texts: Sequence[Text], *, unit: Unit = "word", segmenter: Segmenter | None = None
+    handle: Handle,
+    texts: Sequence[Text],
+    *,
+    unit: Unit | UnitSpans = "word",
+    segmenter: Segmenter | None = None,
+    long_text: LongText = "truncate",
+    doc_stride: int | None = None,
 ) -> list[Encoded]:
-    """Tokenise texts as the model expects them, cut to its window, special tokens kept.
+    """Tokenise texts as the model expects them, cut to its window or cut into windows, special tokens kept.
 
     A pair of texts is one input: `text` holds both with a line break between them.
 
     Words are found by characters, before and apart from the tokenizer: runs of letters and digits with inner
     apostrophes and hyphens, single ideographs, single punctuation marks. A token belongs to the word of its
     first character that is not a space; words are counted from 0 without gaps. With `unit="token"` every
-    token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`.
+    token is a word, with `unit="sentence"` every sentence is, see `sentence_spans`, with `unit="segment"` each text
+    of a pair.
+
+    Units may be given as spans of characters, (start, end) in `text` with the end excluded, in text order, one list
+    per text. A token belongs to the span that holds most of its characters, of equals the first; each stretch between
+    two spans that holds more than spaces is a unit of its own, so that every token is in exactly one unit.
 
     A chat is written out by the tokenizer's own template, see `chats.render`, and no further special token is added.
     What the template writes is special, however many characters it has; a token with characters of both belongs to
@@ -74,31 +103,71 @@ def encode(
     Args:
         handle: the model with its tokenizer.
         texts: the texts.
-        unit: what `word_index` counts.
+        unit: what `word_index` counts: a name, or the spans themselves.
         segmenter: finds the words instead, where the writing does not show them: `jieba.lcut` for Chinese. Its
             words must follow each other in the text; spaces may be left out.
+        long_text: "truncate" leaves out what does not fit the model's window. "windows" keeps it and says which
+            tokens each window reads (`Encoded.windows`); of a pair, which a question and its context are, windows
+            move over the second text.
+        doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
 
     Raises:
-        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; or the
-            segmenter's words do not join to the text.
+        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; the
+            segmenter's words do not join to the text; spans that overlap, are out of order, or that no token would
+            belong to; or a task, pairs or chats that windows or spans do not serve.
     """
-    if unit not in get_args(Unit):
-        raise UsageError(f"unknown unit {unit!r}; the units are {', '.join(get_args(Unit))}")
+    if isinstance(unit, str) and (unit not in get_args(Unit) or unit == "span"):
+        names = ", ".join(name for name in get_args(Unit) if name != "span")
+        raise UsageError(f"unknown unit {unit!r}; the units are {names}, or a list of (start, end) pairs per text")
     if segmenter is not None and unit != "word":
-        raise UsageError(f"a segmenter finds words, and unit is {unit!r}; leave one of the two out")
+        shown = repr(unit) if isinstance(unit, str) else "given as spans"
+        raise UsageError(f"a segmenter finds words, and unit is {shown}; leave one of the two out")
     if not isinstance(texts, str) and any(map(is_chat, texts)):
-        return _encode_chats(handle, texts, unit, segmenter)
+        return _encode_chats(handle, texts, unit, segmenter, long_text, doc_stride)
+    _check_long(handle, texts, long_text, doc_stride)
+    batch = _tokenize(handle, texts)
+    spans: Sequence[Sequence[Span] | None] = [None] * len(batch)
+    if not isinstance(unit, str):
+        spans = checked_spans(unit, len(batch))
     encoded = []
-    for given, tokenized in zip(texts, _tokenize(handle, texts), strict=True):
+    for number, (given, tokenized, own) in enumerate(zip(texts, batch, spans, strict=True)):
         text, second = _joined(given)
-        encoded.append(_encoded(handle, text, tokenized, unit, second=second, segmenter=segmenter))
+        cut = long_text == "truncate" or len(tokenized.ids) <= handle.max_length
+        if isinstance(unit, str):
+            one = _encoded(handle, text, tokenized, unit, second=second, segmenter=segmenter, whole=not cut)
+        else:
+            units = with_rest(text, second, own or (), number)
+            one = _encoded(handle, text, tokenized, "span", given=units, most=True, second=second, whole=not cut)
+            one = _with_units(one, units, own or (), number)
+        if not cut:
+            found = windows_over(one.special, one.char_spans, second, handle.max_length, doc_stride)
+            one = replace(one, windows=found)
+        encoded.append(one)
     return encoded
 
 
-def _encode_chats(handle: Handle, texts: Sequence[Any], unit: Unit, segmenter: Segmenter | None) -> list[Encoded]:
+def _encode_chats(
+    handle: Handle,
+    texts: Sequence[Any],
+    unit: Unit | UnitSpans,
+    segmenter: Segmenter | None,
+    long_text: LongText,
+    doc_stride: int | None,
+) -> list[Encoded]:
     n_chats = sum(map(is_chat, texts))
     if n_chats < len(texts):
         raise UsageError(f"{n_chats} of {len(texts)} texts are chats; explain texts and chats apart")
+    if not isinstance(unit, str):
+        raise UsageError(
+            "unit is given as spans, and the texts are chats: the template decides at which characters their messages "
+            "stand; take unit='message', 'sentence', 'word' or 'token'"
+        )
+    if long_text == "windows":
+        raise UsageError(
+            "long_text is 'windows', and the texts are chats, of which a part is no chat; leave long_text out, and "
+            "shorten the chats that the model cannot read at once"
+        )
+    _check_long(handle, texts, long_text, doc_stride)
     return encode_rendered(handle, [render(handle, chat) for chat in texts], unit=unit, segmenter=segmenter)
 
 
@@ -117,16 +186,81 @@ def encode_rendered(
     ]
 
 
-def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
-    """The word, token, sentence or message of each token, counted from 0 without gaps, -1 at special tokens.
+def within(encoded: Encoded, positions: Sequence[int]) -> Encoded:
+    """What one window of a text reads; characters and units are still those of the whole text."""
 
-    Words are those of `encoded`, whoever found them.
+    def some(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values[position] for position in positions)
+
+    return replace(
+        encoded,
+        ids=some(encoded.ids),
+        type_ids=None if encoded.type_ids is None else some(encoded.type_ids),
+        tokens=some(encoded.tokens),
+        word_index=some(encoded.word_index),
+        char_spans=some(encoded.char_spans),
+        special=some(encoded.special),
+        windows=None,
+    )
+
+
+def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
+    """The unit of each token (word, message and so on), counted from 0 without gaps, -1 at special tokens.
+
+    Words and spans are those of `encoded`, whoever found them.
+
+    Raises:
+        UsageError: segments of what is no pair, messages of what is no chat, or spans of a text that was encoded
+            without any.
     """
-    if unit == "word":
+    if unit == "span" and encoded.unit_spans is None:
+        raise UsageError("unit is 'span', but the text was encoded without spans; give them to encode(unit=)")
+    if unit in ("word", "span"):
         return encoded.word_index
     return tuple(
         indexed(encoded.text, encoded.char_spans, encoded.special, unit, second=encoded.pair_start, chat=encoded.chat)
     )
+
+
+def _with_units(encoded: Encoded, units: Sequence[Span], given: Sequence[Span], number: int) -> Encoded:
+    """The units that have a token, counted without gaps, and where they are.
+
+    Raises:
+        UsageError: a given unit within what the model reads has no token.
+    """
+    used = sorted(set(encoded.word_index) - {-1})
+    content = [span for span, special in zip(encoded.char_spans, encoded.special, strict=True) if not special]
+    first, last = min((a for a, _ in content), default=0), max((b for _, b in content), default=0)
+    without = [span for span in given if units.index(span) not in used]
+    for start, end in without:
+        if not encoded.n_truncated or (first <= start and end <= last):
+            raise UsageError(
+                f"the unit ({start}, {end}) of text {number}, {encoded.text[start:end]!r:.40}, has no token: the "
+                "tokenizer drops it, or most of each token it touches lies outside; make it larger or leave it out"
+            )
+    return replace(
+        encoded, word_index=tuple(renumbered(encoded.word_index)), unit_spans=tuple(units[unit] for unit in used)
+    )
+
+
+def _check_long(handle: Handle, texts: Sequence[Text], long_text: str, doc_stride: int | None) -> None:
+    """Refuse windows where a window has no output of its own that stands for the text's."""
+    if long_text not in get_args(LongText):
+        raise UsageError(f"long_text is {long_text!r}; it is {' or '.join(map(repr, get_args(LongText)))}")
+    if long_text == "truncate":
+        if doc_stride is not None:
+            raise UsageError("doc_stride is how far windows overlap; give long_text='windows' with it")
+        return
+    if handle.task not in _WINDOWED:
+        raise UsageError(
+            f"{handle.name} is a {handle.task} model; long texts are read in windows for {', '.join(_WINDOWED)} only; "
+            "without long_text= they are cut to what the model reads, and the result says by how much"
+        )
+    if handle.task != "question-answering" and any(_is_pair(text) for text in texts):
+        raise UsageError(
+            f"{handle.name} reads pairs for {handle.task}, and of pairs only the context of a question is read in "
+            "windows; without long_text= they are cut to what the model reads, and the result says by how much"
+        )
 
 
 def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Encoded]:
@@ -179,7 +313,7 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     spans = [(0, 0) if flag else _trimmed(whole, span) for flag, span in zip(special, spans, strict=True)]
     special = [*(() if prompt is None else prompt.special), *special]
     every = [*(() if prompt is None else prompt.char_spans), *spans]
-    index = renumbered(word_of_tokens(whole, every, special, word_spans(whole)))
+    index = renumbered(unit_of_tokens(whole, every, special, word_spans(whole)))
     return Encoded(
         text=whole,
         ids=(*before, *(int(token) for token in ids)),
@@ -274,14 +408,17 @@ def _encoded(
     unit: Unit,
     *,
     given: Sequence[Span] | None = None,
+    most: bool = False,
     second: int | None = None,
     chat: tuple[ChatPart, ...] = (),
     segmenter: Segmenter | None = None,
+    whole: bool = False,
 ) -> Encoded:
-    """Cut to the window and counted; `given` words keep their numbers, of which some may have no token."""
+    """Counted, and unless `whole` cut to the window; `given` units keep their numbers, also those without a token."""
     if chat:
         tokenized = _apart(handle, text, tokenized, chat)
-    kept = _fit(tokenized.special, handle.max_length, getattr(handle.tokenizer, "truncation_side", "right"))
+    room = len(tokenized.ids) if whole else handle.max_length
+    kept = _fit(tokenized.special, room, getattr(handle.tokenizer, "truncation_side", "right"))
     if not kept:
         raise UsageError(
             f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
@@ -291,7 +428,7 @@ def _encoded(
     if not chat:
         spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, spans, strict=True)]
     if given is not None:
-        index = word_of_tokens(text, spans, special, given)
+        index = unit_of_tokens(text, spans, special, given, most=most)
     else:
         index = indexed(text, spans, special, unit, second=second, chat=chat, segmenter=segmenter)
     tokenizer: Any = handle.tokenizer

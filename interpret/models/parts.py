@@ -45,3 +45,15 @@ def word_embeddings(root: nn.Module) -> nn.Embedding | None:
     # An adapter on the embedding wraps it; ids are looked up in the layer inside.
     words = getattr(words, "base_layer", getattr(words, "original_module", words))
     return words if isinstance(words, nn.Embedding) else None
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether torch.compile has its hands on the model, or on a part of it."""
+    # Every capture asks this; naming the modules, as `modules()` does, would cost more than some captures.
+    waiting: list[nn.Module] = [model]
+    while waiting:
+        module = waiting.pop()
+        if vars(module).get("_compiled_call_impl") is not None:
+            return True
+        waiting += [child for child in module._modules.values() if child is not None]
+    return hasattr(model, "_orig_mod")

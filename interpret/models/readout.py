@@ -22,6 +22,7 @@ from interpret.errors import InterpretError, UsageError
 from interpret.models.batching import Row, head_budget_of, out_of_memory, run_batches
 from interpret.models.handle import Handle
 from interpret.models.parts import argument_names
+from interpret.models.prefixes import is_watched, run_prefixed
 
 #: Where the logits stand in the output: those of a span model have two rows of them.
 Output = Literal["logits", "start_logits", "end_logits"]
@@ -118,7 +119,14 @@ class Read(NamedTuple):
     log_probability: Tensor
 
 
-def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Readout], kept: Tensor | None) -> Read:
+def read(
+    handle: Handle,
+    outputs: Any,
+    rows: Sequence[Row],
+    wanted: Sequence[Readout],
+    kept: Tensor | None,
+    of: Sequence[int] | None = None,
+) -> Read:
     """Read one scalar per row off the output of a forward of those rows.
 
     Args:
@@ -127,6 +135,7 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
         rows: the rows that ran, for where they end.
         wanted: the scalar of each row.
         kept: the positions that the head was asked for, ascending; None if it ran at all of them.
+        of: which line of the output each row is read off; None where each has its own.
     """
     first = wanted[0]
     if isinstance(first, OutputFunction):
@@ -141,6 +150,7 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
         mine = [(r, term) for r, term in order if term.output == name]
         device = logits.device
         at = torch.tensor([r for r, _ in mine], device=device)
+        of_line = at if of is None else torch.tensor([of[r] for r, _ in mine], device=device)
         index = torch.tensor([term.index for _, term in mine], device=device)
         weight = torch.tensor([term.weight for _, term in mine], device=device, dtype=logits.dtype)
         as_log = torch.tensor([term.log_probability for _, term in mine], device=device)
@@ -148,9 +158,9 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
             positions = torch.tensor([_place(rows[r], term) for r, term in mine], device=device)
             if kept is not None:
                 positions = torch.searchsorted(kept.to(device), positions)
-            line = logits[at, positions]
+            line = logits[of_line, positions]
         else:
-            line = logits[at]
+            line = logits[of_line]
         if name != "logits":
             # The head of a span model runs at pads too, which would take a share of the probability.
             lengths = torch.tensor([_length(rows[r]) for r, _ in mine], device=device)
@@ -166,20 +176,100 @@ def read(handle: Handle, outputs: Any, rows: Sequence[Row], wanted: Sequence[Rea
 def readouts(
     handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout], *, progress: str | None = None
 ) -> npt.NDArray[np.float64]:
-    """[row, 2]: the scalar of each row, and the log probability of what it explains (of a function its value)."""
+    """[row, 2]: the scalar of each row, and the log probability of what it explains (of a function its value).
 
-    def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
-        some, their = [rows[i] for i in indices], [wanted[i] for i in indices]
+    Where what is read at a position depends only on what stands before it, a row that is the beginning of another is
+    read off that one, and rows that begin alike share what they begin with (`run_prefixed`). A function of the output
+    may read anything in it, so it is given whole rows.
+    """
+    if of_output(wanted):
+        return _of_whole(handle, rows, wanted, progress)
+    placed, host = [_terms(terms) for terms in wanted], _hosts(handle, rows)
+    if host is None:
+        host = list(range(len(rows)))
+    else:
+        # Counted from the front, since the row that is run may be longer.
+        placed = [
+            _shifted(terms, [_place(row, term) for term in terms]) for row, terms in zip(rows, placed, strict=True)
+        ]
+    members: dict[int, list[int]] = {}
+    for n, run in enumerate(host):
+        members.setdefault(run, []).append(n)
+    ordered = list(members)
+    shares = handle.task == "causal-lm"
+    first = [min((t.position or 0 for n in members[run] for t in placed[n]), default=0) * shares for run in ordered]
+
+    def step(batch: dict[str, Any], indices: list[int], start: int) -> tuple[list[int], npt.NDArray[np.float64]]:
+        lines = [(line, n) for line, i in enumerate(indices) for n in members[ordered[i]]]
+        these = [n for _, n in lines]
+        some = [_tail(rows[host[n]], start) for n in these]
+        their = [placed[n] for n in these]
+        if start:
+            their = [_shifted(terms, [(term.position or 0) - start for term in terms]) for terms in their]
         extra, kept = narrowed(handle, some, their)
         with torch.no_grad():
-            found = read(handle, handle.model(**batch, **extra), some, their, kept)
+            found = read(handle, handle.model(**batch, **extra), some, their, kept, [line for line, _ in lines])
+        return these, torch.stack([found.value, found.log_probability], dim=1).double().cpu().numpy()
+
+    out = np.empty((len(rows), 2), dtype=np.float64)
+    hosts = [rows[run] for run in ordered]
+    for _, (these, values) in run_prefixed(
+        handle, hosts, first, step, token_budget=head_budget_of(handle), progress=progress
+    ):
+        out[these] = values
+    return out
+
+
+def _of_whole(
+    handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout], progress: str | None
+) -> npt.NDArray[np.float64]:
+    """`readouts` off plain forwards: each row runs whole, beside rows of its length, and so without padding."""
+
+    def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
+        with torch.no_grad():
+            outputs = handle.model(**batch, **handle.without_cache)
+            found = read(handle, outputs, [rows[i] for i in indices], [wanted[i] for i in indices], None)
         return torch.stack([found.value, found.log_probability], dim=1).double().cpu().numpy()
 
     out = np.empty((len(rows), 2), dtype=np.float64)
-    even, budget = of_output(wanted), head_budget_of(handle)
-    for indices, values in run_batches(handle, rows, step, token_budget=budget, even=even, progress=progress):
+    budget = head_budget_of(handle)
+    for indices, values in run_batches(handle, rows, step, token_budget=budget, even=True, progress=progress):
         out[indices] = values
     return out
+
+
+def _hosts(handle: Handle, rows: Sequence[Row]) -> list[int] | None:
+    """For each row the row that it is read off: the longest one that begins with it; None where that is not the same.
+
+    Of an encoder-decoder both give the encoder the same text.
+    """
+    if handle.task not in ("causal-lm", "seq2seq-lm") or not handle.roles.is_causal or is_watched(handle.model):
+        return None
+
+    def written(n: int) -> tuple[int, ...]:
+        return rows[n].ids if rows[n].decoder_ids is None else rows[n].decoder_ids or ()
+
+    # In this order a row that another begins with stands right before one of them.
+    order = sorted(range(len(rows)), key=lambda n: (rows[n].ids if rows[n].decoder_ids is not None else (), written(n)))
+    host = list(range(len(rows)))
+    for n, following in zip(reversed(order[:-1]), reversed(order[1:]), strict=True):
+        own, other = rows[n], rows[following]
+        same = own.type_ids == other.type_ids and (own.decoder_ids is None) == (other.decoder_ids is None)
+        same = same and (own.decoder_ids is None or own.ids == other.ids)
+        if same and written(following)[: len(written(n))] == written(n):
+            host[n] = host[following]
+    return host
+
+
+def _shifted(terms: Sequence[Term], places: Sequence[int]) -> tuple[Term, ...]:
+    return tuple(
+        Term(term.index, place, term.weight, term.output, term.log_probability)
+        for term, place in zip(terms, places, strict=True)
+    )
+
+
+def _tail(row: Row, start: int) -> Row:
+    return Row(row.ids[start:]) if start else row
 
 
 def logits_of(
@@ -191,8 +281,8 @@ def logits_of(
     """
     found: list[npt.NDArray[np.float64]] = [np.zeros(0)] * len(rows)
 
-    def step(batch: dict[str, Tensor], indices: list[int]) -> list[npt.NDArray[np.float64]]:
-        some = [rows[i] for i in indices]
+    def step(batch: dict[str, Any], indices: list[int], start: int) -> list[npt.NDArray[np.float64]]:
+        some = [_tail(rows[i], start) for i in indices]
         terms = [] if positions is None else [Term(0, positions[i], output=output) for i in indices]
         extra, kept = narrowed(handle, some, [(term,) for term in terms])
         with torch.no_grad():
@@ -208,10 +298,19 @@ def logits_of(
             parts = [line[place] for line, place in zip(logits, places, strict=True)]
         return [part.double().cpu().numpy() for part in parts]
 
-    for indices, parts in run_batches(handle, rows, step, token_budget=head_budget_of(handle)):
+    first = [0] * len(rows)
+    if positions is None and handle.task == "text-classification" and handle.is_decoder:
+        first = [_last_read(handle, row) for row in rows]
+    for indices, parts in run_prefixed(handle, rows, first, step, token_budget=head_budget_of(handle)):
         for i, part in zip(indices, parts, strict=True):
             found[i] = part
     return found
+
+
+def _last_read(handle: Handle, row: Row) -> int:
+    """Where a decoder that classifies texts is read: the last token that is not the padding one."""
+    pad = handle.config.pad_token_id
+    return max((place for place, token in enumerate(row.ids) if token != pad), default=0)
 
 
 def narrowed(handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout]) -> tuple[dict[str, object], Tensor | None]:

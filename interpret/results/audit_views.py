@@ -42,6 +42,8 @@ from interpret.results.views import (
 N_SLICES = 60
 N_CONFUSED = 12
 N_COMPARED = 80
+#: Checks whose numbers are shares.
+_SHARES = ("max_flip_rate", "max_group_difference")
 _DECIMAL = {"mcc", "matthews_correlation", "log_loss", "nll", "brier", "perplexity", "cohen_kappa"}
 
 
@@ -76,17 +78,24 @@ def performance_nodes(record: Performance) -> tuple[Node, ...]:
     drawn = [e for e in record.metrics if e.value is not None and e.name not in _DECIMAL]
     children: list[Node] = [table]
     if drawn:
+        majority = record.majority_rate
         plot = IntervalPlot(
             tuple(IntervalRow(say("metric.named", name=e.name), e.value, e.ci_low, e.ci_high) for e in drawn),
             say("axis.share"),
             "percent",
             say("column.value"),
-            line=record.majority_rate,
-            line_name=say("performance.majority_line"),
+            line=majority,
+            line_name=None if majority is None else say("performance.majority_line"),
         )
-        alt = say("performance.figure_alt", n=len(drawn), majority=record.majority_rate)
-        children = [Figure(plot, alt, table, say("performance.figure"), table_open=True)]
-    accuracy = next((e for e in record.metrics if e.name == "accuracy"), None)
+        alt, title = say("performance.figure_alt_plain", n=len(drawn)), say("performance.figure_plain")
+        if majority is not None:
+            alt, title = say("performance.figure_alt", n=len(drawn), majority=majority), say("performance.figure")
+        children = [Figure(plot, alt, table, title, table_open=True)]
+    accuracy = record.accuracy
+    if record.unit != "example":
+        children.append(Paragraph((say(f"performance.unit.{record.unit}"),), "small"))
+    if record.majority_rate is None:
+        return tuple(children)
     children.append(Paragraph((say("performance.majority", majority=record.majority_rate),)))
     if accuracy is not None and accuracy.value is not None and accuracy.value < record.majority_rate:
         children.append(Note("failure", (say("performance.below_majority"),)))
@@ -258,12 +267,18 @@ def check_table(rows: Sequence[Check], caption: Text) -> Table:
     )
     cells: list[tuple[Inline, ...]] = []
     for c in rows:
-        kind: NumberKind = "percent" if "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
+        kind = check_kind(c)
+        name = say("check_name.post_hoc" if c.post_hoc else "check_name.named", name=c.check)
         value: Inline = "–" if c.value is None else Number(c.value, kind, c.ci_low, c.ci_high)
         threshold: Inline = "–" if c.threshold is None else Number(c.threshold, kind if c.threshold else "tiny")
         answer = None if c.kind == "criterion" else say(f"answer.{c.verdict}")
-        cells.append((say("check_name.named", name=c.check), Badge(c.verdict, answer), value, threshold, c.why))
+        cells.append((name, Badge(c.verdict, answer), value, threshold, c.why))
     return Table(columns, tuple(cells), caption)
+
+
+def check_kind(check: Check) -> NumberKind:
+    """How the numbers of a check are written."""
+    return "percent" if "accuracy" in check.check else "tiny" if check.kind == "integrity" else "signed"
 
 
 def audit_verdict(audit: Audit) -> Verdict | None:

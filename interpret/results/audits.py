@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from interpret.results.attention import AttentionMaps, HeadAblation
+from interpret.results.examples import Answers
 from interpret.results.explanations import (
     Attribution,
     ExampleAttribution,
@@ -15,12 +17,17 @@ from interpret.results.explanations import (
 )
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Estimate, Message, Record, Scalar
+from interpret.results.robustness import Robustness
+from interpret.results.shortcuts import Shortcuts
+from interpret.results.slices import Finding, FoundSlices
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CheckVerdict = Literal["pass", "fail", "inconclusive", "not_run"]
 SectionStatus = Literal["done", "partial", "not_run"]
+#: What an audit keeps of the texts: all, a mask for every word, or row numbers only.
+Texts = Literal["full", "masked", "ids"]
 
 #: Report sections by key, in order; the number of a section is its place here.
 SECTIONS: tuple[str, ...] = (
@@ -92,7 +99,10 @@ class LabelMapping:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DataSummary(Record):
-    """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file."""
+    """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file.
+
+    `texts` says what the audit holds of the texts themselves.
+    """
 
     name: str
     sha256: str
@@ -112,13 +122,18 @@ class DataSummary(Record):
     length_quantiles: Mapping[str, int]
     scripts: Mapping[str, float]
     overlap_with_training: Literal["not_examined"] = "not_examined"
+    texts: Texts = "full"
+
+
+#: Metrics that are a share of right answers: of texts, of words, of answers to questions, of tokens.
+ACCURACIES: tuple[str, ...] = ("accuracy", "token_accuracy", "exact_match", "next_token_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRow:
     """Accuracy on one slice and its gap to the rest of the data; `underpowered` when the interval is too wide to tell.
 
-    Gap intervals are Bonferroni-adjusted over the slices.
+    Gap intervals are Bonferroni-adjusted over the slices. The calibration error is None where a slice is small.
     """
 
     name: str
@@ -126,18 +141,29 @@ class SliceRow:
     accuracy: Estimate
     gap: Estimate
     underpowered: bool
+    calibration_error: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Performance(Record):
-    """How good, how sure. `confusion` is [gold, predicted] counts; `calibration_error` is the expected one."""
+    """How good, how sure; the first metric is the one that matters most.
+
+    `confusion` is [gold, predicted] counts of `unit`s and `majority_rate` the share of the commonest class; where
+    answers are no classes it is [0, 0] and None. `calibration_error` is the expected one.
+    """
 
     metrics: tuple[Estimate, ...]
     calibration_error: Estimate
     confusion: IntArray
     labels: tuple[str, ...]
-    majority_rate: float
+    majority_rate: float | None
     slices: tuple[SliceRow, ...] = ()
+    unit: Literal["example", "word", "question", "token"] = "example"
+
+    @property
+    def accuracy(self) -> Estimate | None:
+        """The share of right answers, whatever an answer is here; None where nothing is right or wrong."""
+        return next((metric for metric in self.metrics if metric.name in ACCURACIES), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,11 +246,19 @@ class HeadRow:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AttentionSummary(Record):
-    """Where attention goes (not why): attention is not an explanation."""
+    """Where attention goes (not why): attention is not an explanation.
+
+    `ablations` say what the answer loses without each head, over `n_ablated` examples; where there are none
+    `ablation_why` says why. `maps` are whole patterns of some heads on some of the cases shown.
+    """
 
     heads: tuple[HeadRow, ...]
     n: int
     mode: str
+    ablations: tuple[HeadAblation, ...] = ()
+    n_ablated: int = 0
+    ablation_why: Message | None = None
+    maps: AttentionMaps | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +287,7 @@ class Check:
 
     `kind`: `criterion` was declared by the author, `integrity` is about the run itself (was the model left alone),
     `finding` is what every audit looks at without anybody having set a bar. Only the first two decide the exit code.
+    A criterion is `post_hoc` if it was declared after the run.
     """
 
     check: str
@@ -265,6 +300,7 @@ class Check:
     declared_by: str | None = None
     declared_on: str | None = None
     kind: Literal["criterion", "integrity", "finding"] = "criterion"
+    post_hoc: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +326,9 @@ class RunInfo:
 class Audit(Record):
     """A whole audit; a section that was not run is None and `coverage` says why.
 
-    `checks` is a table; the records behind it are `check_rows`.
+    `checks` is a table; the records behind it are `check_rows`. `findings` are what must not be missed, of all
+    sections. `examples` holds one row per audited example, without its text; None for tasks whose answers are no class
+    of a text, and in audits that were saved before there was such a table.
     """
 
     title: str
@@ -309,6 +347,11 @@ class Audit(Record):
     seed: int
     command: str
     intended_use: Mapping[str, str] = field(default_factory=dict)
+    shortcuts: Shortcuts | None = None
+    found_slices: FoundSlices | None = None
+    findings: tuple[Finding, ...] = ()
+    robustness: Robustness | None = None
+    examples: Answers | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property
@@ -325,11 +368,17 @@ class Audit(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 all declared criteria met or none declared, 1 one failed, 4 one could not be decided."""
-        if any(check.verdict == "fail" and check.kind != "finding" for check in self.check_rows):
-            return 1
-        declared = {check.verdict for check in self.check_rows if check.kind == "criterion"}
-        return 4 if declared & {"inconclusive", "not_run"} else 0
+        """What the command line exits with; see `exit_code` of this module."""
+        return exit_code(self.check_rows)
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """0 all declared criteria met or none declared, 1 one failed or the model was changed, 4 one undecided."""
+    rows = tuple(checks)
+    if any(check.verdict == "fail" and check.kind != "finding" for check in rows):
+        return 1
+    declared = {check.verdict for check in rows if check.kind == "criterion"}
+    return 4 if declared & {"inconclusive", "not_run"} else 0
 
 
 __all__ = ["SECTIONS", "Attribution", "Audit", "Case", "Check", "Comparison", "Coverage", "Identity", "Performance"]

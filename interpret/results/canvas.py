@@ -93,6 +93,12 @@ def draw_legend(figure: Figure, rows: Sequence[Sequence[Entry]], left: float, la
             x += text_width(entry.name) + 46.0
 
 
+def side_label(axes: Any, text: str, left: float, right: float = 18.0) -> None:
+    """The name of the vertical axis at the edge of the page, where no width of stand-ins can push it out."""
+    axes.set_ylabel(text)
+    axes.yaxis.set_label_coords((13.0 - left) / (WIDTH - left - right), 0.5)
+
+
 def set_ticks(axis: Any, kind: NumberKind, label: Label) -> None:
     """Ticks at round places, written as the numbers in the tables are, through the stand-ins."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator

@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "sentence", "message", "source", "character"]
+Unit = Literal["token", "word", "sentence", "segment", "message", "span", "source", "character"]
 
 
 TargetKind = Literal[
@@ -112,6 +112,40 @@ class ExampleQuality(Record):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class WindowsRead(Record):
+    """How a text longer than the model reads at once was read: in windows, each explained for the same target.
+
+    What is explained is the mean of the target over the windows that hold it: all of them for a class of the text,
+    those with the word or the answer for a class of a word or an answer. `size`: tokens in a window at most, special
+    ones included; `stride`: tokens of the text that neighbours share; `bounds` [window, 2]: the run of tokens each
+    moved to, end excluded; special tokens and the question before a context are in every window. `values` and
+    `baseline_values` of each window are None where it does not hold what is explained. `n_holding` [token]: of the
+    windows that do, how many hold the token.
+    """
+
+    size: int
+    stride: int
+    bounds: IntArray
+    values: tuple[float | None, ...]
+    baseline_values: tuple[float | None, ...]
+    n_holding: IntArray
+    n_explained: int
+
+    def __post_init__(self) -> None:
+        n = len(self.values)
+        if self.bounds.shape != (n, 2) or len(self.baseline_values) != n:
+            raise ValueError(
+                f"bounds have shape {self.bounds.shape} and there are {len(self.baseline_values)} baseline values, "
+                f"expected ({n}, 2) and {n} for {n} windows"
+            )
+        if not 1 <= self.n_explained <= n or self.n_holding.max(initial=0) > self.n_explained:
+            raise ValueError(f"{self.n_explained} of {n} windows are explained, and a token is in more of them")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ExampleAttribution(Record):
     """Signed scores of one text's tokens for one target.
 
@@ -119,8 +153,13 @@ class ExampleAttribution(Record):
     into `text` with the end excluded, (0, 0) for special tokens. `word_index` is -1 for special tokens.
     Scores are in units of the target (logits); special tokens are kept equal in input and baseline and so
     score 0 in methods that have a baseline. Of a pair `text` holds both, a line break between them, and the second
-    begins at `pair_start`. Of a chat `text` is what its template made of it, `chat` says where in it each message's
-    content stands; the template's own tokens are special, and have their offsets.
+    begins at `pair_start`. `unit_spans` [unit, 2] are the characters of each unit where the user gave spans; what lay
+    between those is a unit too. Of a chat `text` is what its template made of it, `chat` says where in it each
+    message's content stands; the template's own tokens are special, and have their offsets.
+
+    Of a text read in `windows` (`value` and `baseline_value` are then means over the windows) a token's score is the
+    mean over the windows that hold it. So it is not the scores that sum to value - baseline_value, up to the
+    convergence delta, but `contributions`: sum of n_holding * score over n_explained.
     """
 
     text: str
@@ -139,6 +178,8 @@ class ExampleAttribution(Record):
     n_truncated: int = 0
     pair_start: int | None = None
     chat: tuple[ChatPart, ...] = ()
+    unit_spans: IntArray | None = None
+    windows: WindowsRead | None = None
     quality: ExampleQuality | None = None
 
     def __post_init__(self) -> None:
@@ -151,6 +192,17 @@ class ExampleAttribution(Record):
             raise ValueError(f"char_spans has shape {self.char_spans.shape}, expected ({n}, 2)")
         if not np.isfinite(self.scores).all():
             raise ValueError("scores hold NaN or infinity")
+        if self.unit_spans is not None and self.unit_spans.shape != (self.word_index.max(initial=-1) + 1, 2):
+            raise ValueError(f"unit_spans has shape {self.unit_spans.shape}, expected one (start, end) for each unit")
+        if self.windows is not None and self.windows.n_holding.shape != (n,):
+            raise ValueError(f"n_holding has shape {self.windows.n_holding.shape}, expected ({n},) for {n} tokens")
+
+    @property
+    def contributions(self) -> FloatArray:
+        """What each token [token] adds to the explained scalar: its score, in as many windows as hold the token."""
+        if self.windows is None:
+            return self.scores
+        return self.scores * self.windows.n_holding / self.windows.n_explained
 
     @property
     def message_index(self) -> IntArray:
@@ -171,9 +223,11 @@ class ExampleAttribution(Record):
             if index >= 0:
                 grouped.setdefault(index, []).append(position)
         out = []
-        for _, positions in sorted(grouped.items()):
+        for index, positions in sorted(grouped.items()):
             start = int(min(self.char_spans[p, 0] for p in positions))
             end = int(max(self.char_spans[p, 1] for p in positions))
+            if self.unit_spans is not None:
+                start, end = self.unit_spans[index].tolist()
             word = self.text[start:end] or "".join(self.tokens[p] for p in positions)
             out.append(Word(word, float(self.scores[positions].sum()), start, end, tuple(positions)))
         return out

@@ -35,7 +35,7 @@ from interpret.results.tree import (
 #: Steps of heat on either side of zero: ten up, ten down and none make 21 classes.
 HEAT_STEPS = 10
 _LINE = 100
-_SIGNS = {
+SIGNS = {
     "pass": "✓",
     "done": "✓",
     "better_than_trivial": "✓",
@@ -58,9 +58,13 @@ def inline_text(part: Inline, say: Words) -> str:
     if isinstance(part, Code):
         return visible(part.text)
     if isinstance(part, Badge):
-        words = say.text(part.text) if part.text is not None else say(f"verdict.{part.verdict}")
-        return f"{_SIGNS[part.verdict]} {words}"
+        return f"{SIGNS[part.verdict]} {badge_words(part, say)}"
     return say.text(part)
+
+
+def badge_words(badge: Badge, say: Words) -> str:
+    """What stands beside the sign of a badge."""
+    return say.text(badge.text) if badge.text is not None else say(f"verdict.{badge.verdict}")
 
 
 def _has_interval(part: Inline) -> bool:
@@ -309,7 +313,7 @@ class Html:
             body = self.nodes(node.children, level)
             return f"<details><summary>{self.name(node.summary)}</summary>{body}</details>"
         if isinstance(node, Listing):
-            items = "".join(self._item(item, level) for item in node.items)
+            items = "".join(self._item(item, level) for item in node.items[: node.page])
             return f'<div class="listing" data-list="{escape(node.name)}">{items}</div>'
         return f"<p>{self.inline(node)}</p>"
 
@@ -350,8 +354,11 @@ class Html:
 
     def _table(self, node: Table, *, named: bool = True) -> str:
         """A table; intervals stand in a column of their own, so that the numbers before them are aligned."""
-        hidden = "" if named else ' class="sr"'
-        caption = "" if node.caption is None else f"<caption{hidden}><span>{self.text(node.caption)}</span></caption>"
+        caption = "" if node.caption is None else self.text(node.caption)
+        if caption:
+            caption = (
+                f"<caption><span>{caption}</span></caption>" if named else f'<caption class="sr">{caption}</caption>'
+            )
         kinds = [' class="n"' if column.numeric else "" for column in node.columns]
         double = [any(_has_interval(row[i]) for row in node.rows) for i in range(len(node.columns))]
         head = ""
@@ -415,10 +422,9 @@ class Html:
         return f"<figure>{scroll}{drawing}</div>{caption}{numbers}</figure>"
 
     def _item(self, item: Item, level: int) -> str:
-        facets = "".join(f' data-{name}="{escape(visible(value))}"' for name, value in item.facets.items())
         name = escape(self.prefix + item.key)
         first, *others = (self.inline(part) for part in item.title)
         link = f'<a class="permalink" href="#{name}">{first}</a>'
         title = link + "".join(f"<span>{other}</span>" for other in others)
         head = f'<h{level} class="item-title">{title}</h{level}>'
-        return f'<article id="{name}"{facets}>{head}{self.nodes(item.children, min(level + 1, 6))}</article>'
+        return f'<article id="{name}">{head}{self.nodes(item.children, min(level + 1, 6))}</article>'

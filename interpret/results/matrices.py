@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from interpret.errors import UsageError
-from interpret.results.explanations import BoolArray, ExampleAttribution, Faithfulness, FloatArray, Unit
+from interpret.results.explanations import BoolArray, ExampleAttribution, Faithfulness, FloatArray, Unit, Word
 from interpret.results.record import Record
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ class AttributionMatrix(Record):
 
     `read` [output, input] is False where an output could not depend on an input, such as a word that is written
     after it; scores are 0 there. `quality` is None when it was not measured, and every view then says so.
+    `n_truncated` counts the tokens of the text that did not fit the model's window and are no inputs. A text that was
+    read in windows had `n_windows` of them, of at most `window_size` tokens, neighbours sharing `window_stride`; no
+    output depends on words that stand in none of its own windows.
     """
 
     scores: FloatArray
@@ -31,6 +34,10 @@ class AttributionMatrix(Record):
     method: str
     unit: Unit = "token"
     quality: Faithfulness | None = None
+    n_truncated: int = 0
+    n_windows: int = 1
+    window_size: int | None = None
+    window_stride: int | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.outputs), len(self.inputs))
@@ -77,8 +84,9 @@ class AttributionMatrix(Record):
                     "longest; a matrix shows explanations of one text, or of one that grows"
                 )
             scores[number, : len(row)] = [word.score for word in row]
-            read[number, : len(row)] = True
+            read[number, : len(row)] = _held(rows[number], row)
         outputs = tuple(_named(row) for row in rows)
+        windows = next((row.windows for row in rows if row.windows is not None), None)
         return cls(
             scores=scores,
             read=read,
@@ -87,6 +95,10 @@ class AttributionMatrix(Record):
             method=rows[0].method,
             unit=rows[0].unit,
             quality=quality,
+            n_truncated=max(row.n_truncated for row in rows),
+            n_windows=1 if windows is None else len(windows),
+            window_size=None if windows is None else windows.size,
+            window_stride=None if windows is None else windows.stride,
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -103,6 +115,14 @@ class AttributionMatrix(Record):
                 "score": self.scores[output, input_],
             }
         )
+
+
+def _held(example: ExampleAttribution, words: list[Word]) -> list[bool]:
+    """Which words stand in a window that holds what is explained."""
+    if example.windows is None:
+        return [True] * len(words)
+    holding = example.windows.n_holding
+    return [bool(holding[list(word.positions)].any()) for word in words]
 
 
 def _named(example: ExampleAttribution) -> str:

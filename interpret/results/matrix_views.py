@@ -103,11 +103,14 @@ def _(record: AttributionMatrix) -> Node:
     head: tuple[Inline, ...] = (verdict_of(record.quality),)
     if record.quality is None:
         head += (say("quality.not_measured"),)
+    cut: tuple[Inline, ...] = (say("quality.truncated", n=record.n_truncated),) if record.n_truncated else ()
+    if record.n_windows > 1:
+        cut += (say("quality.windows", n=record.n_windows, size=record.window_size, stride=record.window_stride),)
     children = (
         Paragraph(head),
         *quality_note(verdict),
         matrix_figure(record),
-        Paragraph((say("attribution.not_causal"),), "small"),
+        Paragraph((*cut, say("attribution.not_causal")), "small"),
     )
     title = say("view.matrix", method=record.method, outputs=len(record.outputs), inputs=len(record.inputs))
     return Section(title, children)

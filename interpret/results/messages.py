@@ -3,8 +3,8 @@
 A code without words is an error that names the code: a report never shows a bare code or an empty place. In
 a catalogue `{n:count}` formats a parameter as a `Number` kind; `{metric:@metric}` looks the value up as the
 code `metric.<value>`; `{method:?method}` does the same and shows the value itself where there is no such
-code, and `{keys:*section_name}` does so for every part of a value separated by commas. `{labels:&}` lists
-names (see `tree.names`) as they are.
+code; `{feature:+slice_feature}` looks up a code that takes the same parameters, and `{keys:*section_name}`
+looks up every part of a value separated by commas. `{labels:&}` lists names (see `tree.names`) as they are.
 """
 
 from __future__ import annotations
@@ -114,15 +114,18 @@ class Words:
                     f"the words for {code!r} in the catalogue {self.locale!r} need the parameter {name!r}; "
                     f"the message has {', '.join(params) or 'none'}"
                 )
-            shown = self._parameter(code, params[name], spec or "")
+            shown = self._parameter(code, params, name, spec or "")
             if _is_cjk(shown[:1]) and out[-1].endswith(" "):
                 out[-1] = out[-1][:-1]
             out.append(shown)
         return "".join(out)
 
-    def _parameter(self, code: str, value: Scalar, spec: str) -> str:
+    def _parameter(self, code: str, params: Mapping[str, Scalar], name: str, spec: str) -> str:
+        value = params[name]
         if value is None:
             return self._fill("format.not_measured", {})
+        if spec.startswith("+"):
+            return self._fill(f"{spec[1:]}.{value}", params)
         if spec.startswith("@"):
             return self._fill(f"{spec[1:]}.{value}", {})
         if spec.startswith("?"):

@@ -1,11 +1,11 @@
-"""Views of explanations over a whole audit: words, evidence for and against the methods, attention."""
+"""Views of explanations over a whole audit: words, and evidence for and against the methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from interpret.results.audit_views import estimate
-from interpret.results.audits import AttentionSummary, ExplanationQuality, WordImportance
+from interpret.results.audits import ExplanationQuality, WordImportance
 from interpret.results.battery_views import battery_nodes, plausibility_node, randomisation_table
 from interpret.results.explanations import Plausibility
 from interpret.results.tree import (
@@ -13,12 +13,10 @@ from interpret.results.tree import (
     Column,
     Details,
     Figure,
-    HeatPlot,
     Inline,
     IntervalPlot,
     IntervalRow,
     Node,
-    Note,
     Number,
     Paragraph,
     Section,
@@ -35,16 +33,20 @@ from interpret.results.views import (
     view,
 )
 
+#: Words that are shown of each class, and of all together where there are many: a page must stay readable.
 N_WORDS_PER_CLASS = 12
-N_HEADS = 160
+N_WORDS_AT_LEAST = 5
+N_WORDS_TOGETHER = 72
 
 
 def importance_nodes(rows: Sequence[WordImportance]) -> tuple[Node, ...]:
     """Per class, the words that move its logit most, with intervals over the examples that hold them."""
     children: list[Node] = []
-    for label in dict.fromkeys(row.label for row in rows):
+    labels = list(dict.fromkeys(row.label for row in rows))
+    limit = min(N_WORDS_PER_CLASS, max(N_WORDS_AT_LEAST, N_WORDS_TOGETHER // max(1, len(labels))))
+    for label in labels:
         found = sorted((r for r in rows if r.label == label), key=lambda r: (-abs(r.mean_score), r.word))
-        top = sorted(found[:N_WORDS_PER_CLASS], key=lambda r: (-r.mean_score, r.word))
+        top = sorted(found[:limit], key=lambda r: (-r.mean_score, r.word))
         columns = (
             Column(say("column.word")),
             Column(say("column.mean_score"), numeric=True),
@@ -123,47 +125,3 @@ def _(record: ExplanationQuality) -> Node:
 @view.register
 def _(record: Plausibility) -> Node:
     return plausibility_node(record)
-
-
-def attention_nodes(record: AttentionSummary) -> tuple[Node, ...]:
-    """Entropy per head, drawn and in numbers."""
-    layers = sorted({h.layer for h in record.heads})
-    n_heads = max((h.head for h in record.heads), default=-1) + 1
-    at = {(h.layer, h.head): h.entropy_nats for h in record.heads}
-    columns = (
-        Column(say("column.layer"), numeric=True),
-        Column(say("column.head"), numeric=True),
-        Column(say("column.entropy"), numeric=True),
-        Column(say("column.distance"), numeric=True),
-        Column(say("column.to_special"), numeric=True),
-    )
-    rows = tuple(
-        (
-            Number(h.layer, "count"),
-            Number(h.head, "count"),
-            Number(h.entropy_nats, "decimal", h.entropy_ci_low, h.entropy_ci_high),
-            Number(h.distance_tokens, "tenth"),
-            Number(h.to_special, "percent"),
-        )
-        for h in record.heads[:N_HEADS]
-    )
-    table = Table(columns, rows, say("attention.table"), len(record.heads), row_headers=False)
-    children: list[Node] = [Note("note", (say("attention.not_explanation"),))]
-    if layers:
-        values = tuple(tuple(at.get((layer, head)) for head in range(n_heads)) for layer in layers)
-        plot = HeatPlot(values, say("column.layer"), say("column.head"), say("axis.entropy"))
-        alt = say(
-            "attention.figure_alt",
-            layers=len(layers),
-            heads=n_heads,
-            low=min(at.values()),
-            high=max(at.values()),
-        )
-        children.append(Figure(plot, alt, table, say("attention.figure", n=record.n)))
-    children.append(Paragraph((say("attention.mode", mode=record.mode),), "small"))
-    return tuple(children)
-
-
-@view.register
-def _(record: AttentionSummary) -> Node:
-    return Section(say("view.attention"), attention_nodes(record))

@@ -34,8 +34,24 @@ class Estimate:
     ci_low: float | None = None
     ci_high: float | None = None
     n: int = 0
-    interval: Literal["bootstrap", "wilson", "newcombe", "cluster_bootstrap", "permutation", "exact", "none"] = "none"
+    interval: Literal[
+        "bootstrap", "wilson", "newcombe", "agresti_min", "cluster_bootstrap", "permutation", "exact", "none"
+    ] = "none"
     why: Message | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Shown:
+    """A record in words of one language, as plain text and as static HTML."""
+
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/plain": self.text, "text/html": self.html}
 
 
 def _brief(value: object) -> str:
@@ -85,6 +101,16 @@ class Record:
         from interpret.results.store import load_record
 
         return load_record(cls, path)
+
+    def show(self, locale: str = "en") -> Shown:
+        """What a notebook shows of the record, in a language of your choice: `en` or `zh`.
+
+        Raises:
+            UsageError: a locale without catalogue.
+        """
+        from interpret.results.views import to_html, to_text
+
+        return Shown(text=to_text(self, locale=locale), html=to_html(self, locale=locale))
 
     def _repr_html_(self) -> str:
         from interpret.results.views import to_html

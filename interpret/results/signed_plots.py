@@ -21,6 +21,7 @@ from interpret.results.canvas import (
     named,
     new_axes,
     set_ticks,
+    side_label,
     text_width,
 )
 from interpret.results.messages import Words
@@ -65,8 +66,9 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     if width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
         for (r, c), value in np.ndenumerate(values):
             if np.isfinite(value):
-                axes.text(c + 0.5, r + 0.5, label(_signed(value, say)), ha="center", va="center_baseline", fontsize=10)
-    else:
+                shown = _signed(value, say) if plot.signed else _share(value, say)
+                axes.text(c + 0.5, r + 0.5, label(shown), ha="center", va="center_baseline", fontsize=10)
+    elif plot.signed:
         _signs(axes, values, scale, ink)
     for r, name in enumerate(rows):
         axes.text(-6.0 / width, r + 0.5, label(name), ha="right", va="center_baseline")
@@ -78,16 +80,10 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
             axes.text(*at, label(name), ha="left", va="center_baseline", rotation=90, rotation_mode="anchor")
     figure_height = height * n_rows + top + 14.0
     figure.text(left / WIDTH, 1 - 13.0 / figure_height, label(f"{named(plot.column_axis, say)} →"), fontsize=11)
-    middle = 1 - (top + height * n_rows / 2) / figure_height
-    _sideways(figure, middle, label(f"← {named(plot.row_axis, say)}"))
-    _scale(figure, left + width * n_columns + 22.0, top, height * n_rows, scale, unit, say, label, ink)
+    side_label(axes, label(f"← {named(plot.row_axis, say)}"), left, WIDTH - left - width * n_columns)
+    ends = (_signed(-scale, say), "0", _signed(scale, say)) if plot.signed else ("0", "", _share(scale, say))
+    _scale(figure, left + width * n_columns + 22.0, top, height * n_rows, unit, ends, label, ink)
     return figure
-
-
-def _sideways(figure: Figure, middle: float, text: str) -> None:
-    """The name of the upright axis, read from below, at the left edge."""
-    place: dict[str, Any] = {"rotation": 90, "rotation_mode": "anchor", "ha": "center", "va": "center_baseline"}
-    figure.text(12.0 / WIDTH, middle, text, **place)
 
 
 def _colour(share: float) -> tuple[str, float]:
@@ -163,10 +159,15 @@ def _signed(value: float, say: Words) -> str:
     return say.number(round(value, places), "signed")[: -1 if places else -4]
 
 
+def _share(value: float, say: Words) -> str:
+    """Two decimals of a number from 0 to 1."""
+    return say.number(round(value, 2), "decimal")[:-1] if round(value, 2) else "0"
+
+
 def _scale(
-    figure: Figure, left: float, top: float, room: float, scale: float, unit: str, say: Words, label: Label, ink: str
+    figure: Figure, left: float, top: float, room: float, unit: str, ends: Sequence[str], label: Label, ink: str
 ) -> None:
-    """The bar that says how strong a colour is."""
+    """The bar that says how strong a colour is; `ends` stand at its foot, middle and head."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
@@ -179,12 +180,14 @@ def _scale(
     n = 20
     for step in range(-n, n):
         share = (step + 0.5) / n
+        # Without signs the whole bar is of one hue.
+        share = share if ends[1] else (1 + share) / 2
         axes.add_patch(Rectangle((0, step / n), 1, 1 / n, facecolor=to_rgba(*_colour(share)), linewidth=0))
     frame = Rectangle((0, -1), 1, 2, fill=False, edgecolor=ink, linewidth=0.7, alpha=0.28, clip_on=False)
     axes.add_patch(frame)
-    for at in (-1, 0, 1):
-        shown = "0" if at == 0 else _signed(at * scale, say)
-        axes.text(1.6, at, label(shown), va="center_baseline", fontsize=10)
+    for at, shown in zip((-1, 0, 1), ends, strict=True):
+        if shown:
+            axes.text(1.6, at, label(shown), va="center_baseline", fontsize=10)
     axes.text(0, 1.0 + 24.0 / height, label(unit), fontsize=10)
 
 
@@ -212,7 +215,5 @@ def curve_figure(plot: CurvePlot, say: Words, label: Label) -> Figure:
     set_ticks(axes.xaxis, "percent", label)
     set_ticks(axes.yaxis, plot.kind, label)
     axes.set_xlabel(label(named(plot.x_axis, say)), labelpad=5.0)
-    # At a place of its own: matplotlib would put it beside the width of the stand-ins.
-    middle = 0.5 + (40.0 - top) / (2 * 72.0 * figure.get_figheight())
-    _sideways(figure, middle, label(named(plot.axis, say)))
+    side_label(axes, label(named(plot.axis, say)), 58.0)
     return figure

@@ -3,23 +3,25 @@
 `<kind>.json` (kind: the class name in lower case) holds everything but arrays. Arrays lie pooled by
 dtype, one flat tensor each, in `<kind>.safetensors` (of an audit: `arrays.safetensors`), and the JSON refers to them
 as `{"$array": [dtype, offset, shape]}`. An audit also gets `run.json` (time and place, outside of the digest),
-`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json` and rendered reports, which
-can be made again from the rest.
+`audit.resolved.yaml` (its configuration) and `SHA256SUMS` over everything but `run.json`; a report that is rendered
+beside them by the command line is listed there too.
 
 What is read back is decided by the type hints of the dataclasses, so a file cannot name a class to be built.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import gc
 import hashlib
 import json
 import math
 import os
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -38,8 +40,11 @@ ARRAYS = "arrays.safetensors"
 SUMS = "SHA256SUMS"
 RUN = "run.json"
 CONFIG = "audit.resolved.yaml"
+REPORT = "report.html"
+SIGNATURE = "SHA256SUMS.sig"
 
 _DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
+_DIGEST = re.compile("[0-9a-f]{64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -191,6 +196,9 @@ def save_record(record: object, folder: str | Path) -> Path:
         sums = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(files.items()))
         files[SUMS] = sums.encode()
         files[RUN] = _dump(run)
+    if files.get(SUMS) != _bytes_of(folder / SUMS):
+        # It was a signature of what lay here before.
+        (folder / SIGNATURE).unlink(missing_ok=True)
     _replace_all(folder, files)
     if arrays is None:
         (folder / _arrays_name(kind)).unlink(missing_ok=True)
@@ -202,6 +210,10 @@ def _yaml(config: object) -> bytes:
 
     text: str = yaml.safe_dump(config, sort_keys=True, allow_unicode=True, default_flow_style=False)
     return text.encode("utf-8")
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _sha256(data: bytes) -> str:
@@ -237,6 +249,23 @@ def load_record(cls: type[T], folder: str | Path) -> T:
     path = folder / f"{kind}.json"
     if not path.is_file():
         _explain_missing(folder, kind)
+    with _collector_paused():
+        return _load(cls, folder, path, kind)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What is read holds no cycles, and looking for them among a million new objects takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _load(cls: type[T], folder: Path, path: Path, kind: str) -> T:
     sums = _verify_sums(folder)
     data = path.read_bytes()
     envelope = _read_json(path, data)
@@ -261,7 +290,7 @@ def load_record(cls: type[T], folder: str | Path) -> T:
     if cls is Audit and isinstance(plain, dict):
         plain = {**plain, "run": _read_run(folder)}
     reader = _Reader(path, _read_arrays(folder / _arrays_name(kind), envelope.get("arrays_sha256")))
-    record: T = reader.decode(plain, cls, cls.__name__)
+    record: T = reader.decode(plain, cls, (cls.__name__, None))
     return record
 
 
@@ -283,21 +312,36 @@ def _read_json(path: Path, data: bytes) -> Any:
 
 
 def _verify_sums(folder: Path) -> frozenset[str] | None:
-    """Names listed in `SHA256SUMS`, each checked; None where there is no such file."""
+    """Names of the record's files listed in `SHA256SUMS`, each checked; None where there is no such file."""
     path = folder / SUMS
     if not path.is_file():
         return None
     names = set()
-    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if len(digest) != 64 or not name or Path(name).name != name:
-            raise StoreError(f"{path} is damaged: cannot read the line {line!r}")
+    for name, digest in read_sums(path).items():
+        if name == REPORT:
+            # Not part of the record, and somebody may have rendered it in another language since.
+            continue
         if not (folder / name).is_file():
             raise StoreError(f"{folder} is damaged: {name}, listed in {SUMS}, is missing")
         if _sha256((folder / name).read_bytes()) != digest:
             raise StoreError(f"{folder / name} is damaged or was changed: its SHA-256 differs from {SUMS}")
         names.add(name)
     return frozenset(names)
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """The digest of each file that a `SHA256SUMS` lists.
+
+    Raises:
+        StoreError: a line that is none, or a name that stands twice or leads elsewhere.
+    """
+    listed: dict[str, str] = {}
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not _DIGEST.fullmatch(digest) or not name or Path(name).name != name or name in listed:
+            raise StoreError(f"{path} is damaged: cannot read the line {line!r}")
+        listed[name] = digest
+    return listed
 
 
 def _read_run(folder: Path) -> Any:
@@ -328,6 +372,55 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
+@functools.cache
+def _fields(cls: type) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Type by field, and the fields that must be there."""
+    hints = _hints(cls)
+    fields = dataclasses.fields(cls)
+    missing = dataclasses.MISSING
+    needed = tuple(f.name for f in fields if f.default is missing and f.default_factory is missing)
+    return {f.name: hints[f.name] for f in fields}, needed
+
+
+@functools.cache
+def _kind(hint: Any) -> tuple[str, tuple[Any, ...]]:
+    """How a value of this type is read, and the types within it: asked once per type, not once per value."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        # Whether it may be None, then the types that are tried in turn.
+        return "union", (type(None) in args, *(arm for arm in args if arm is not type(None)))
+    if origin is Literal:
+        return "literal", args
+    if origin is np.ndarray or hint is np.ndarray:
+        return "array", ()
+    if origin is tuple:
+        return "tuple", args
+    if origin is list:
+        return "list", args
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mapping", args
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return "dataclass", ()
+    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        return "named_tuple", ()
+    return "scalar", ()
+
+
+#: Where a value stands: the record's name, then field, index or key, each with what it stands in. Only a complaint
+#: needs it in words.
+Where = tuple[Any, str | int | None]
+
+
+def _words(where: Where) -> str:
+    parts: list[str] = []
+    at: Any = where
+    while isinstance(at, tuple):
+        at, part = at
+        if part is not None:
+            parts.append(f"[{part}]" if isinstance(part, int) else part)
+    return f"{at}{''.join(reversed(parts))}"
+
+
 class _Reader:
     """Plain values to typed ones, by hint; every complaint names the file and the field."""
 
@@ -335,39 +428,39 @@ class _Reader:
         self.path = path
         self.arrays = arrays
 
-    def fail(self, where: str, problem: str) -> StoreError:
-        return StoreError(f"{self.path} does not fit schema {SCHEMA}: {where} {problem}")
+    def fail(self, where: Where, problem: str) -> StoreError:
+        return StoreError(f"{self.path} does not fit schema {SCHEMA}: {_words(where)} {problem}")
 
-    def decode(self, value: Any, hint: Any, where: str) -> Any:
-        origin = get_origin(hint)
-        if origin in (Union, types.UnionType):
-            return self._union(value, get_args(hint), where)
-        if origin is Literal:
-            if value not in get_args(hint):
-                raise self.fail(where, f"is {value!r}, expected one of {', '.join(map(repr, get_args(hint)))}")
+    def decode(self, value: Any, hint: Any, where: Where) -> Any:
+        kind, args = _kind(hint)
+        if kind == "scalar":
+            return self._scalar(value, hint, where)
+        if kind == "union":
+            return self._union(value, args, where)
+        if kind == "literal":
+            if value not in args:
+                raise self.fail(where, f"is {value!r}, expected one of {', '.join(map(repr, args))}")
             return value
-        if origin is np.ndarray or hint is np.ndarray:
+        if kind == "array":
             return self._array(value, where)
-        if origin is tuple:
-            return self._tuple(value, get_args(hint), where)
-        if origin is list:
+        if kind == "tuple":
+            return self._tuple(value, args, where)
+        if kind == "list":
             items = self._expect(value, list, "a list", where)
-            return [self.decode(v, get_args(hint)[0], f"{where}[{i}]") for i, v in enumerate(items)]
-        if isinstance(origin, type) and issubclass(origin, Mapping):
-            return self._mapping(value, get_args(hint), where)
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return [self.decode(v, args[0], (where, i)) for i, v in enumerate(items)]
+        if kind == "mapping":
+            return self._mapping(value, args, where)
+        if kind == "dataclass":
             return self._dataclass(value, hint, where)
-        if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-            return self._named_tuple(value, hint, where)
-        return self._scalar(value, hint, where)
+        return self._named_tuple(value, hint, where)
 
-    def _expect(self, value: Any, kind: type, words: str, where: str) -> Any:
+    def _expect(self, value: Any, kind: type, words: str, where: Where) -> Any:
         if not isinstance(value, kind):
             raise self.fail(where, f"is {type(value).__name__}, expected {words}")
         return value
 
-    def _scalar(self, value: Any, hint: Any, where: str) -> Any:
-        if hint is Any or hint is object:
+    def _scalar(self, value: Any, hint: Any, where: Where) -> Any:
+        if type(value) is hint or hint is Any or hint is object:
             return value
         if hint is None or hint is type(None):
             return self._expect(value, type(None), "null", where)
@@ -378,10 +471,10 @@ class _Reader:
             raise self.fail(where, f"is {type(value).__name__}, expected {hint.__name__}")
         return value
 
-    def _union(self, value: Any, arms: Sequence[Any], where: str) -> Any:
-        if value is None and type(None) in arms:
+    def _union(self, value: Any, arms: Sequence[Any], where: Where) -> Any:
+        optional, *real = arms
+        if value is None and optional:
             return None
-        real = [arm for arm in arms if arm is not type(None)]
         for arm in real[:-1]:
             try:
                 return self.decode(value, arm, where)
@@ -389,17 +482,15 @@ class _Reader:
                 continue
         return self.decode(value, real[-1], where)
 
-    def _tuple(self, value: Any, args: Sequence[Any], where: str) -> tuple[Any, ...]:
+    def _tuple(self, value: Any, args: Sequence[Any], where: Where) -> tuple[Any, ...]:
         items = self._expect(value, list, "a list", where)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(self.decode(item, args[0], f"{where}[{i}]") for i, item in enumerate(items))
+            return tuple(self.decode(item, args[0], (where, i)) for i, item in enumerate(items))
         if len(items) != len(args):
             raise self.fail(where, f"has {len(items)} entries, expected {len(args)}")
-        return tuple(
-            self.decode(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(items, args, strict=True))
-        )
+        return tuple(self.decode(item, arg, (where, i)) for i, (item, arg) in enumerate(zip(items, args, strict=True)))
 
-    def _mapping(self, value: Any, args: Sequence[Any], where: str) -> dict[Any, Any]:
+    def _mapping(self, value: Any, args: Sequence[Any], where: Where) -> dict[Any, Any]:
         items = self._expect(value, dict, "an object", where)
         key_hint, item_hint = args if args else (str, Any)
         out: dict[Any, Any] = {}
@@ -411,35 +502,33 @@ class _Reader:
                     raise self.fail(where, f"has the key {key!r}, expected an integer") from err
             else:
                 out_key = key
-            out[out_key] = self.decode(item, item_hint, f"{where}[{key!r}]")
+            out[out_key] = self.decode(item, item_hint, (where, f"[{key!r}]"))
         return out
 
-    def _dataclass(self, value: Any, cls: Any, where: str) -> Any:
+    def _dataclass(self, value: Any, cls: Any, where: Where) -> Any:
         given = self._expect(value, dict, "an object", where)
-        hints = _hints(cls)
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        unknown = sorted(set(given) - set(fields))
+        hints, needed = _fields(cls)
+        unknown = sorted(given.keys() - hints.keys())
         if unknown:
             raise self.fail(where, f"has the unknown field {unknown[0]!r}")
-        for name, field in fields.items():
-            optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-            if name not in given and not optional:
+        for name in needed:
+            if name not in given:
                 raise self.fail(where, f"lacks the field {name!r}")
-        values = {name: self.decode(item, hints[name], f"{where}.{name}") for name, item in given.items()}
+        values = {name: self.decode(item, hints[name], (where, f".{name}")) for name, item in given.items()}
         try:
             return cls(**values)
         except (TypeError, ValueError) as err:
             raise self.fail(where, f"is not consistent: {err}") from err
 
-    def _named_tuple(self, value: Any, cls: Any, where: str) -> Any:
+    def _named_tuple(self, value: Any, cls: Any, where: Where) -> Any:
         items = self._expect(value, list, "a list", where)
         hints = _hints(cls)
         if len(items) != len(cls._fields):
             raise self.fail(where, f"has {len(items)} entries, expected {len(cls._fields)}")
         pairs = zip(cls._fields, items, strict=True)
-        return cls(*(self.decode(item, hints[name], f"{where}.{name}") for name, item in pairs))
+        return cls(*(self.decode(item, hints[name], (where, f".{name}")) for name, item in pairs))
 
-    def _array(self, value: Any, where: str) -> npt.NDArray[Any]:
+    def _array(self, value: Any, where: Where) -> npt.NDArray[Any]:
         match value:
             case {"$array": [str(dtype), int(offset), list(shape)]} if len(value) == 1:
                 pass

@@ -1,7 +1,9 @@
 """The style sheet of the views' parts, under one class so that it touches nothing else in a notebook.
 
-Colours follow the notebook's theme where it states one (`--jp-*`, `--vscode-*`), else the reader's light or
-dark preference. Heat is a translucent tint over whatever background there is, so it stays legible on both.
+Colours follow the notebook's theme where it states one (its variables `--jp-*`, `--vscode-*`, and whether it says that
+it is dark), else the reader's light or dark preference. Verdicts are teal, vermilion and purple, which stay apart for
+the colour-blind, and each has a sign of its own. Heat is a translucent tint over whatever background there is, so it
+stays legible on both.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ _LIGHT = {
     "edge": "rgb(28 33 40/.16)",
     "tint": "#f5f7f9",
     "link": "#1a5fb4",
-    "good": "#1a7037",
-    "bad": "#b3261e",
-    "wait": "#7d5200",
+    "good": "#006a66",
+    "bad": "#b3321a",
+    "wait": "#6a4a93",
+    "warn": "#8a5a00",
     "up": "47 127 193",
     "down": "213 94 0",
 }
@@ -34,9 +37,10 @@ _DARK = {
     "edge": "rgb(0 0 0/.7)",
     "tint": "#1c2229",
     "link": "#84b9f2",
-    "good": "#63c587",
-    "bad": "#ff8f86",
-    "wait": "#e2b65c",
+    "good": "#52cdb4",
+    "bad": "#ff9372",
+    "wait": "#c3a6ee",
+    "warn": "#e6bf62",
     "up": "74 158 230",
     "down": "235 120 40",
 }
@@ -48,6 +52,12 @@ _THEMES = {
     "line": ("--jp-border-color2", "--vscode-panel-border"),
     "tint": ("--jp-layout-color1", "--vscode-textBlockQuote-background"),
     "link": ("--jp-content-link-color", "--vscode-textLink-foreground"),
+}
+
+#: How JupyterLab, VS Code and Colab say that their theme is light or dark, whatever the reader's system prefers.
+_SAID = {
+    "light": ('[data-jp-theme-light="true"]', "body.vscode-light", 'html[theme="light"]'),
+    "dark": ('[data-jp-theme-light="false"]', "body.vscode-dark", "body.vscode-high-contrast", 'html[theme="dark"]'),
 }
 
 _PARTS = """
@@ -91,12 +101,12 @@ border-bottom:1px solid var(--line);background:none;color:inherit;max-width:34em
 font-size:.84rem;
 font-weight:600;line-height:1.45;white-space:nowrap;color:var(--soft)}
 .ilm .pass,.ilm .better_than_trivial,.ilm .better_than_random,.ilm .done{color:var(--good)}
-.ilm .fail,.ilm .not_better{color:var(--bad)}.ilm .inconclusive,.ilm .partial{color:var(--wait)}
+.ilm .fail,.ilm .not_better{color:var(--bad)}.ilm .inconclusive{color:var(--wait)}
 .ilm .note{border-inline-start:3px solid var(--line);background:var(--tint);padding:.6em .9em;
 margin:0 0 1em;
 font-size:.93rem;max-width:74ch}
 .ilm .note strong{margin-inline-end:.3em}
-.ilm .note.warning{border-color:var(--wait)}.ilm .note.warning strong{color:var(--wait)}
+.ilm .note.warning{border-color:var(--warn)}.ilm .note.warning strong{color:var(--warn)}
 .ilm .note.failure{border-color:var(--bad)}.ilm .note.failure strong{color:var(--bad)}
 .ilm .facts{margin:0 0 1.1em;font-size:.93rem}
 .ilm .facts>div{display:grid;grid-template-columns:minmax(9em,15em) 1fr;gap:0 1.2em;padding:.32em 0;
@@ -113,7 +123,7 @@ margin:0 0 1.4em;background:var(--line);border:1px solid var(--line);border-radi
 .ilm .tiles>li{background:var(--paper);padding:1em 1.1em;margin:0;display:grid;grid-row:span 3;
 grid-template-rows:subgrid;gap:.35em}
 .ilm .tiles p{margin:0}.ilm .tile-label{color:var(--soft);font-size:.87rem;line-height:1.35}
-.ilm .tile-value{font-size:1.3rem;font-weight:650;line-height:1.22;letter-spacing:-.01em;
+.ilm .tile-value{font-size:1.4rem;font-weight:650;line-height:1.22;letter-spacing:-.01em;
 font-variant-numeric:tabular-nums;text-wrap:balance}
 .ilm .tile-value .ci{display:block;font-size:.87rem;font-weight:400;letter-spacing:0;line-height:1.5;
 color:var(--ink);margin-top:.1em}
@@ -167,10 +177,18 @@ def component_css(*, notebook: bool) -> str:
         f"@media (prefers-color-scheme:dark){{.ilm{{{dark}}}}}",
     ]
     if notebook:
+        for name, theme in (("light", light), ("dark", dark)):
+            # `where` weighs nothing, so that print, further down, still wins.
+            said = ",".join(f"{selector} *" for selector in _SAID[name])
+            parts.append(f".ilm:where({said}){{color-scheme:{name};{theme}}}")
         parts.append(".ilm{padding:.2em .1em;background:transparent!important}.ilm .tiles>li{background:transparent}")
         parts.append(".ilm h2{font-size:1.15rem;margin-top:.4em}")
         # Shadows at the edges need to know the paper, and a notebook that names none has its own.
         parts.append(".ilm .scroll[tabindex]{background:none}")
+        # Notebooks stripe the rows of tables and float the terms of lists.
+        parts.append(".ilm tbody tr{background:none}.ilm dt,.ilm dd{float:none;width:auto;display:block}")
     # In print the page is paper, whatever the screen was.
     parts.append(f"@media print{{.ilm{{{_variables(_LIGHT, False)}}}}}")
-    return _PARTS.replace("\n.", ".").replace("\n", " ").strip() + "".join(parts) + "".join(_heat())
+    whole = _PARTS.replace("\n.", ".").replace("\n", " ").strip() + "".join(parts) + "".join(_heat())
+    # A notebook's own rules for tables and lists weigh as much as ours; named twice, the class weighs more.
+    return whole.replace(".ilm ", ".ilm.ilm ") if notebook else whole

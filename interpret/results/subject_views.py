@@ -135,6 +135,7 @@ def data_nodes(record: DataSummary) -> tuple[Node, ...]:
             say("fact.label_column"),
             say("none") if record.label_column is None else Code(record.label_column),
         ),
+        Fact(say("fact.texts"), say(f"texts.{record.texts}")),
         Fact(say("fact.truncated"), Number(record.n_truncated, "count"), beyond),
         Fact(say("fact.empty"), Number(record.n_empty, "count")),
         Fact(say("fact.duplicates"), Number(record.n_duplicates, "count")),

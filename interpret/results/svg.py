@@ -10,8 +10,6 @@ does not have.
 from __future__ import annotations
 
 import io
-import re
-import xml.etree.ElementTree as ET
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +29,12 @@ from interpret.results.canvas import (
     named,
     new_axes,
     set_ticks,
+    side_label,
     text_width,
 )
 from interpret.results.messages import Words, words
 from interpret.results.signed_plots import curve_figure, matrix_figure
+from interpret.results.svg_tree import cleaned
 from interpret.results.tree import CurvePlot, HeatPlot, IntervalPlot, LayerPlot, MatrixPlot, NumberKind, Plot
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from interpret.results.probes import ProbeResult
 
-_SVG = "http://www.w3.org/2000/svg"
-_XLINK = "{http://www.w3.org/1999/xlink}href"
 #: Lines that only compare: one value across all layers.
 _REFERENCES: tuple[dict[str, Any], ...] = (
     {"color": GREY, "linestyle": (0, (1, 1.2))},
@@ -73,7 +71,8 @@ _RC: dict[Any, Any] = {
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "xtick.major.size": 3.0,
+    "xtick.major.size": 0.0,
+    "xtick.major.pad": 6.0,
     "ytick.major.size": 0.0,
     "ytick.major.pad": 6.0,
     "lines.linewidth": 1.8,
@@ -93,7 +92,7 @@ def draw(plot: Plot, say: Words, *, prefix: str, alt: str) -> str:
         figure = _figure(plot, say, hold)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    return _clean(out.getvalue(), held, prefix, alt)
+    return cleaned(out.getvalue(), held, prefix, alt)
 
 
 def probe_figure(result: ProbeResult) -> Figure:
@@ -230,7 +229,7 @@ def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
     axes.margins(x=0.03, y=0.08)
     set_ticks(axes.yaxis, plot.kind, label)
     axes.set_xlabel(label(named(plot.x_axis, say)), labelpad=5.0)
-    axes.set_ylabel(label(named(plot.axis, say)), labelpad=7.0)
+    side_label(axes, label(named(plot.axis, say)), 58.0)
     return figure
 
 
@@ -249,14 +248,14 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
         step = max(1, -(-n // 16))
         axis.set_ticks(np.arange(0, n, step) + 0.5, [label(str(i)) for i in range(0, n, step)])
     axes.set_xlabel(label(named(plot.columns, say)), labelpad=4.0)
-    axes.set_ylabel(label(named(plot.rows, say)), labelpad=4.0)
+    side_label(axes, label(named(plot.rows, say)), 58.0, right)
     bar_left = (58.0 + cell * n_columns + 20.0) / WIDTH
     box = axes.get_position()
     scale = figure.add_axes((bar_left, box.y0, 10.0 / WIDTH, box.height))
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
-    steps = np.linspace(low, high, 25)[:, None]
+    steps = np.linspace(low, high, 15)[:, None]
     scale.pcolormesh(
-        [0, 1], np.linspace(low, high if high > low else low + 1, 26), steps, cmap=mesh.cmap, edgecolor="face"
+        [0, 1], np.linspace(low, high if high > low else low + 1, 16), steps, cmap=mesh.cmap, edgecolor="face"
     )
     scale.set_xticks([])
     scale.yaxis.tick_right()
@@ -266,73 +265,3 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     scale.yaxis.set_label_position("right")
     scale.set_ylabel(label(named(plot.unit, say)), labelpad=6.0)
     return figure
-
-
-_NUMBER = re.compile(r"-?\d+\.\d{2,}")
-_STAND_IN = re.compile(r"@(\d+)@")
-#: What an element inherits anyway, or what the page decides.
-_DROPPED = {"font-family", "font", "font-style", "font-variant", "font-stretch"}
-
-
-def _clean(raw: str, held: list[str], prefix: str, alt: str) -> str:
-    root = ET.fromstring(raw)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)
-    referenced = {e.attrib[_XLINK].lstrip("#") for e in root.iter() if _XLINK in e.attrib}
-    for element in root.iter():
-        clip = element.attrib.get("clip-path")
-        if clip is not None:
-            referenced.add(clip[5:-1])
-    for element in root.iter():
-        _presentation(element)
-        name = element.attrib.pop("id", None)
-        if name in referenced:
-            element.set("id", f"{prefix}{name}")
-        target = element.attrib.pop(_XLINK, None)
-        if target is not None:
-            element.set("href", f"#{prefix}{target.lstrip('#')}")
-        if "clip-path" in element.attrib:
-            element.set("clip-path", f"url(#{prefix}{element.attrib['clip-path'][5:]}")
-        for key in ("d", "x", "y", "width", "height", "transform"):
-            if key in element.attrib:
-                element.set(key, _NUMBER.sub(_short, element.attrib[key]).replace("\n", "").strip())
-        if element.text is not None:
-            element.text = _STAND_IN.sub(lambda m: held[int(m[1])], element.text) if element.text.strip() else None
-        element.tail = None
-        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
-    box = root.attrib["viewBox"].split()
-    root.attrib.clear()
-    for key, value in (
-        ("xmlns", _SVG), ("viewBox", " ".join(box)), ("width", box[2]), ("height", box[3]), ("role", "img"),
-        ("aria-label", alt), ("stroke-linejoin", "round"), ("fill", "currentColor"),
-    ):  # fmt: skip
-        root.set(key, value)
-    return ET.tostring(root, encoding="unicode")
-
-
-def _short(match: re.Match[str]) -> str:
-    shown = f"{float(match[0]):.1f}".removesuffix(".0")
-    return "0" if shown == "-0" else shown
-
-
-def _presentation(element: ET.Element) -> None:
-    """Turn matplotlib's `style` into presentation attributes and our stand-in colour into the text's."""
-    style = element.attrib.pop("style", "")
-    for part in style.split(";"):
-        key, _, value = (piece.strip() for piece in part.partition(":"))
-        if not value:
-            continue
-        if key == "font":
-            # Before matplotlib 3.10 the size stands in the shorthand.
-            size = re.search(r"([\d.]+)px", value)
-            if size is not None:
-                element.set("font-size", size[1])
-        if key not in _DROPPED:
-            element.set(key, value.replace(INK, "currentColor").removesuffix("px") if key == "font-size" else value)
-    for key in ("fill", "stroke"):
-        if element.attrib.get(key) == INK:
-            element.set(key, "currentColor")
-    if element.attrib.get("transform", "").startswith("rotate(-0 "):
-        del element.attrib["transform"]

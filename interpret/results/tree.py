@@ -226,7 +226,10 @@ class HeatPlot:
 
 @dataclass(frozen=True)
 class MatrixPlot:
-    """Signed numbers [row, column] with a name at each row and column; None is a place that could not be."""
+    """Numbers [row, column] with a name at each row and column; None is a place that could not be.
+
+    They have signs, unless `signed` says that they are shares of a whole.
+    """
 
     values: tuple[tuple[float | None, ...], ...]
     rows: tuple[str, ...]
@@ -234,6 +237,7 @@ class MatrixPlot:
     row_axis: Text
     column_axis: Text
     unit: Text
+    signed: bool = True
 
 
 @dataclass(frozen=True)
@@ -287,17 +291,21 @@ class Item:
     key: str
     title: tuple[Inline, ...]
     children: tuple[Node, ...]
-    facets: Mapping[str, str] = field(default_factory=dict)
+    facets: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A long list. Text shows the first `text_limit` entries and says how many there are."""
+    """A long list. Text shows the first `text_limit` entries and says how many there are, static HTML the first `page`.
+
+    Whoever lowers it to a page hands the other entries over as data.
+    """
 
     name: str
     items: tuple[Item, ...]
     n_total: int
     text_limit: int = 10
+    page: int = 25
 
 
 @dataclass(frozen=True)

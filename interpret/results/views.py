@@ -94,15 +94,36 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
 def _viewed(record: Record) -> Node:
     # These register their views here, and import this module to do so.
     from interpret.results import (
+        attention_views,
         audit_views,
+        diff_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        robustness_views,
+        shortcut_views,
+        subject_views,
+        verification_views,
+    )
+
+    _ = (
+        audit_views,
+        diff_views,
         matrix_views,
         probe_views,
         quality_views,
         shortcut_views,
         subject_views,
+        verification_views,
+        attention_views,
+        audit_views,
+        matrix_views,
+        probe_views,
+        quality_views,
+        robustness_views,
+        shortcut_views,
+        subject_views,
     )
-
-    _ = (audit_views, matrix_views, probe_views, quality_views, shortcut_views, subject_views)
     return view(record)
 
 
@@ -214,6 +235,11 @@ def _cautions(example: ExampleAttribution) -> tuple[Inline, ...]:
         facts.append(say("quality.completeness", delta=float(example.convergence_delta)))
     if example.n_truncated:
         facts.append(say("quality.truncated", n=example.n_truncated))
+    if example.windows is not None:
+        read = example.windows
+        facts.append(say("quality.windows", n=len(read), size=read.size, stride=read.stride))
+        if read.n_explained < len(read):
+            facts.append(say("quality.windows_explained", n=read.n_explained, total=len(read)))
     return tuple(facts)
 
 

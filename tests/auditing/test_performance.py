@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from interpret.analyzers.intervals import wilson
-from interpret.auditing.performance import expected_calibration_error, performance, slice_rows
+from interpret.auditing.performance import performance, slice_rows
+from interpret.statistics.calibration import expected_calibration_error
 
 
 def test_metrics_equal_scikit_learn() -> None:

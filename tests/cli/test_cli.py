@@ -34,11 +34,16 @@ COMMANDS = [
     ["info"],
     ["capture"],
     ["attribute"],
+    ["attention"],
     ["probe"],
     ["probe", "run"],
     ["audit"],
     ["report"],
     ["report", "render"],
+    ["report", "diff"],
+    ["report", "check"],
+    ["report", "verify"],
+    ["report", "sign"],
 ]
 
 
@@ -72,6 +77,7 @@ class Explained:
             "n_examples": 1234,
             "n_tokens": 56789,
             "n_truncated": 2,
+            "n_windowed": 3,
             "method": "shap",
             "unit": "word",
             "targets": {"neg": 234, "pos": 1000},
@@ -282,6 +288,7 @@ def test_without_a_command_there_is_help() -> None:
         (["attribute", "m", "--text", "a", "--option", "n_steps=1", "--option", "n-steps=2"], "given twice"),
         (["attribute", "m", "--text", "a", "--option", "seed=1"], "seed is no option of a method"),
         (["attribute", "m", "d.csv", "--out", "a.csv", "--overwrite"], "--overwrite is about the tables"),
+        (["attribute", "m", "--text", "a", "--doc-stride", "3"], "needs --long-text windows"),
         (["attribute", "m", "d.csv", "--id-column", "text"], "--id-column is about the tables"),
         (["attribute", "m", "blank.csv", "--out", "a.parquet"], "blank.csv, line 2: the text is empty"),
         (["attribute", "m", "nowhere.csv", "--out", "a.parquet"], "there is no file nowhere.csv"),
@@ -471,6 +478,15 @@ def test_attribute_texts(model: Model) -> None:
     assert "good" in result.stdout
 
 
+@pytest.mark.parametrize("tables", [False, True])
+def test_attribute_long_texts(model: Model, tmp_path: Path, tables: bool) -> None:
+    out = ["--out", tmp_path / "a.parquet"] if tables else []
+    assert call("attribute", "m", "--text", "a", *out).exit_code == 0
+    assert (model.asked["long_text"], model.asked["doc_stride"]) == ("truncate", None)
+    assert call("attribute", "m", "--text", "a", "--long-text", "windows", "--doc-stride", 3, *out).exit_code == 0
+    assert (model.asked["long_text"], model.asked["doc_stride"]) == ("windows", 3)
+
+
 @pytest.mark.parametrize(
     ("args", "target", "gold"),
     [
@@ -539,7 +555,7 @@ def test_attribute_writes_tables_of_a_data_set(
         "overwrite": True,
     }  # fmt: skip
     assert result.stdout.splitlines() == [
-        "texts         1,234 of reviews.csv; 2 cut to the model's window",
+        "texts         1,234 of reviews.csv; 2 cut to the model's window; 3 read in several windows",
         "tokens        56,789",
         "method        shap, one score per word",
         "explained     'pos' 1,000, 'neg' 234",

@@ -92,6 +92,28 @@ def test_attribute_saves_what_it_shows(model: Path, data: Path, tmp_path: Path) 
     assert again["attribution"] == saved.to_dict()
 
 
+def test_a_text_beyond_the_window_is_cut_or_read_in_windows_and_either_is_said(model: Path, tmp_path: Path) -> None:
+    text = " ".join(TEXTS)
+    args = ["attribute", model, "--text", text, "--text", "bad", "--method", "gradient_x_input"]
+    cut = call(*args)
+    assert cut.exit_code == 0, cut.stderr
+    assert "Tokens cut off before the model saw the text: " in " ".join(cut.stdout.split())
+    assert "windows" not in cut.stdout
+    result = call(*args, "--long-text", "windows", "--doc-stride", "10", "--out", tmp_path / "a")
+    assert result.exit_code == 0, result.stderr
+    assert "cut off" not in result.stdout
+    assert "read in 2 windows of at most 64 tokens, neighbours sharing 10." in " ".join(result.stdout.split())
+    long, short = Attribution.load(tmp_path / "a")
+    assert long.windows is not None
+    assert long.windows.bounds.tolist() == [[1, 63], [53, len(long.tokens) - 1]]
+    assert long.quality is not None
+    assert short.windows is None
+    tables = call(*args, "--long-text", "windows", "--out", tmp_path / "a.parquet")
+    assert "2 of texts; 1 read in several windows" in tables.stdout
+    assert pd.read_parquet(tmp_path / "a.examples.parquet")["n_windows"].tolist() == [2, 1]
+    assert pd.read_parquet(tmp_path / "a.examples.parquet")["n_truncated"].tolist() == [0, 0]
+
+
 def test_attribute_over_a_data_set_goes_on_and_refuses_another_request(model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     args = ["attribute", model, data, "--method", "gradient_x_input", "--target", "gold", "--out", out]
@@ -140,3 +162,59 @@ def test_an_audit_run_again_gives_the_same_bytes(model: Path, data: Path, tmp_pa
     report = (second / "report.html").read_bytes()
     assert call("report", "render", second, "--locale", "zh").exit_code == 0
     assert (second / "report.html").read_bytes() == report
+
+
+def test_a_configuration_to_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "audit.yaml"
+    result = call("audit", "--init", path)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{path}\n"
+    assert "# texts explained, a random sample" in path.read_text(encoding="utf-8")
+    again = call("audit", "--init", path)
+    assert again.exit_code == 2
+    assert "would overwrite" in again.stderr
+
+
+def test_a_plan_runs_nothing_and_writes_nothing(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("audit", model, data, "--plan", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "plan for tiny-bert on d.tsv, 8 examples"
+    assert any(line.startswith("predictions") and " 8 " in line for line in lines)
+    assert any("comparison" in line and "not run: no base model was given" in line for line in lines)
+    assert lines[-1].startswith("about ")
+    assert not out.exists()
+    plain = json.loads(call("audit", model, data, "--plan", "--json", "--budget", "1h").stdout)
+    assert plain["budget_seconds"] == 3600
+    assert plain["reduced_from"] == {}
+    assert call("audit", model, data, "--budget", "soon").exit_code == 2
+
+
+def test_an_audit_that_was_killed_goes_on(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "audit.yaml"
+    config.write_text("explained: 5\ncompared: 0\nrandomised: 0\nbootstraps: 100\n", encoding="utf-8")
+    asked = ["audit", model, data, "--config", config, "--budget", "1h"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert call(*asked, "--out", whole).exit_code == 0
+
+    def killed(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("interpret.auditing.stages.attention_summary", killed)
+        result = call(*asked, "--out", out)
+        assert result.exit_code == 130
+    assert (out / ".partial" / "explanations" / "partial.json").is_file()
+    assert not (out / "audit.json").exists()
+    result = call(*asked, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert not (out / ".partial").exists()
+    for name in ("audit.json", "arrays.safetensors", "audit.resolved.yaml", "SHA256SUMS"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    # What a budget came to is run again from the counts, to the same bytes.
+    again = call("audit", model, data, "--config", out / "audit.resolved.yaml", "--out", tmp_path / "again")
+    assert again.exit_code == 0, again.stderr
+    assert (tmp_path / "again" / "SHA256SUMS").read_bytes() == (whole / "SHA256SUMS").read_bytes()

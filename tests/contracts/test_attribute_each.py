@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import interpret
 from interpret.errors import UsageError
 from interpret.facade import AttachedModel
+from interpret.results.views import to_text
 from tests import zoo
 
 TEXTS = ["the cat ate the red fish", "a very good day"]
@@ -28,6 +31,29 @@ def test_each_words_class(method: str) -> None:
         for number in range(len(words)):
             alone = lm.attribute([text], at=number, method=method, quality=False)[0]
             assert np.allclose(matrix.scores[number], [word.score for word in alone.words()], atol=1e-4)
+
+
+def test_a_long_text_is_cut_or_read_in_windows_and_either_is_said() -> None:
+    lm = attached("bert", "token-classification")
+    lm.handle = dataclasses.replace(lm.handle, max_length=8)
+    text = " ".join(TEXTS * 2)
+    (cut,) = lm.attribute_each(text, method="leave_one_out")
+    assert (cut.n_truncated, len(cut.outputs)) == (len(text.split()) - 6, 6)
+    assert f"{cut.n_truncated}" in to_text(cut).split("Tokens cut off before the model saw the text: ")[1]
+    (matrix,) = lm.attribute_each(text, method="leave_one_out", long_text="windows", doc_stride=2)
+    words = text.split()
+    assert list(matrix.inputs) == words
+    assert (matrix.n_truncated, matrix.n_windows, matrix.window_size, matrix.window_stride) == (0, 5, 8, 2)
+    assert "read in 5 windows of at most 8 tokens" in " ".join(to_text(matrix).split())
+    # Every word is one token here: windows of six words, each two before the end of the last.
+    windows = [range(start, min(start + 6, len(words))) for start in range(0, len(words) - 2, 4)]
+    for output in range(len(words)):
+        reached = {word for window in windows if output in window for word in window}
+        assert {word for word, read in enumerate(matrix.read[output]) if read} == reached
+        alone = lm.attribute(text, at=output, method="leave_one_out", quality=False, long_text="windows", doc_stride=2)[
+            0
+        ]
+        assert np.allclose(matrix.scores[output], [word.score for word in alone.words()], atol=1e-4)
 
 
 @pytest.mark.parametrize(("family", "task"), [("llama", "causal-lm"), ("t5", "seq2seq-lm"), ("bart", "seq2seq-lm")])

@@ -1,26 +1,19 @@
-"""What shap and bertviz are handed: our numbers, and nothing in a token that they would execute."""
+"""What shap is handed: our numbers, and nothing in a word that it would execute."""
 
 from __future__ import annotations
-
-import json
-import re
-from html.parser import HTMLParser
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
-import torch
 
 import interpret
 from interpret.capture.proof import prove
-from interpret.capture.tensors import Capture
 from interpret.errors import UsageError
 from interpret.facade import AttachedModel
-from interpret.facade.bridges import head_view, to_shap
+from interpret.facade.bridges import to_shap
 from interpret.results.explanations import Attribution
-from tests.capture.support import attached, batch_of, eager_attentions
-from tests.results.test_matrices import HOSTILE, hostile_example
+from tests.capture.support import attached
+from tests.results.test_matrices import hostile_example
 from tests.tiny import TEXTS
 
 
@@ -52,6 +45,19 @@ def test_shap_gets_our_numbers(explained: Attribution) -> None:
         assert abs(float(row.base_values) + row.values.sum() - example.value) <= example.convergence_delta * gap + 1e-5
     one = to_shap(explained[2])
     assert one.values.tolist() == found[2].values.tolist()
+
+
+def test_values_of_a_text_read_in_windows_still_sum_to_its_output(lm: AttachedModel) -> None:
+    text = " ".join(TEXTS)
+    (example,) = lm.attribute(text, method="integrated_gradients", quality=False, long_text="windows", doc_stride=20)
+    assert example.windows is not None
+    assert example.value is not None
+    assert example.baseline_value is not None
+    row = to_shap(example)
+    assert "".join(row.data) == text
+    allowed = 0.011 * abs(example.value - example.baseline_value) + 1e-5
+    assert row.base_values + row.values.sum() == pytest.approx(example.value, abs=allowed)
+    assert row.values.sum() != pytest.approx(sum(word.score for word in example.words()), abs=1e-3)
 
 
 def test_and_back_again(explained: Attribution) -> None:
@@ -97,77 +103,3 @@ def test_hostile_words_are_escaped_by_shap() -> None:
     page = shap.plots.text(to_shap(hostile_example()), display=False)
     assert "<img src=x" not in page
     assert "<script>alert" not in page
-
-
-# --- bertviz ---
-
-
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.scripts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1] == "script":
-            self.scripts.append(data)
-
-
-def parameters(html: str) -> dict[str, Any]:
-    match = re.search(r"const params = (\{.*?\}); // HACK", html, re.S)
-    assert match is not None
-    found: dict[str, Any] = json.loads(match[1])
-    return found
-
-
-def test_bertviz_shows_the_patterns_of_an_eager_model(lm: AttachedModel) -> None:
-    capture = lm.capture(list(TEXTS[:4]), ["attn_pattern"])
-    expected = eager_attentions(lm.handle, batch_of(lm.handle))
-    for example in (0, 2):
-        found = parameters(interpret.head_view(capture, example).data)
-        (shown,) = found["attention"]
-        tokens = [t for t, real in zip(capture.tokens[example], capture.mask[example].tolist(), strict=False) if real]
-        assert shown["left_text"] == shown["right_text"] == tokens
-        ours = torch.tensor(shown["attn"])
-        n = len(tokens)
-        assert ours.shape == (2, 4, n, n)
-        for layer in range(2):
-            torch.testing.assert_close(ours[layer], expected[layer][example, :, :n, :n], atol=6e-5, rtol=0)
-
-
-def test_layers_keep_their_numbers(lm: AttachedModel) -> None:
-    found = parameters(head_view(lm.capture("a good film", ["attn_pattern.1"])).data)
-    assert found["include_layers"] == [1]
-    assert len(found["attention"][0]["attn"]) == 1
-
-
-def test_a_token_ends_no_script(lm: AttachedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    capture = lm.capture("bad", ["attn_pattern.0"])
-    harmless = head_view(capture).data
-    hostile = (HOSTILE[0], "<!--<script>'\"\\", HOSTILE[3])
-    monkeypatch.setattr(Capture, "tokens_of", lambda self, site: (hostile,))
-    page = head_view(capture).data
-    before, after = _Page(), _Page()
-    before.feed(harmless)
-    after.feed(page)
-    assert after.tags == before.tags
-    script = after.scripts[-1]
-    assert "</script" not in script
-    assert "<!--" not in script
-    # And yet it is the token that is shown; what would reorder the line is shown as its code point.
-    assert parameters(page)["attention"][0]["left_text"] == [*hostile[:2], "⟨U+202E⟩$x$"]
-
-
-def test_what_bertviz_cannot_show_is_refused(lm: AttachedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    capture = lm.capture("bad", ["attn_pattern.0"])
-    with pytest.raises(UsageError, match="asked for example 1; the capture has examples 0 to 0"):
-        head_view(capture, 1)
-    for other in (lm.capture("bad", ["resid_post"]), lm.capture("bad", ["attn_pattern"], summary="entropy")):
-        with pytest.raises(UsageError, match="whole attention patterns"):
-            head_view(other)
-    monkeypatch.setattr("interpret.facade.bridges.MAX_WEIGHTS", 10)
-    with pytest.raises(UsageError, match=r"capture fewer layers, for example attn_pattern\.0"):
-        head_view(capture)

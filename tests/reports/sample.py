@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from interpret.results.attention import AttentionMap, AttentionMaps, Head, HeadAblation
 from interpret.results.audits import (
     SECTIONS,
     AttentionSummary,
@@ -40,6 +41,7 @@ from tests.reports.sample_explained import (
     importance,
     metric,
 )
+from tests.reports.sample_robustness import robustness
 
 __all__ = ["HOSTILE", "TEXTS", "TEXTS_ZH", "cases", "example", "example_quality", "explanation_quality", "faithfulness"]
 
@@ -181,7 +183,30 @@ def attention(n_layers: int = 6, n_heads: int = 12) -> AttentionSummary:
                     to_special=0.1 + 0.06 * layer,
                 )
             )
-    return AttentionSummary(heads=tuple(heads), n=64, mode="tee")
+    ablations = tuple(
+        HeadAblation(layer=row.layer, head=row.head, effect=effect, ci_low=effect - 0.2, ci_high=effect + 0.2)
+        for row, effect in ((row, 0.4 * math.sin(2.3 * row.layer + 1.1 * row.head)) for row in heads)
+    )
+    return AttentionSummary(heads=tuple(heads), n=64, mode="tee", ablations=ablations, n_ablated=16, maps=maps())
+
+
+def maps(tokens: tuple[str, ...] = ("[CLS]", "the", "room", "was", "cold", "[SEP]"), n_heads: int = 4) -> AttentionMaps:
+    """Two cases: every head looks at itself, and head h of the first one at the token h places on as well."""
+    n = len(tokens)
+    first = np.zeros((n_heads, n, n), dtype=np.uint8)
+    for head in range(n_heads):
+        first[head] += np.eye(n, dtype=np.uint8) * 55
+        first[head] += np.roll(np.eye(n, dtype=np.uint8), head, axis=1) * 200
+    second = np.stack([np.eye(n - 1, dtype=np.uint8) * 255] * n_heads)
+    return AttentionMaps(
+        heads=tuple(Head(layer, 2) for layer in range(n_heads)),
+        rule="effect",
+        maps=(
+            AttentionMap(row=1, tokens=tokens, weights=first),
+            AttentionMap(row=4, tokens=tokens[:-1], weights=second),
+        ),
+        n_cases=5,
+    )
 
 
 def probes() -> ProbeResult:
@@ -290,9 +315,6 @@ def checks(verdict: Verdict = "better_than_trivial", declared: bool = True) -> t
 def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
     """Every section filled; `verdict` is that of the main explanation method."""
     coverage = {key: Coverage(section=key, status="done") for key in SECTIONS}
-    coverage["robustness"] = Coverage(
-        section="robustness", status="not_run", why=Message(code="section.not_in_this_version")
-    )
     coverage["comparison"] = Coverage(section="comparison", status="partial", why=Message(code="section.outputs_only"))
     coverage["attention"] = Coverage(
         section="attention",
@@ -310,6 +332,7 @@ def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
         cases=cases(n=n_cases),
         attention=attention(),
         probes=probes(),
+        robustness=robustness(),
         check_rows=checks(verdict),
         coverage=tuple(coverage.values()),
         config={
@@ -339,12 +362,14 @@ def chinese() -> Audit:
         whole,
         title="外卖评论分类器上线前审计",
         identity=replace(whole.identity, name="zh-waimai", labels=labels, base_name=None, base_weights_sha256=None),
+        attention=replace(attention(), maps=maps(("[CLS]", "味", "道", "很", "好", "[SEP]"))),
         data=replace(whole.data, name="外卖评论.csv", scripts={"cjk": 0.97, "latin": 0.03}, slice_counts={"口味": 300}),
         performance=replace(
             performance(),
             labels=labels,
             slices=tuple(replace(row, name=name) for row, name in zip(performance().slices, names, strict=True)),
         ),
+        robustness=robustness(("房间很好。", "房間很好。"), labels),
         global_attribution=tuple(
             replace(row, word=words[i % len(words)], label=labels[1]) for i, row in enumerate(importance()[:6])
         ),
@@ -364,7 +389,7 @@ def minimal() -> Audit:
         "explanation_quality": Message(code="section.too_few", params={"n": 3, "needed": 5}),
         "attention": Message(code="section.task_not_supported", params={"task": "none"}),
         "probes": Message(code="section.no_labels"),
-        "robustness": Message(code="section.not_in_this_version"),
+        "robustness": Message(code="section.task_not_supported", params={"task": "causal-lm"}),
         "intended_use": Message(code="section.not_supplied"),
     }
     coverage = tuple(
@@ -382,6 +407,7 @@ def minimal() -> Audit:
         cases=(),
         attention=None,
         probes=None,
+        robustness=None,
         check_rows=checks(declared=False)[:2],
         coverage=coverage,
         intended_use={},
@@ -401,6 +427,7 @@ def hostile() -> Audit:
     return replace(
         whole,
         title=f"Audit {evil}",
+        robustness=robustness((evil, quotes + bidi), labels),
         identity=replace(whole.identity, name=evil, adapter=quotes, labels=labels, base_name=bidi),
         data=replace(
             whole.data,
@@ -418,6 +445,7 @@ def hostile() -> Audit:
             replace(case, label=evil, slice=(evil, quotes, bidi)[i % 3], prediction=labels[i % 2])
             for i, case in enumerate(cases((evil, bidi, quotes + " {page} {{n}}")))
         ),
+        attention=replace(attention(), maps=maps((evil, bidi, quotes, "</template>", "<!--", "&amp;"))),
         intended_use={"purpose": evil, evil: quotes},
         command=f"interpret audit {evil}",
         config={evil: quotes},

@@ -5,23 +5,30 @@ from __future__ import annotations
 import ast
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import reports
 from interpret.errors import InterpretError, UsageError
 from interpret.results.audits import SECTIONS, Audit, Check, Coverage
-from interpret.results.messages import LOCALES, placeholders
+from interpret.results.messages import LOCALES, placeholders, visible
 from interpret.results.record import Message
+from interpret.results.style import component_css
 from reports.catalogue import CATALOGUES, report_words
+from reports.explorer import explorer_data, listing_of
 from reports.html import page
-from reports.sections import MAX_CASES, sections
+from reports.sections import sections
 from tests.reports import sample
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -65,13 +72,14 @@ def test_the_page_is_strict_and_repeatable(name: str, locale: str) -> None:
     assert html == page(AUDITS[name], locale)
     found = _Page(html)
     tags = [tag for tag, _ in found.tags]
-    assert tags.count("script") == 1
+    scripts = [a.get("type") for t, a in found.tags if t == "script"]
+    assert scripts == (["application/json", None] if AUDITS[name].cases else [None])
     assert tags.count("style") == 1
     assert not set(tags) & {"img", "iframe", "link", "object", "embed", "base"}
     policy = next(a["content"] for t, a in found.tags if t == "meta" and a.get("http-equiv"))
     assert policy is not None
     for kind in ("script", "style"):
-        digest = base64.b64encode(hashlib.sha256("".join(found.raw[kind]).encode()).digest()).decode()
+        digest = base64.b64encode(hashlib.sha256(found.raw[kind][-1].encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
@@ -123,16 +131,78 @@ def test_budgets(tmp_path: Path) -> None:
     assert reports.render(sample.large(), tmp_path / "l.html").stat().st_size <= 3_000_000
 
 
-def test_many_cases_are_cut_and_counted() -> None:
+def data_of(html: str) -> dict[str, Any]:
+    """What the page holds for its script."""
+    found = re.search(r'<script type="application/json" id="case-data">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    held: dict[str, Any] = json.loads(found[1])
+    return held
+
+
+def test_the_first_page_of_cases_stands_in_the_file_and_all_of_them_in_its_data() -> None:
     html = page(sample.large(1200), "en")
-    assert html.count("<article ") == MAX_CASES
-    assert "The first 1,000 of 1,200 are shown." in html
+    assert html.count("<article ") == 25
+    assert "The first 25 of 1,200 cases." in html
+    held = data_of(html)
+    assert len(held["cases"]) == 1200
+    shown = re.findall(r'<article id="(case-\d+)"', html)
+    assert shown == [case[0] for case in held["cases"][:25]]
+
+
+def test_the_data_hold_what_was_explained() -> None:
+    """Text, words and scores put together again from the compact form are those of the audit."""
+    for name in ("full", "chinese", "hostile"):
+        audit = AUDITS[name]
+        held = data_of(page(audit, "en"))
+        by_row = {case.row: case for case in audit.cases}
+        for _, facets, _, children in held["cases"]:
+            facet = dict(zip(held["columns"], facets, strict=True))
+            case = by_row[facet["row"]]
+            kind, text, places, scores, heat, *raw = children[0]
+            assert kind == "tokens"
+            # As JavaScript counts: in units of UTF-16.
+            units = text.encode("utf-16-le", "surrogatepass")
+            words, at = [], 0
+            for gap, length in zip(places[::2], places[1::2], strict=True):
+                at += gap
+                words.append(units[2 * at : 2 * (at + length)].decode("utf-16-le", "surrogatepass"))
+                at += length
+            explained = case.attribution.words()
+            assert words == [visible(word.word) for word in explained]
+            assert [float(s) for s in scores.split(" ")] == [float(f"{word.score:.3g}") for word in explained]
+            assert len(heat) == len(words)
+            assert (raw[0] if raw else text) == case.attribution.text.replace("\ud800", "\ufffd")
+            assert facet["rule"] == case.rule
+            assert facet["confidence"] == round(case.confidence, 4)
+
+
+def test_nothing_in_the_data_can_end_its_element() -> None:
+    marks = "</script> <!-- & \u2028 \u2029 \ud800 \U0001f642"
+    case = replace(sample.cases()[0], attribution=sample.example(marks), prediction=marks, slice=marks)
+    listing = listing_of(sections(replace(sample.full(), cases=(case,))))
+    assert listing is not None
+    made = explorer_data(listing, report_words("en"))
+    assert not set(made) & set("<>&\u2028\u2029\ud800")
+    made.encode("utf-8")
+    assert "\U0001f642" in json.loads(made)["cases"][0][3][0][1]
 
 
 def test_long_cases_do_not_explode_the_file() -> None:
     case = replace(sample.cases()[0], attribution=sample.example("wonderful cold " * 2_000))
     audit = replace(sample.full(), cases=tuple(replace(case, row=i) for i in range(300)))
     assert len(page(audit, "en").encode()) <= 3_000_000
+
+
+def test_a_large_report_warns_and_one_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = reports.render(sample.full(), tmp_path / "r.html").stat().st_size
+    monkeypatch.setattr(reports, "WARN_BYTES", size - 1)
+    with pytest.warns(UserWarning, match=r"opens slowly.*errors_shown"):
+        reports.render(sample.full(), tmp_path / "warned.html")
+    assert (tmp_path / "warned.html").exists()
+    monkeypatch.setattr(reports, "MAX_BYTES", size - 1)
+    with pytest.raises(UsageError, match=r"one file may have .* 5 cases .*random_shown"):
+        reports.render(sample.full(), tmp_path / "refused.html")
+    assert not (tmp_path / "refused.html").exists()
 
 
 def test_what_was_not_run_says_so_and_why() -> None:
@@ -143,7 +213,7 @@ def test_what_was_not_run_says_so_and_why() -> None:
         (6, "no slices were given"),
         (7, "too few texts: 3, and 5 are needed"),
         (10, "not available for the task none"),
-        (12, "not part of this version"),
+        (12, "not available for the task causal-lm"),
     ):
         section = shown.split(f"\n{number}. ")[1].split(f"\n{number + 1}. ")[0]
         assert f"[– not run] {why}" in section
@@ -259,7 +329,8 @@ def test_the_script_is_small_and_builds_no_markup() -> None:
         assert banned not in script
 
 
-def test_reports_import_only_results_sites_and_errors() -> None:
+def test_reports_import_only_results_what_compares_them_sites_and_errors() -> None:
+    allowed = ("interpret.results", "interpret.saved", "interpret.errors", "interpret.sites")
     for source in Path(reports.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -267,7 +338,7 @@ def test_reports_import_only_results_sites_and_errors() -> None:
             for name in names:
                 assert not name.startswith(("torch", "transformers", "captum", "shap", "bertviz"))
                 if name.startswith("interpret"):
-                    assert name.startswith(("interpret.results", "interpret.errors", "interpret.sites")), name
+                    assert name.startswith(allowed), name
 
 
 def test_an_audit_is_not_changed_by_rendering() -> None:
@@ -283,3 +354,52 @@ def test_a_saved_audit_renders_to_the_same_bytes(tmp_path: Path) -> None:
         loaded = Audit.load(audit.save(tmp_path / name))
         for locale in LOCALES:
             assert page(loaded, locale) == page(audit, locale), name
+
+
+def test_two_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
+    sample.full(n_cases=30).save(tmp_path / "audit")
+    code = (
+        "import sys, reports; from interpret.results.audits import Audit;"
+        "reports.render(Audit.load(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    for locale in LOCALES:
+        made = []
+        for seed in ("1", "2718"):
+            target = tmp_path / f"{locale}{seed}.html"
+            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(reports.__file__).parents[1])}
+            command = [sys.executable, "-c", code, str(tmp_path / "audit"), str(target), locale]
+            subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=300)
+            made.append(target.read_bytes())
+        assert made[0] == made[1]
+        assert len(made[0]) > 50_000
+
+
+def test_verdict_colours_stay_apart_for_the_colour_blind() -> None:
+    """Pass, fail and undecided, seen with protanopia and deuteranopia (Machado et al. 2009, severity 1)."""
+    sight: dict[str, Any] = {
+        "normal": np.eye(3),
+        "protanopia": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deuteranopia": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.01182, 0.04294, 0.968881],
+        ],
+    }
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+    def lab(colour: str, seen: Any) -> Any:
+        value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+        xyz = to_xyz @ np.clip(np.asarray(seen) @ linear, 0, 1) / [0.9505, 1.0, 1.089]
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    css = component_css(notebook=False)
+    themes = [dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in css.split("@media")[:2]]
+    for theme, (name, seen) in itertools.product(themes, sight.items()):
+        for a, b in itertools.combinations(("good", "bad", "wait"), 2):
+            assert np.linalg.norm(lab(theme[a], seen) - lab(theme[b], seen)) > 20, (a, b, name)

@@ -8,11 +8,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
 from interpret.errors import InterpretError, UsageError
+from interpret.results.attention import AttentionPatterns
 from interpret.results.audits import Audit
-from interpret.results.explanations import Attribution
+from interpret.results.explanations import Attribution, WindowsRead
 from interpret.results.lower import HEAT_STEPS, Html, heat, text
 from interpret.results.messages import CATALOGUES, LOCALES, Words, placeholders, visible, words
 from interpret.results.probe_views import probe_plot
@@ -20,7 +22,7 @@ from interpret.results.record import Message
 from interpret.results.style import component_css
 from interpret.results.tree import Column, Number, Paragraph, Section, Table, Token, Tokens, say
 from interpret.results.views import MAX_HTML, to_html, to_text, view
-from tests.reports import sample
+from tests.reports import sample, sample_robustness
 
 
 class _Seen(HTMLParser):
@@ -47,7 +49,24 @@ def attribution(verdict: Any = "better_than_random", **changes: Any) -> Attribut
     )
 
 
+def windowed() -> Attribution:
+    """A text read in three windows, of which two hold what is explained."""
+    example = sample.example(sample.TEXTS[0], quality=sample.example_quality())
+    n = len(example.tokens)
+    read = WindowsRead(
+        size=5,
+        stride=2,
+        bounds=np.array([[1, 4], [2, 5], [3, n - 1]]),
+        values=(1.0, 2.0, None),
+        baseline_values=(0.5, 0.0, None),
+        n_holding=np.array([2, 1, *[2] * (n - 4), 0, 2]),
+        n_explained=2,
+    )
+    return Attribution(examples=(replace(example, windows=read),), method="integrated_gradients")
+
+
 RECORDS: dict[str, Any] = {
+    "windowed": windowed(),
     "attribution": attribution(),
     "example": sample.example(sample.TEXTS[0], quality=sample.example_quality()),
     "example_quality": sample.example_quality(),
@@ -59,10 +78,40 @@ RECORDS: dict[str, Any] = {
     "comparison": sample.comparison(),
     "explanation_quality": sample.explanation_quality(),
     "attention": sample.attention(),
+    "robustness": sample_robustness.robustness(),
+    "pair_scores": sample_robustness.pairs(),
+    "attention_maps": sample.maps(),
+    "attention_patterns": AttentionPatterns.of(np.full((2, 3, 4, 4), 0.25), ["[CLS]", sample.HOSTILE, "\u5473", ""]),
     "audit": sample.full(),
     "audit_minimal": sample.minimal(),
     "audit_hostile": sample.hostile(),
 }
+
+
+def test_windows_are_said_in_both_languages() -> None:
+    record = windowed()
+    english, chinese = (" ".join(to_text(record, locale=locale).split()) for locale in ("en", "zh"))
+    assert "read in 3 windows of at most 5 tokens, neighbours sharing 2." in english
+    assert "Only the 2 of 3 windows that hold what is explained count" in english
+    assert "3 个窗口" in chinese
+    assert "共 3 个中的 2 个" in chinese
+    alone = to_html(record[0])
+    assert "read in 3 windows" in alone
+    assert "windows" not in to_text(attribution())
+
+
+def test_windows_that_do_not_fit_together_are_no_record() -> None:
+    example = windowed()[0]
+    assert example.windows is not None
+    for wrong in (
+        {"values": (1.0, 2.0)}, {"baseline_values": (0.0,)}, {"n_explained": 4}, {"n_explained": 0}, {"n_explained": 1},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="windows"):
+            replace(example.windows, **wrong)
+    with pytest.raises(ValueError, match="n_holding"):
+        replace(example, windows=replace(example.windows, n_holding=np.array([1])))
+    with pytest.raises(ValueError, match="unit_spans"):
+        replace(example, unit_spans=np.array([[0, 1]]))
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -86,7 +135,8 @@ def test_every_record_is_shown_as_text_and_as_static_html(name: str, locale: str
     assert style is not None
     rules = re.sub(r"@media[^{]*\{", "", style[1])
     for selector in re.findall(r"([^{}]+)\{", rules):
-        assert all(part.strip().startswith(".ilm") for part in selector.split(",")), selector
+        outside = re.sub(r"\([^()]*\)", "", selector)
+        assert all(part.strip().startswith(".ilm") for part in outside.split(",")), selector
     assert "url(" not in style[1]
     assert "@import" not in style[1]
 
@@ -99,6 +149,17 @@ def test_two_outputs_share_no_id() -> None:
 
 def test_the_same_prefix_gives_the_same_bytes() -> None:
     assert to_html(sample.probes(), prefix="a-") == to_html(sample.probes(), prefix="a-")
+
+
+def test_a_record_is_shown_in_the_language_asked_for() -> None:
+    record = sample.performance()
+    shown = record.show("zh")
+    bundle = shown._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(shown) == to_text(record, locale="zh")
+    assert 'lang="zh-CN"' in bundle["text/html"]
+    assert record.show().text == to_text(record)
+    with pytest.raises(UsageError, match="the locales are en, zh"):
+        record.show("fr")
 
 
 def test_missing_quality_is_said() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from interpret.analyzers.attribution.captured import attribute_capture
 from interpret.analyzers.attribution.context_cite import cite
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
 from interpret.analyzers.attribution.job import Job, Scores
@@ -19,18 +20,20 @@ from interpret.analyzers.attribution.lime import lime
 from interpret.analyzers.attribution.paths import enters_twice
 from interpret.analyzers.attribution.relevance import gradient_attention
 from interpret.analyzers.attribution.removal import leave_one_out, occlusion
-from interpret.analyzers.attribution.rollout import attention_rollout, attribute_capture, rollout
+from interpret.analyzers.attribution.rollout import attention_rollout, rollout
 from interpret.analyzers.attribution.sampled import deep_lift, gradient_shap, saliency, smooth_grad
 from interpret.analyzers.attribution.shapley import permutation_shap, shap_values
 from interpret.analyzers.attribution.value_zeroing import value_zeroing
+from interpret.analyzers.attribution.windows import joined, split
 from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded, unit_index
+from interpret.models.kernels import fast_linear
 from interpret.models.state import untouched
 from interpret.models.units import Unit
-from interpret.results.explanations import Attribution, ExampleAttribution, TargetRecord
+from interpret.results.explanations import Attribution, ExampleAttribution, IntArray, TargetRecord, WindowsRead
 from interpret.results.record import Scalar
 
 if TYPE_CHECKING:
@@ -50,8 +53,8 @@ class Method(NamedTuple):
 
 
 _TASKS: Final[tuple[str, ...]] = ATTRIBUTED
-#: Tasks whose output is read at one position of one stack, which attention can be followed from.
-_AT_ONE: Final = ("text-classification", "token-classification", "masked-lm", "causal-lm")
+#: Tasks whose output is read where attention can be followed from: at one position of one stack, or at a decoder's.
+_FOLLOWED: Final = ("text-classification", "token-classification", "masked-lm", "causal-lm", "seq2seq-lm")
 _REMOVED: Final = "content tokens removed (mask token; decoders: end token)"
 
 METHODS: Final[dict[str, Method]] = {
@@ -85,13 +88,13 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "leave_one_out": Method(leave_one_out, _TASKS, "(n + 1) F", False, True, None, "Li et al. 2016, arXiv 1612.08220"),
     "attention_rollout": Method(
-        attention_rollout, (*_AT_ONE, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
+        attention_rollout, (*_FOLLOWED, "none"), "F", False, False, None, "Abnar and Zuidema 2020, arXiv 2005.00928"
     ),
     "gradient_attention": Method(
-        gradient_attention, _AT_ONE, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
+        gradient_attention, _FOLLOWED, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
     ),
     "value_zeroing": Method(
-        value_zeroing, (*_AT_ONE, "none"), "(tokens + 1) F", False, False, None,
+        value_zeroing, (*_FOLLOWED[:-1], "none"), "(tokens + 1) F", False, False, None,
         "Mohebbi et al. 2023, arXiv 2301.12971",
     ),
 }  # fmt: skip
@@ -128,6 +131,8 @@ def attribute(
     An attribution says what moved this model's output on this text. It does not say that the model is right,
     nor what would happen in the world.
 
+    A text with `windows` is explained window by window, all for the same target, see `attribution/windows.py`.
+
     Args:
         handle: the attached model; it is left as it was, random streams included, also after an exception.
         encoded: the texts.
@@ -136,8 +141,8 @@ def attribute(
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
-        unit: what is removed and scored as a whole, "word", "token", "sentence" or, of a chat, "message"; words are
-            those of `encoded`.
+        unit: what is removed and scored as a whole, "word", "token", "sentence", "segment" or "span", or of a chat
+            "message"; words and spans are those of `encoded`.
         seed: of the methods that sample, and recorded for all; a text's samples are those it has alone.
         scheduler: rows that were run are shared with other analyses through it.
         at: which word's class, which mask or which written token is explained, see `resolve_targets`.
@@ -186,14 +191,24 @@ def attribute(
         for parameter in handle.model.parameters():
             # Only the gradient with respect to the embedding's output is needed.
             parameter.requires_grad_(False)
-        groups = [features(e, unit, targets[i].protected if targets else None) for i, e in enumerate(encoded)]
-        job = Job(handle, encoded, targets, groups, scheduler, seed)
-        found = chosen.function(job, **options)
+        made = split(encoded, targets, unit)
+        groups = [
+            # Of a window, units are those of its text.
+            features(e, unit if whole.windows is None else "word", target.protected if target else None)
+            for e, whole, target in made.read()
+        ]
+        job = Job(handle, made.encoded, made.targets, groups, scheduler, seed)
+        with fast_linear(handle):
+            ran = chosen.function(job, **options)
+        found, read = joined(made, ran)
     recorded: dict[str, Scalar] = {**found.options, "seed": seed}
     if method == "auto":
         recorded["auto"] = name
     return Attribution(
-        examples=tuple(_example(job, found, i, name, unit) for i in range(len(encoded))),
+        examples=tuple(
+            _example(e, targets[i].record(handle, e) if targets else None, found, i, name, unit, read[i])
+            for i, e in enumerate(encoded)
+        ),
         method=name,
         unit=unit,
         options=recorded,
@@ -216,8 +231,15 @@ def _check_options(name: str, method: Method, options: dict[str, Any]) -> None:
             raise UsageError(f"{name} has no option {option!r}; it {offers}")
 
 
-def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> ExampleAttribution:
-    e = job.encoded[i]
+def _example(
+    e: Encoded,
+    target: TargetRecord | None,
+    found: Scores,
+    i: int,
+    method: str,
+    unit: Unit,
+    windows: WindowsRead | None,
+) -> ExampleAttribution:
     n = len(e.ids)
     special = np.asarray(e.special, dtype=bool)
     return ExampleAttribution(
@@ -228,7 +250,7 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
         word_index=np.asarray(unit_index(e, unit), dtype=np.int64),
         char_spans=np.asarray(e.char_spans, dtype=np.int64).reshape(n, 2),
         special=special,
-        target=job.targets[i].record(job.handle, e) if job.targets else TargetRecord(kind="external"),
+        target=TargetRecord(kind="external") if target is None else target,
         method=method,
         unit=unit,
         value=found.values[i],
@@ -237,7 +259,15 @@ def _example(job: Job, found: Scores, i: int, method: str, unit: Unit) -> Exampl
         n_truncated=e.n_truncated,
         pair_start=e.pair_start,
         chat=e.chat,
+        unit_spans=_unit_spans(e, unit),
+        windows=windows,
     )
+
+
+def _unit_spans(e: Encoded, unit: Unit) -> IntArray | None:
+    if unit != "span" or e.unit_spans is None:
+        return None
+    return np.asarray(e.unit_spans, dtype=np.int64).reshape(-1, 2)
 
 
 __all__ = [

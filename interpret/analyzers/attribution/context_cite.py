@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from interpret.analyzers.answers import responses_of
 from interpret.errors import UsageError
-from interpret.models.batching import Row, run_batches
+from interpret.models.batching import Row
 from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, continued, encode, encode_rendered
 from interpret.models.parts import argument_names
+from interpret.models.prefixes import run_prefixed
 from interpret.models.sentences import sentence_spans
 from interpret.models.state import untouched
 from interpret.models.words import Span
@@ -196,9 +197,9 @@ def log_probabilities(handle: Handle, rows: Sequence[Row], n_tokens: int) -> Flo
     ordered = list(distinct)
     parameters = argument_names(handle.core)
 
-    def step(batch: dict[str, Tensor], indices: list[int]) -> FloatArray:
+    def step(batch: dict[str, Any], indices: list[int], start: int) -> FloatArray:
         ids = batch["input_ids"]
-        ends = torch.tensor([len(ordered[index].ids) for index in indices], device=ids.device)
+        ends = torch.tensor([len(ordered[index].ids) - start for index in indices], device=ids.device)
         columns = ends[:, None] - n_tokens - 1 + torch.arange(n_tokens, device=ids.device)
         written = ids.gather(1, columns + 1)
         extra: dict[str, object] = {**handle.without_cache}
@@ -215,7 +216,8 @@ def log_probabilities(handle: Handle, rows: Sequence[Row], n_tokens: int) -> Flo
 
     values = np.zeros(len(ordered))
     most = max(1, _LOGITS // (handle.vocab_size * n_tokens))
-    for indices, found in run_batches(handle, ordered, step, max_batch=most):
+    first = [len(row.ids) - n_tokens - 1 for row in ordered]
+    for indices, found in run_prefixed(handle, ordered, first, step, max_batch=most):
         values[indices] = found
     return values[[distinct[row] for row in rows]]
 

@@ -60,6 +60,18 @@ class Job:
         """Whether batches must hold rows of one length, since a function reads the output and sees no padding."""
         return of_output([target.readout for target in self.targets])
 
+    def require_one_place(self, example: int) -> None:
+        """For methods that follow attention from the position where the target of a text is read.
+
+        Raises:
+            UsageError: it is a function of the output, which may read any position.
+        """
+        if self.targets and self.targets[example].function is not None and self.handle.task != "text-classification":
+            raise UsageError(
+                "attention is followed from the one position that an output is read at, and a function may read any; "
+                "use method='integrated_gradients' or 'leave_one_out'"
+            )
+
     def operator(self, name: str | None) -> Operator:
         """How a method that masks words removes them: as `removal` has it, or with "delete" out of the ids.
 

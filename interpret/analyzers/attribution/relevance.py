@@ -17,6 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from interpret.analyzers.attribution.encoder_decoder import (
+    PREFIXES,
+    keys_for,
+    read_source,
+    sites_for,
+    widths_of,
+    writes_beside_a_reader,
+)
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.analyzers.attribution.paths import gradient_tokens
 from interpret.analyzers.attribution.rollout import captured_layers, read_row, require_sites
@@ -100,13 +108,14 @@ def cross_relevance(
     )
 
 
-def captured_relevance(capture: Capture, value: Tensor) -> list[Relevance]:
+def captured_relevance(capture: Capture, value: Tensor, *, keep_graph: bool = False) -> list[Relevance]:
     """Relevance from a forward that was captured with gradients, of a model with one stack or an encoder-decoder.
 
     Args:
         capture: made with `grad=True, mode="eager"`, so that the output is computed from the patterns; it holds
             `attn_pattern`, or `encoder.attn_pattern`, `decoder.attn_pattern` and `cross.attn_pattern`, of every layer.
         value: the explained scalar of each example, `[example]`, such as `logits[:, 1]`.
+        keep_graph: let another value be explained from the same forward.
 
     Returns:
         One `Relevance` for each example, pads left out.
@@ -122,7 +131,8 @@ def captured_relevance(capture: Capture, value: Tensor) -> list[Relevance]:
         site = f"{prefix}.attn_pattern" if prefix else "attn_pattern"
         keys[prefix] = [(site, layer) for layer in captured_layers(capture, site, "relevance")]
     flat = [key for of_one in keys.values() for key in of_one]
-    mixed = dict(zip(flat, _weighted_by_gradient(value.sum(), {key: capture[key] for key in flat}), strict=True))
+    patterns = {key: capture[key] for key in flat}
+    mixed = dict(zip(flat, _weighted_by_gradient(value.sum(), patterns, keep_graph), strict=True))
     found = []
     for i in range(len(capture)):
         real = {prefix: np.flatnonzero(capture.mask_of(keys[prefix][0][0]).numpy()[i]) for prefix in prefixes}
@@ -149,10 +159,14 @@ def gradient_attention(job: Job) -> Scores:
     Special tokens keep their share, so the scores of a text sum to 1. Forward and backward run the layers' attention
     eagerly, since fused kernels never form the pattern; `value` is that of the model as it is.
 
-    Reference: Chefer et al. 2021, arXiv 2103.15679, equations 5 and 6.
+    Of an encoder-decoder the scores are the relevances of the text's tokens for the position that is read
+    (`cross_relevance`, `read_source`); those of the response so far are left out, and where nothing that raises the
+    target comes from the text all scores are 0.
+
+    Reference: Chefer et al. 2021, arXiv 2103.15679, equations 5 and 6; of encoder-decoders 6 to 10.
     """
     handle = job.handle
-    require_sites(handle, _NAME, "attn_pattern")
+    require_sites(handle, _NAME, *sites_for(handle, "attn_pattern"))
     scores: list[FloatArray] = [np.zeros(0)] * len(job.encoded)
 
     def step(batch: dict[str, Tensor], rows: list[int]) -> list[FloatArray]:
@@ -161,9 +175,20 @@ def gradient_attention(job: Job) -> Scores:
             return _weighted_by_gradient(value, patterns)
 
     rows = [job.full_row(i) for i in range(len(job.encoded))]
-    budget = _token_budget(handle, max((len(row.ids) for row in rows), default=1))
+    longest = max((max(len(row.ids), len(row.decoder_ids or ())) for row in rows), default=1)
+    budget = _token_budget(handle, longest)
     for indices, mixed in run_batches(handle, rows, step, token_budget=budget, even=job.even):
         for line, i in enumerate(indices):
+            if writes_beside_a_reader(handle):
+                widths = widths_of(rows[i].ids, rows[i].decoder_ids)
+                layers: dict[str, list[FloatArray]] = {prefix: [] for prefix in PREFIXES}
+                for (site, _), layer in zip(keys_for(handle, "attn_pattern"), mixed, strict=True):
+                    n_query, n_key = widths[site.split(".")[0]]
+                    layers[site.split(".")[0]].append(layer[line, :n_query, :n_key])
+                source = _crossed(*(layers[prefix] for prefix in PREFIXES)).source
+                assert source is not None
+                scores[i] = read_source(job, i, source)
+                continue
             n_tokens = len(rows[i].ids)
             row = read_row(job, i, _accumulated([layer[line, :n_tokens, :n_tokens] for layer in mixed]))
             scores[i] = row / row.sum()
@@ -176,13 +201,16 @@ def _explained(job: Job, batch: dict[str, Tensor], rows: Sequence[int]) -> tuple
     """The sum of the rows' targets, and the patterns that it is computed from, in the graph of one forward."""
     handle = job.handle
     patterns: dict[Key, Tensor] = {}
-    keys: list[Key] = [("attn_pattern", layer) for layer in range(handle.n_layers)]
+    keys = keys_for(handle, "attn_pattern")
     reads = {key: _keeping(patterns, key) for key in keys}
     # Beside a fused kernel a pattern is a by-product. An edited one is what the layer goes on with, even if the
     # edit changes nothing. A module that forms its pattern itself goes on with it anyway.
-    edits: dict[Key, Any] = dict.fromkeys(keys, _same) if all(map(on_interface, handle.roles.attention)) else {}
-    # Parameters need no gradient here, so the graph begins at the embedding.
-    edits["embed", None] = lambda embedded: embedded.detach().requires_grad_()
+    attention = [module for stack in handle.stacks for module in stack.attention]
+    edits: dict[Key, Any] = dict.fromkeys(keys, _same) if all(map(on_interface, attention)) else {}
+    # Parameters need no gradient here, so the graph begins at the embeddings.
+    for stack in handle.stacks:
+        site = f"{stack.prefix}.embed" if stack.prefix else "embed"
+        edits[site, None] = lambda embedded: embedded.detach().requires_grad_()
     # Copies, since a caller in inference mode has made tensors that no graph may hold.
     inputs: dict[str, Any] = {name: tensor.clone() for name, tensor in batch.items()}
     these, wanted = [job.full_row(i) for i in rows], [job.targets[i].readout for i in rows]
@@ -204,7 +232,7 @@ def _same(pattern: Tensor) -> Tensor:
     return pattern
 
 
-def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor]) -> list[FloatArray]:
+def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor], keep_graph: bool = False) -> list[FloatArray]:
     """A of each pattern `[example, head, query, key]`, float64 `[example, query, key]`, from one backward pass.
 
     Raises:
@@ -213,7 +241,7 @@ def _weighted_by_gradient(value: Tensor, patterns: dict[Key, Tensor]) -> list[Fl
     asked = [pattern for pattern in patterns.values() if pattern.requires_grad]
     gradients: Sequence[Tensor | None] = [None] * len(patterns)
     if value.requires_grad and len(asked) == len(patterns):
-        gradients = torch.autograd.grad(value, asked, allow_unused=True)
+        gradients = torch.autograd.grad(value, asked, allow_unused=True, retain_graph=keep_graph)
     found = []
     for (key, pattern), gradient in zip(patterns.items(), gradients, strict=True):
         if gradient is None:
@@ -285,4 +313,5 @@ def _normalised(relevance: FloatArray) -> FloatArray:
 
 def _token_budget(handle: Handle, longest: int) -> int:
     """Tokens of one batch: a backward pass keeps the patterns of all layers, which grow with the length too."""
-    return max(1, min(gradient_tokens(handle), _WEIGHTS // (handle.n_layers * handle.n_heads * longest)))
+    n_layers = sum(handle.layers.values())
+    return max(1, min(gradient_tokens(handle), _WEIGHTS // (n_layers * handle.n_heads * longest)))

@@ -8,20 +8,22 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from interpret.analyzers.attribution.encoder_decoder import (
+    PREFIXES,
+    cross_rollout,
+    read_source,
+    sites_for,
+    streamed_patterns,
+    writes_beside_a_reader,
+)
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.capture.capture import Capture, stream
 from interpret.capture.points import sites_of, unavailable
 from interpret.errors import UnknownSiteError, UsageError
 from interpret.models.handle import Handle
-from interpret.results.explanations import Attribution, BoolArray, ExampleAttribution, FloatArray, TargetRecord
-from interpret.results.record import Scalar
+from interpret.results.explanations import FloatArray
 
 _NAME: Final = "attention_rollout"
-#: What methods that are close to a capture need beyond it.
-_NEEDED: Final = {
-    "gradient_attention": "it reads the gradient of an output with respect to attn_pattern",
-    "value_zeroing": "it runs the layers again with v at zero",
-}
 
 
 def rollout(patterns: Sequence[npt.ArrayLike]) -> FloatArray:
@@ -71,13 +73,20 @@ def joined(mixing: Sequence[FloatArray]) -> FloatArray:
 def attention_rollout(job: Job) -> Scores:
     """Rollout's row of the position that the prediction is read at, see `read_row`.
 
-    Unsigned and the same for every target. Special tokens keep their share, so the scores of a text sum to 1.
+    Unsigned and the same for every target. Special tokens keep their share, so the scores of a text sum to 1. Of an
+    encoder-decoder the scores are shares of what comes from the text: what comes from the response so far is left
+    out, see `cross_rollout` and `read_source`.
 
     Reference: Abnar and Zuidema 2020, arXiv 2005.00928.
     """
-    require_sites(job.handle, _NAME, "attn_pattern")
+    require_sites(job.handle, _NAME, *sites_for(job.handle, "attn_pattern"))
     n_layers = job.handle.n_layers
     scores: list[FloatArray] = [np.zeros(0)] * len(job.encoded)
+    nothing: list[float | None] = [None] * len(job.encoded)
+    if writes_beside_a_reader(job.handle):
+        for i, patterns in streamed_patterns(job):
+            scores[i] = read_source(job, i, cross_rollout(*(patterns[prefix] for prefix in PREFIXES)).source)
+        return Scores(scores, nothing, nothing, nothing, {"signed": False})
     for indices, sites, _mask in stream(job.handle, job.encoded, ["attn_pattern"]):
         for line, i in enumerate(indices):
             n_tokens = len(job.encoded[i].ids)
@@ -86,7 +95,6 @@ def attention_rollout(job: Job) -> Scores:
                 for layer in range(n_layers)
             ]
             scores[i] = read_row(job, i, rollout(layers))
-    nothing: list[float | None] = [None] * len(job.encoded)
     return Scores(scores, nothing, nothing, nothing, {"signed": False})
 
 
@@ -129,11 +137,7 @@ def read_at(job: Job, i: int) -> int:
             "attention is followed from the position of the next token, not from those of a response; leave out "
             "response=, or use method='integrated_gradients' or 'leave_one_out'"
         )
-    if job.targets and job.targets[i].function is not None and job.handle.task != "text-classification":
-        raise UsageError(
-            "attention is followed from the one position that an output is read at, and a function may read any; use "
-            "method='integrated_gradients' or 'leave_one_out'"
-        )
+    job.require_one_place(i)
     position = job.targets[i].position if job.targets else None
     if position is not None or not job.handle.is_decoder:
         return position or 0
@@ -143,51 +147,32 @@ def read_at(job: Job, i: int) -> int:
     return max((p for p, token in enumerate(ids) if token != pad), default=0)
 
 
-def attribute_capture(capture: Capture, method: str = "attention_rollout") -> Attribution:
-    """Attention rollout of a saved capture, without the model: nothing is known of a target, so none is recorded.
-
-    The row is the last one where attention only looks back, else the first.
+def captured_layers(
+    capture: Capture, site: str, method: str, sites: Sequence[str] | None = None, n_layers: int | None = None
+) -> list[int]:
+    """The layers of a pattern in a capture, which must be all from 0 to the last one of the model, or that it holds.
 
     Args:
-        capture: a capture that holds `attn_pattern` of every layer.
-        method: "attention_rollout" or "auto", which is the same: the only method that needs no model.
-
-    Raises:
-        UsageError: another method, or a capture that does not hold the whole pattern of every layer.
-    """
-    if method not in ("auto", _NAME):
-        also = f" ({_NEEDED[method]})" if method in _NEEDED else ""
-        raise UsageError(f"{method!r} needs the model{also}; from a capture alone there is {_NAME!r}")
-    layers = captured_layers(capture, "attn_pattern", _NAME)
-    mask: BoolArray = capture.mask.numpy()
-    examples = []
-    for i in range(len(capture)):
-        real = np.flatnonzero(mask[i])
-        whole = [capture["attn_pattern", layer][i].detach().double().cpu().numpy() for layer in layers]
-        patterns = [pattern[:, real[:, None], real] for pattern in whole]
-        causal = len(real) > 1 and all(not np.triu(pattern, k=1).any() for pattern in patterns)
-        scores = rollout(patterns)[-1 if causal else 0]
-        examples.append(_captured(capture, i, real, scores))
-    options: dict[str, Scalar] = {"signed": False}
-    if method == "auto":
-        options["auto"] = _NAME
-    return Attribution(examples=tuple(examples), method=_NAME, options=options)
-
-
-def captured_layers(capture: Capture, site: str, method: str) -> list[int]:
-    """The layers of a pattern in a capture, which must be all from 0 to the last one it holds.
+        capture: what is read.
+        site: whose layers.
+        method: what reads them, for the words of an error.
+        sites: what to capture instead; None says the site.
+        n_layers: how many the model has, where it is known.
 
     Raises:
         UsageError: a layer is missing, or only a part of each pattern was kept.
     """
+    instead = f"sites={list(sites or (site,))}"
     layers = sorted(layer for name, layer in capture.keys if name == site and layer is not None)
     if not layers:
         held = ", ".join(dict.fromkeys(name for name, _ in capture.keys))
-        raise UsageError(f"{method} reads {site} of every layer, and this capture holds none of it, only {held}")
-    missing = [f"{site}.{layer}" for layer in range(layers[-1]) if layer not in layers]
+        raise UsageError(
+            f"{method} reads {site} of every layer, and this capture holds none of it, only {held}; capture {instead}"
+        )
+    missing = [f"{site}.{layer}" for layer in range(n_layers or layers[-1]) if layer not in layers]
     if missing:
         raise UsageError(
-            f"{method} reads {site} of every layer, and this capture lacks {', '.join(missing)}; capture {site!r}, "
+            f"{method} reads {site} of every layer, and this capture lacks {', '.join(missing)}; capture {instead}, "
             "which is all layers"
         )
     if capture.reduction is not None:
@@ -196,23 +181,3 @@ def captured_layers(capture: Capture, site: str, method: str) -> list[int]:
             "and summary="
         )
     return layers
-
-
-def _captured(capture: Capture, i: int, real: npt.NDArray[np.intp], scores: FloatArray) -> ExampleAttribution:
-    """One example of a capture; of a forward that the user ran only the tokens are known."""
-    n = len(real)
-    known = None if capture.encoded is None else capture.encoded[i]
-    tokens = tuple(capture.tokens[i][p] for p in real.tolist()) if known is None else known.tokens
-    return ExampleAttribution(
-        text="" if known is None else known.text,
-        tokens=tokens,
-        token_ids=np.full(n, -1, dtype=np.int64) if known is None else np.asarray(known.ids, dtype=np.int64),
-        scores=scores,
-        word_index=np.arange(n) if known is None else np.asarray(known.word_index, dtype=np.int64),
-        char_spans=np.asarray([(0, 0)] * n if known is None else known.char_spans, dtype=np.int64).reshape(n, 2),
-        special=np.zeros(n, dtype=bool) if known is None else np.asarray(known.special, dtype=bool),
-        target=TargetRecord(kind="external"),
-        method=_NAME,
-        unit="token" if known is None else "word",
-        n_truncated=0 if known is None else known.n_truncated,
-    )

@@ -120,7 +120,7 @@ def battery(
     laid = lay_out(handle, attribution)
     numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
-    n_removed, n_kept = plan_random([len(r.encoded.ids) for r in batch], len(fractions), n_random, budget)
+    n_removed, n_kept = plan_random([r.n_read for r in batch], len(fractions), n_random, budget)
     hard = [name for name in METRICS if name in wanted]
     n_curves = _plan_curves(batch, n_removed, n_kept, budget) if hard else None
     design = Design(tuple(float(f) for f in fractions), n_removed, n_kept, n_curves)
@@ -192,7 +192,7 @@ def _operators(handle: Handle, names: Sequence[str] | None) -> list[Operator]:
 def _plan_curves(batch: Sequence[Ranked], n_removed: int, n_kept: int, budget: int) -> int:
     """Random rankings of each text that get whole curves."""
     least = MIN_RANDOM // 4 if len(batch) >= MIN_BOOTSTRAP else MIN_RANDOM
-    cost = sum(2 * (len(curve_counts(len(r.groups))) - 1) * len(r.encoded.ids) for r in batch)
+    cost = sum(2 * (len(curve_counts(len(r.groups))) - 1) * r.n_read for r in batch)
     return int(min(n_removed, n_kept, max(least, budget // max(1, cost))))
 
 

@@ -80,7 +80,7 @@ def _affordable(batch: Sequence[Ranked], budget: int, seed: int, exact_words: in
     for i in np.random.default_rng([seed, len(batch)]).permutation(len(batch)).tolist():
         n_words = len(batch[i].groups)
         rows = 2**n_words if n_words <= exact_words else width * n_words * (n_words + 1)
-        cost = rows * len(batch[i].encoded.ids)
+        cost = rows * batch[i].n_read
         if spent + cost <= budget:
             taken.append(i)
             spent += cost

@@ -86,7 +86,7 @@ def measure(
     laid = lay_out(handle, attribution, function)
     numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
-    n_removed, n_kept = plan_random([len(r.encoded.ids) for r in batch], len(fractions), n_random, budget)
+    n_removed, n_kept = plan_random([r.n_read for r in batch], len(fractions), n_random, budget)
     design = Design(tuple(float(f) for f in fractions), n_removed, n_kept)
     measured = run_rankings(scheduler, batch, numbers, design, chosen, seed)
     per_example: list[ExampleQuality | None] = [None] * len(laid)
@@ -151,7 +151,8 @@ def with_quality(attribution: Attribution, faithfulness: Faithfulness) -> Attrib
 def variant(unit: str, fractions: Sequence[float]) -> str:
     """The name of the variant of AOPC: what is removed, and which percentages of it."""
     percent = "_".join(f"{100 * f:g}" for f in fractions)
-    return f"eraser_{'tokens' if unit == 'token' else 'words'}_k{percent}"
+    removed = f"{unit}s" if unit in ("token", "sentence", "segment", "message", "span") else "words"
+    return f"eraser_{removed}_k{percent}"
 
 
 def check_request(fractions: Sequence[float], n_random: int | None, n_bootstrap: int) -> None:

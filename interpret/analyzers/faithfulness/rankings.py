@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from interpret.analyzers.faithfulness.words import Ranked, trivial_scores
-from interpret.analyzers.scheduler import TAKEN_OUT, Operator, Scheduler, Scored, masked_rows, removed_tokens
+from interpret.analyzers.scheduler import TAKEN_OUT, Operator, Scheduler, Scored, removed_tokens, rows_without
 from interpret.analyzers.target import Target
 from interpret.models.batching import Row
 from interpret.results.explanations import BoolArray, FloatArray, IntArray
@@ -130,30 +130,37 @@ def _scored(
 ) -> Iterator[Scored]:
     rows: list[Row] = []
     targets: list[Target] = []
+    n_parts = []
     for ranked, keep, _ in texts:
-        made = masked_rows(ranked.encoded, ranked.groups, keep, operator)
-        rows += [ranked.target.complete(scheduler.handle, row) for row in made]
-        targets += _targets(ranked, keep, operator)
+        gone = removed_tokens(ranked.encoded, ranked.groups, keep)
+        parts = ranked.target.parts(ranked.encoded)
+        for part, target in parts:
+            there = gone[:, list(part.positions)]
+            made = rows_without(part.encoded, there, operator)
+            rows += [target.complete(scheduler.handle, row) for row in made]
+            targets += _targets(target, there, operator)
+        n_parts.append(len(parts))
     found = scheduler.score_targets(rows, targets)
     start = 0
-    for _, keep, inverse in texts:
-        part = slice(start, start + len(keep))
-        yield Scored(found.logit[part][inverse], found.probability[part][inverse])
-        start += len(keep)
+    for (_, keep, inverse), n in zip(texts, n_parts, strict=True):
+        block = slice(start, start + n * len(keep))
+        # Of windows the means are measured, since the mean of them is what was explained.
+        logit, probability = (values[block].reshape(n, -1).mean(axis=0) for values in found)
+        yield Scored(logit[inverse], probability[inverse])
+        start = block.stop
 
 
-def _targets(ranked: Ranked, keep: BoolArray, operator: Operator) -> list[Target]:
+def _targets(target: Target, gone: BoolArray, operator: Operator) -> list[Target]:
     """The target in each row; taking tokens out moves the place where it is read in the text."""
-    target = ranked.target
     if operator.token_id != TAKEN_OUT or target.response or target.position is None:
-        return [target] * len(keep)
-    before = np.cumsum(removed_tokens(ranked.encoded, ranked.groups, keep), axis=1)
+        return [target] * len(gone)
+    before = np.cumsum(gone, axis=1)
 
     def moved(place: int | None, row: int) -> int | None:
         return None if place is None else int(place - (before[row, place - 1] if place else 0))
 
     return [
-        replace(target, position=moved(target.position, row), end=moved(target.end, row)) for row in range(len(keep))
+        replace(target, position=moved(target.position, row), end=moved(target.end, row)) for row in range(len(gone))
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from interpret.analyzers.target import Target, restore_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Text, encode
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 
 
@@ -27,6 +28,13 @@ class Ranked:
     names: tuple[str, ...]
     scores: FloatArray
 
+    @property
+    def n_read(self) -> int:
+        """Tokens that one altered copy of the text costs: those of all its windows, where it has any."""
+        if self.encoded.windows is None:
+            return len(self.encoded.ids)
+        return sum(len(part.positions) for part, _ in self.target.parts(self.encoded))
+
 
 def lay_out(
     handle: Handle, attribution: Attribution, function: Callable[[Any], Any] | None = None
@@ -37,11 +45,10 @@ def lay_out(
     keeps its scores as they are. Of any other, a token's score is shared among the words it covers by
     characters; scores of tokens without characters go to no word.
     """
-    unit: Literal["token", "word"] = "token" if attribution.unit == "token" else "word"
     # Of a forward that the user ran, only the tokens are known and nothing can be removed.
     present = [i for i, example in enumerate(attribution) if example.text.strip()]
     examples = [attribution[i] for i in present]
-    encoded = _encoded(handle, examples, unit)
+    encoded = _encoded(handle, examples)
     for e, example in zip(encoded, examples, strict=True):
         covered = np.any(example.char_spans[:, 1] > example.char_spans[:, 0])
         if not covered and not all(e.special):
@@ -53,10 +60,10 @@ def lay_out(
     out: list[Ranked | None] = [None] * len(attribution)
     for i, e, target, example in zip(present, encoded, targets, examples, strict=True):
         own = tuple(example.token_ids.tolist()) == e.ids
-        groups = features(e, unit, target.protected)
-        if own and len(example.word_index) == len(e.word_index) and unit == "word":
+        if own and example.unit != "token":
             # The explanation's own words, which may have been given by the caller.
-            groups = _groups_of(example, target.protected)
+            e = replace(e, word_index=tuple(example.word_index.tolist()))
+        groups = features(e, "token" if example.unit == "token" else "word", target.protected)
         per_token = example.scores if own else _by_characters(e, example)
         scores = np.array([per_token[list(group)].sum() for group in groups], dtype=np.float64)
         names = tuple(_text_of(e, group) for group in groups)
@@ -78,14 +85,6 @@ def trivial_scores(batch: Sequence[Ranked], *, last_first: bool) -> dict[str, li
         out["position"].append(order if last_first else -order)
         out["inverse_frequency"].append(np.array([1.0 / counts[name.casefold()] for name in ranked.names]))
     return out
-
-
-def _encoded(handle: Handle, examples: Sequence[ExampleAttribution], unit: Literal["token", "word"]) -> list[Encoded]:
-    """The texts encoded anew; chats from the record, since what a template made of them is all that is known."""
-    out = {i: _chat(handle, example) for i, example in enumerate(examples) if example.chat}
-    texts = [i for i in range(len(examples)) if i not in out]
-    out |= zip(texts, encode(handle, [_given(examples[i]) for i in texts], unit=unit), strict=True)
-    return [out[i] for i in range(len(examples))]
 
 
 def _chat(handle: Handle, example: ExampleAttribution) -> Encoded:
@@ -115,12 +114,30 @@ def _given(example: ExampleAttribution) -> Text:
     return example.text if second is None else (example.text[: second - 1], example.text[second:])
 
 
-def _groups_of(example: ExampleAttribution, protected: int | None) -> tuple[tuple[int, ...], ...]:
-    grouped: dict[int, list[int]] = {}
-    for p, word in enumerate(example.word_index.tolist()):
-        if word >= 0 and not example.special[p] and p != protected:
-            grouped.setdefault(word, []).append(p)
-    return tuple(tuple(positions) for _, positions in sorted(grouped.items()))
+def _encoded(handle: Handle, examples: Sequence[ExampleAttribution]) -> list[Encoded]:
+    """The texts encoded as when they were explained: in their units and, if they were read in windows, in those.
+
+    Chats come from the record, since what a template made of them is all that is known.
+    """
+    found = {i: _chat(handle, example) for i, example in enumerate(examples) if example.chat}
+    kinds: dict[tuple[Unit, int | None], list[int]] = {}
+    for i, example in enumerate(examples):
+        if i in found:
+            continue
+        unit = cast(Unit, example.unit) if example.unit in get_args(Unit) else "word"
+        unit = "span" if example.unit_spans is not None else "word" if unit == "span" else unit
+        kinds.setdefault((unit, None if example.windows is None else example.windows.stride), []).append(i)
+    for (unit, stride), numbers in kinds.items():
+        spans = [[(a, b) for a, b in s.tolist()] for i in numbers if (s := examples[i].unit_spans) is not None]
+        made = encode(
+            handle,
+            [_given(examples[i]) for i in numbers],
+            unit=spans if unit == "span" else unit,
+            long_text="truncate" if stride is None else "windows",
+            doc_stride=stride,
+        )
+        found |= dict(zip(numbers, made, strict=True))
+    return [found[i] for i in range(len(examples))]
 
 
 def _by_characters(encoded: Encoded, example: ExampleAttribution) -> FloatArray:

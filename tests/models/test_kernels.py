@@ -1,0 +1,145 @@
+"""Linear layers redirected to another kernel: the same numbers, or the usual way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
+
+from interpret.analyzers.attribution import attribute
+from interpret.models import kernels
+from interpret.models.inputs import encode
+from interpret.models.load import attach_handle
+from tests.tiny import TEXTS, wordpiece
+
+linear = nn.functional.linear
+has_one_dnn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN, so nothing is redirected"
+)
+
+
+class Counted:
+    """A kernel that counts its calls and may be wrong on purpose."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.calls, self.factor = 0, factor
+
+    def __call__(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        self.calls += 1
+        return kernels._linear(inputs, weight, bias) * self.factor
+
+
+def operands(rows: int = 40, d_in: int = 192, d_out: int = 256) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    made = [torch.randn(*size, generator=generator) for size in ((2, rows // 2, d_in), (d_out, d_in), (d_out,))]
+    return made[0], made[1], made[2]
+
+
+@has_one_dnn
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_equals_the_product_in_double_precision(with_bias: bool) -> None:
+    inputs, weight, bias = operands()
+    given = bias if with_bias else None
+    exact = inputs.double() @ weight.double().T + (bias.double() if with_bias else 0)
+    kernel = Counted()
+    with kernels._Redirected(kernel):
+        for _ in range(3):
+            torch.testing.assert_close(linear(inputs, weight, given).double(), exact, rtol=1e-5, atol=1e-4)
+    assert kernel.calls == 3
+
+
+@has_one_dnn
+def test_gradient_of_the_inputs_equals_the_product_in_double_precision() -> None:
+    inputs, weight, bias = operands()
+    inputs.requires_grad_()
+    with kernels._Redirected(Counted()):
+        for _ in range(2):
+            (found,) = torch.autograd.grad(linear(inputs, weight, bias).pow(2).sum(), inputs)
+    y = inputs.detach().double() @ weight.double().T + bias.double()
+    torch.testing.assert_close(found.double(), 2 * y @ weight.double(), rtol=1e-4, atol=1e-2)
+
+
+@has_one_dnn
+def test_a_kernel_that_is_wrong_is_found_at_its_first_call_and_not_used() -> None:
+    inputs, weight, bias = operands()
+    wrong = Counted(factor=1.01)
+    plain = linear(inputs, weight, bias)
+    with kernels._Redirected(wrong):
+        for _ in range(3):
+            assert torch.equal(linear(inputs, weight, bias), plain)
+    assert wrong.calls == 1
+
+
+def cases() -> dict[str, tuple[Any, ...]]:
+    inputs, weight, bias = operands()
+    return {
+        "double": (inputs.double(), weight.double(), bias.double()),
+        "half": (inputs.bfloat16(), weight.bfloat16(), bias.bfloat16()),
+        "small": (inputs[..., :8].contiguous(), weight[:8, :8].contiguous(), bias[:8]),
+        "few rows": (inputs[:1, :3].contiguous(), weight, bias),
+        "no rows": (inputs[:, :0], weight, bias),
+        "strided": (inputs.transpose(0, 1), weight, bias),
+        "trained weight": (inputs, nn.Parameter(weight), bias),
+        "one vector": (inputs[0, 0], weight, bias),
+    }
+
+
+@pytest.mark.parametrize("case", cases())
+def test_everything_else_goes_the_usual_way(case: str) -> None:
+    given = cases()[case]
+    kernel = Counted()
+    plain = linear(*given)
+    with kernels._Redirected(kernel):
+        assert torch.equal(linear(*given), plain)
+    assert kernel.calls == 0
+
+
+def test_other_processors_devices_and_compiled_models_keep_the_usual_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_made_by_amd", lambda: False)
+    kernels._kernel.cache_clear()
+    try:
+        assert kernels._kernel() is None
+    finally:
+        kernels._kernel.cache_clear()
+    used = Counted()
+    monkeypatch.setattr(kernels, "_kernel", lambda: used)
+    handle = wide_bert()
+    handle.model.bert._compiled_call_impl = lambda *a, **k: None
+    with kernels.fast_linear(handle):
+        linear(*operands())
+    assert used.calls == 0
+
+
+def wide_bert() -> Any:
+    torch.manual_seed(0)
+    tokenizer = wordpiece()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return attach_handle(BertForSequenceClassification(config), tokenizer)
+
+
+@has_one_dnn
+@pytest.mark.parametrize("method", ["shap", "leave_one_out", "integrated_gradients", "gradient_x_input"])
+def test_attributions_are_those_of_the_usual_kernel(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = wide_bert()
+    before = {name: tensor.clone() for name, tensor in handle.model.state_dict().items()}
+    encoded = encode(handle, TEXTS)
+    monkeypatch.setattr(kernels, "_kernel", lambda: None)
+    plain = attribute(handle, encoded, method=method)
+    kernel = Counted()
+    monkeypatch.setattr(kernels, "_kernel", lambda: kernel)
+    fast = attribute(handle, encoded, method=method)
+    assert kernel.calls > 4
+    for one, other in zip(plain.examples, fast.examples, strict=True):
+        scale = abs(one.scores).max()
+        assert abs(one.scores - other.scores).max() <= 1e-3 * scale
+    assert all(torch.equal(tensor, before[name]) for name, tensor in handle.model.state_dict().items())
