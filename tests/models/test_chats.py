@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import interpret
 from interpret.errors import UsageError
 from interpret.models.chats import render, split_answers
 from interpret.models.inputs import encode, unit_index
@@ -206,6 +207,24 @@ def test_models_that_read_no_chats() -> None:
         encode(LLAMA, ["a text", CHAT])
     with pytest.raises(UsageError, match="is no chat"):
         encode(LLAMA, ["a text"], unit="message")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unit": [[(0, 3)]]}, "unit is given as spans, and the texts are chats"),
+        ({"unit": "segment"}, "is a chat; give pairs as tuples, or take unit='message'"),
+        ({"long_text": "windows"}, "long_text is 'windows', and the texts are chats"),
+        ({"long_text": "windows", "doc_stride": 2}, "the texts are chats, of which a part is no chat"),
+        ({"doc_stride": 2}, "doc_stride is how far windows overlap"),
+        ({"long_text": "cut"}, "long_text is 'cut'; it is 'truncate' or 'windows'"),
+    ],
+)
+def test_what_serves_texts_only(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        encode(LLAMA, [CHAT], **options)
+    with pytest.raises(UsageError, match=message):
+        interpret.attach(*chatting()).attribute([CHAT], quality=False, **options)
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,124 @@ def test_what_says_nothing_to_a_function_is_refused() -> None:
     model, tokenizer = tiny("bert")
     with pytest.raises(UsageError, match="cannot explain <function"):
         interpret.attach(model, tokenizer).attribute_to("x.parquet", SOME, target=class_one)
+
+
+def windowed(family: str, task: str) -> AttachedModel:
+    lm = attached(family, task)
+    return AttachedModel(dataclasses.replace(lm.handle, max_length=12), lm.proof)
+
+
+@pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
+def test_of_windows_the_mean_of_the_function_is_explained(method: str) -> None:
+    def root(output: Any) -> Tensor:
+        return (1 + output.logits.square().sum(-1)).sqrt()
+
+    lm = windowed("bert", "text-classification")
+    text = "the cat ate the red fish and then the cafe was very happy, not sad at all"
+    (example,) = lm.attribute(text, target=root, method=method, long_text="windows", doc_stride=3, quality=False)
+    cut = lm.handle.tokenizer(
+        text, truncation=True, max_length=12, stride=3, return_overflowing_tokens=True, verbose=False
+    ).input_ids
+    values = [plain(lm, root, ids) for ids in cut]
+    assert len(values) > 2
+    assert example.windows is not None
+    assert example.windows.values == pytest.approx(values, abs=1e-5)
+    assert example.value == pytest.approx(float(np.mean(values)), abs=1e-5)
+    # Of the mean of the logits the function would be another number.
+    assert len({round(value, 3) for value in values}) > 1
+    if method == "integrated_gradients":
+        mask = lm.handle.tokenizer.mask_token_id
+        empty = [plain(lm, root, [ids[0], *[mask] * (len(ids) - 2), ids[-1]]) for ids in cut]
+        difference = float(np.mean(values)) - float(np.mean(empty))
+        assert example.contributions.sum() == pytest.approx(difference, abs=0.05 * abs(difference) + 1e-4)
+
+
+def test_quality_of_windows_is_that_of_the_mean_of_the_function() -> None:
+    lm = windowed("bert", "text-classification")
+    text = "the cat ate the red fish and then the cafe was very happy, not sad at all"
+    found = lm.attribute(text, target=class_one, method="leave_one_out", long_text="windows", doc_stride=3)
+    assert found.quality is not None
+    assert found.quality.options["quantity"] == "function"
+    example = found[0]
+    assert example.windows is not None
+    assert example.quality is not None
+    ids, mask = example.token_ids, lm.handle.tokenizer.mask_token_id
+    words = [word.score for word in example.words()]
+    order = sorted(range(len(words)), key=lambda number: -words[number])
+    cut = lm.handle.tokenizer(
+        text, truncation=True, max_length=12, stride=3, return_overflowing_tokens=True, verbose=False
+    ).input_ids
+    moved = [range(1 + 7 * n, 1 + 7 * n + len(window) - 2) for n, window in enumerate(cut)]
+    assert all(ids[list(at)].tolist() == window[1:-1] for at, window in zip(moved, cut, strict=True))
+
+    def value(gone: set[int]) -> float:
+        left = np.where(np.isin(example.word_index, list(gone)), mask, ids)
+        return float(np.mean([plain(lm, class_one, [ids[0], *left[list(at)], ids[-1]]) for at in moved]))
+
+    drops = [value(set()) - value(set(order[: max(1, round(f * len(order)))])) for f in found.quality.fractions]
+    assert example.quality.comprehensiveness == pytest.approx(float(np.mean(drops)), abs=1e-5)
+
+
+@pytest.mark.parametrize("task", ["token-classification", "question-answering"])
+def test_windows_whose_positions_differ_are_not_explained_through_a_function(task: str) -> None:
+    lm = windowed("bert", task)
+    long = "the cat ate the red fish and then the cafe was very happy"
+    given: Any = [("was it good", long)] if task == "question-answering" else [long]
+    with pytest.raises(UsageError, match="positions are those of another token in every window"):
+        lm.attribute(given, target=lambda output: output[0].sum(dim=-1), long_text="windows")
+    # A text that fits has no windows.
+    short: Any = [("was it", "good")] if task == "question-answering" else ["a good day"]
+    function: Any = lambda output: output[0].flatten(1).logsumexp(-1)  # noqa: E731
+    assert lm.attribute(short, target=function, long_text="windows", quality=False)[0].windows is None
+
+
+def test_rows_that_begin_alike_are_whole_for_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a target of ours shares the beginning of the rows, so that a function would see the tails only."""
+    text = " ".join(["the cat ate the red fish and was happy"] * 6)
+    forward = LLAMA.handle.roles.base.forward
+    n_run: list[int] = []
+
+    @functools.wraps(forward)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        ids = args[0] if args else kwargs["input_ids"]
+        n_run.append(ids.numel())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(LLAMA.handle.roles.base, "forward", counted)
+    seen: list[tuple[int, ...]] = []
+
+    def noted(output: Any) -> Tensor:
+        seen.append(tuple(output.logits.shape[:2]))
+        return output.logits.std(dim=(1, 2))
+
+    n_tokens = len(LLAMA.attribute(text, target=7, method="leave_one_out", quality=False)[0].tokens)
+    shared = sum(n_run)
+    n_run.clear()
+    (example,) = LLAMA.attribute(text, target=noted, method="leave_one_out", quality=False)
+    assert {n for _, n in seen} == {n_tokens}
+    n_rows = example.word_index.max() + 2
+    assert sum(n_run) >= n_rows * n_tokens
+    assert shared < 0.7 * n_rows * n_tokens
+    monkeypatch.undo()
+    assert example.value == pytest.approx(plain(LLAMA, spread, example.token_ids), abs=1e-5)
+    word, end = example.words()[-1], LLAMA.handle.tokenizer.eos_token_id
+    without = example.token_ids.copy()
+    without[list(word.positions)] = end
+    assert word.score == pytest.approx(example.value - plain(LLAMA, spread, without.tolist()), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["attention_rollout", "gradient_attention"])
+def test_attention_of_an_encoder_decoder_is_not_followed_for_a_function(method: str) -> None:
+    lm = attached("t5", "seq2seq-lm")
+    with pytest.raises(UsageError, match="a function may read any"):
+        lm.attribute(SOME[0], target=lambda output: output.logits.mean(dim=(1, 2)), method=method)
+
+
+def test_a_capture_holds_no_output_for_a_function() -> None:
+    with BERT.capturing("embed", "logits", grad=True) as capture:
+        BERT.handle.model(**BERT.handle.tokenizer(SOME[0], return_tensors="pt"))
+        with pytest.raises(UsageError, match="a capture keeps the sites it was asked for only"):
+            BERT.attribute(capture, target=class_one)
 
 
 def test_two_functions_of_one_name_are_told_apart() -> None:
