@@ -155,7 +155,9 @@ def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
         if handle.task == "seq2seq-lm":
             return tuple(tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"])
         # As it follows the prompt: alone, some tokenizers put a second space in front of it.
-        whole = tuple(tokenizer.encode(encoded.text + text, verbose=False)) if text else ()
+        # A chat's template has written its special tokens already.
+        special = not encoded.chat
+        whole = tuple(tokenizer.encode(encoded.text + text, add_special_tokens=special, verbose=False)) if text else ()
         if whole[: len(encoded.ids)] == encoded.ids and len(whole) > len(encoded.ids):
             return whole[len(encoded.ids) :]
         return tuple(tokenizer.encode(text, add_special_tokens=False))

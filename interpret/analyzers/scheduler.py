@@ -1,7 +1,7 @@
 """Everything that needs many altered copies of a text asks here: each distinct row runs once.
 
     scheduler = Scheduler(handle)
-    scored = scheduler.score(rows, index=[1, 1, 0])     # logits and probabilities of the explained classes
+    scored = scheduler.score_targets(rows, targets)     # logits, and probabilities of the explained classes
     scheduler.n_requested, scheduler.n_run
 
 Removal works on token ids, never on strings: a masked string is tokenised anew and comes back as other
@@ -25,10 +25,11 @@ from interpret.errors import UsageError
 from interpret.models import batching
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.inputs import Encoded, unit_index
 from interpret.models.kernels import fast_linear
-from interpret.models.readout import Readout, Term, log_shares, logits_of, readouts
+from interpret.models.readout import OutputFunction, Readout, log_shares, logits_of, of_output, readouts
 from interpret.models.state import tokenizer_state
+from interpret.models.units import Unit
 from interpret.results.explanations import FloatArray
 
 #: Outputs up to this width are kept whole; of wider ones (vocabularies) only the target's numbers are.
@@ -50,7 +51,10 @@ class Operator(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """`logit` is the target's scalar (less its foil), `probability` the explained class's share; both [row]."""
+    """`logit` is the target's scalar (less its foil), `probability` the explained class's share; both [row].
+
+    A function of the output explains no class; `probability` is then its value too.
+    """
 
     logit: FloatArray
     probability: FloatArray
@@ -74,15 +78,17 @@ class Scheduler:
         self.n_requested = 0
         self.n_run = 0
         self._cache: OrderedDict[bytes, FloatArray] = OrderedDict()
+        # Held, so that no other function comes to stand at the same address.
+        self._functions: list[OutputFunction] = []
 
     def logits(self, rows: Sequence[Row]) -> FloatArray:
         """Class logits `[row, label]`, float64.
 
         Raises:
-            UsageError: the model's outputs are as wide as a vocabulary; use `score`.
+            UsageError: the model's outputs are as wide as a vocabulary; use `score_targets`.
         """
         if self.handle.task != "text-classification":
-            raise UsageError("whole logits are kept for classifiers only; ask score() for one token's")
+            raise UsageError("whole logits are kept for classifiers only; ask score_targets() for one token's")
         if not rows:
             return np.zeros((0, len(self.handle.labels)))
 
@@ -93,37 +99,6 @@ class Scheduler:
 
         return np.stack(self._remembered([_digest(row) for row in rows], run))
 
-    def score(
-        self,
-        rows: Sequence[Row],
-        index: Sequence[int],
-        foil: Sequence[int | None] | None = None,
-        positions: Sequence[int | None] | None = None,
-    ) -> Scored:
-        """The target's logit and the explained class's probability of each row.
-
-        Args:
-            rows: token ids, ragged.
-            index: the explained class or token of each row.
-            foil: what is subtracted in a contrast, or None.
-            positions: where the logits of a masked-lm row are read; elsewhere None.
-        """
-        if not rows:
-            return Scored(np.zeros(0), np.zeros(0))
-        foils = [None] * len(rows) if foil is None else list(foil)
-        if self.handle.task == "text-classification" and len(self.handle.labels) <= _NARROW:
-            whole = self.logits(rows)
-            pick = np.arange(len(rows)), np.asarray(index)
-            off = np.array([0.0 if f is None else whole[i, f] for i, f in enumerate(foils)])
-            return Scored(whole[pick] - off, log_shares(self.handle, torch.from_numpy(whole)).exp().numpy()[pick])
-        last = -1 if self.handle.task == "causal-lm" else None
-        places = [last] * len(rows) if positions is None else [last if p is None else p for p in positions]
-        wanted: list[Readout] = []
-        for row, i, f, place in zip(rows, index, foils, places, strict=True):
-            at = row.ids.index(self.handle.mask_id) if place is None and self.handle.mask_id in row.ids else place
-            wanted.append((Term(i, at),) if f is None else (Term(i, at), Term(f, at, -1.0)))
-        return self._scored(rows, wanted)
-
     def score_targets(self, rows: Sequence[Row], targets: Sequence[Target]) -> Scored:
         """The scalar of each row's target, and the probability of what it explains (of a response: of all of it).
 
@@ -133,19 +108,42 @@ class Scheduler:
         """
         if not rows:
             return Scored(np.zeros(0), np.zeros(0))
-        if self.handle.task == "text-classification" and len(self.handle.labels) <= _NARROW:
-            # Whole logits are remembered, so that another class costs nothing.
-            return self.score(rows, [t.index for t in targets], [t.foil_index for t in targets])
-        return self._scored(rows, [target.readout for target in targets])
+        narrow = self.handle.task == "text-classification" and len(self.handle.labels) <= _NARROW
+        if not narrow or any(target.function is not None for target in targets):
+            return self._scored(rows, [target.readout for target in targets])
+        # Whole logits are remembered, so that another class costs nothing.
+        whole = self.logits(rows)
+        value = np.array([target.of(line) for target, line in zip(targets, whole, strict=True)])
+        shares = log_shares(self.handle, torch.from_numpy(whole)).exp().numpy()
+        return Scored(value, shares[np.arange(len(rows)), [target.index for target in targets]])
 
     def _scored(self, rows: Sequence[Row], wanted: Sequence[Readout]) -> Scored:
-        keys = [_digest(row, _numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
+        keys = [_digest(row, self._numbers(readout)) for row, readout in zip(rows, wanted, strict=True)]
 
         def run(order: list[int]) -> Sequence[FloatArray]:
             return list(readouts(self.handle, [rows[n] for n in order], [wanted[n] for n in order]))
 
         found = np.stack(self._remembered(keys, run))
-        return Scored(found[:, 0], np.exp(found[:, 1]))
+        return Scored(found[:, 0], found[:, 1] if of_output(wanted) else np.exp(found[:, 1]))
+
+    def _numbers(self, readout: Readout) -> tuple[int, ...]:
+        """A readout as whole numbers that tell it from others; weights are multiples of a millionth."""
+        if isinstance(readout, OutputFunction):
+            if readout not in self._functions:
+                self._functions.append(readout)
+            return (-1, self._functions.index(readout))
+        outputs = ("logits", "start_logits", "end_logits")
+        return tuple(
+            number
+            for term in readout
+            for number in (
+                term.index,
+                -(2**40) if term.position is None else term.position,
+                round(1e6 * term.weight),
+                outputs.index(term.output),
+                int(term.log_probability),
+            )
+        )
 
     def _remembered(self, keys: Sequence[bytes], run: Callable[[list[int]], Sequence[FloatArray]]) -> list[FloatArray]:
         """What each row yields, from the cache or from `run`, which is given the places of those that are missing."""
@@ -302,19 +300,3 @@ def _digest(row: Row, extra: Sequence[int] = ()) -> bytes:
     digest.update(b"d" if row.decoder_ids is None else array("q", row.decoder_ids))
     digest.update(array("q", extra))
     return digest.digest()
-
-
-def _numbers(readout: Readout) -> tuple[int, ...]:
-    """A readout as whole numbers that tell it from others; weights are multiples of a millionth."""
-    outputs = ("logits", "start_logits", "end_logits")
-    return tuple(
-        number
-        for term in readout
-        for number in (
-            term.index,
-            -(2**40) if term.position is None else term.position,
-            round(1e6 * term.weight),
-            outputs.index(term.output),
-            int(term.log_probability),
-        )
-    )

@@ -6,6 +6,7 @@
     resolve_targets(handle, encoded, "gold", gold=labels)
     resolve_targets(handle, encoded, at=3)                        # the class of the fourth word, or written token
     resolve_targets(handle, encoded, response=answers)            # the log probability of a whole answer
+    resolve_targets(handle, encoded, lambda output: output.logits.std(-1))     # a function of the output
 
 Probabilities saturate: their gradients vanish just where the model is sure, so an explanation of a
 probability says least about the clearest examples.
@@ -13,27 +14,28 @@ probability says least about the clearest examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
+from interpret.analyzers.functions import check, output_function
 from interpret.analyzers.windows import Part, parts_of
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded
-from interpret.models.readout import Output, Readout, Term, logits_of
+from interpret.models.readout import Output, OutputFunction, Readout, Term, logits_of
 from interpret.models.state import tokenizer_state
 from interpret.results.explanations import TargetKind, TargetRecord
 
 Chosen = Literal["predicted", "gold", "given"]
 TargetItem = int | str | tuple[int | str, int | str]
 #: None or "predicted", "gold", one label or token for all texts, a pair (explained, foil), or a list with one
-#: per text. Of span models "start", "end" or "span", or the answer's text.
-TargetRequest = TargetItem | Sequence[TargetItem] | None
+#: per text. Of span models "start", "end" or "span", or the answer's text. Or a function of the model's output.
+TargetRequest = TargetItem | Sequence[TargetItem] | Callable[[Any], Any] | None
 
 #: Tasks that say one label or token, and where.
 _ONE: Final[dict[str, TargetKind]] = {
@@ -42,6 +44,7 @@ _ONE: Final[dict[str, TargetKind]] = {
     "masked-lm": "mask_token",
     "causal-lm": "next_token",
 }
+_WRITING: Final = ("causal-lm", "seq2seq-lm")
 #: Vocabulary logits of this many texts are held at once while predicted tokens are read off.
 _CHUNK: Final = 64
 
@@ -51,7 +54,8 @@ class Target:
     """One scalar of one text's output.
 
     `position` is the place of the mask token or of the word whose class is explained, or the number of the written
-    token; `end` the last token of a span. `response` is what the model wrote, or is taken to have written.
+    token; `end` the last token of a span. `response` is what the model wrote, or is taken to have written. `function`
+    computes the scalar of kind "function", which has no index.
     """
 
     kind: TargetKind
@@ -61,6 +65,7 @@ class Target:
     position: int | None = None
     end: int | None = None
     response: tuple[int, ...] = ()
+    function: OutputFunction | None = None
 
     def of(self, logits: Any) -> Any:
         """The scalar from logits `[..., label]` (numpy or torch); `[...]`, in logits."""
@@ -69,7 +74,9 @@ class Target:
 
     @property
     def readout(self) -> Readout:
-        """Where the scalar stands in the model's output."""
+        """Where the scalar stands in the model's output, or how it is computed from that."""
+        if self.function is not None:
+            return self.function
         if self.kind == "sequence":
             n = len(self.response)
             return tuple(Term(token, at - n, log_probability=True) for at, token in enumerate(self.response))
@@ -79,8 +86,8 @@ class Target:
             return tuple(Term(place or 0, output=output) for output, place in wanted)
         # What is written next is read at the last position, whatever has been removed before it.
         position = -1 if self.kind in ("next_token", "output_token") else self.position
-        terms: Readout = (Term(self.index, position),)
-        return terms if self.foil_index is None else (*terms, Term(self.foil_index, position, -1.0))
+        term = Term(self.index, position)
+        return (term,) if self.foil_index is None else (term, Term(self.foil_index, position, -1.0))
 
     @property
     def protected(self) -> int | None:
@@ -116,13 +123,15 @@ class Target:
         return row if not self.response else Row((*row.ids, *self._read()), row.type_ids)
 
     def _read(self) -> tuple[int, ...]:
+        if self.function is not None:
+            return self.response
         return self.response[: len(self.response) - 1 if self.kind == "sequence" else self.position or 0]
 
     def record(self, handle: Handle, encoded: Encoded | None = None) -> TargetRecord:
         """The target as it stands in results, with names for the indices and, if the text is given, for its words."""
         return TargetRecord(
             kind=self.kind,
-            index=self.index,
+            index=None if self.function is not None else self.index,
             label=_name(handle, self),
             foil_index=self.foil_index,
             foil_label=None if self.foil_index is None else _entry_name(handle, self.foil_index),
@@ -166,7 +175,7 @@ def resolve_targets(
         target: None or "predicted" for what the model predicts; "gold" for `gold`; a label, class index,
             token or token id; a pair of them for their difference; or a list with one of these per text. Span
             models: "start", "end", "span" (the sum of both, the default) of the predicted answer, or the answer's
-            text.
+            text. Or a function that is given what the model returns and gives one number per row, see `_function`.
         gold: the gold label (or token) of each text; read only when `target` is "gold".
         at: which word's class, which mask (both counted from 0, in text order), or which token of the response is
             explained; one for all texts or one per text.
@@ -179,6 +188,9 @@ def resolve_targets(
     Raises:
         UsageError: the model has no such label, token or answer, or has no logits to explain.
     """
+    if callable(target):
+        _refuse(handle, gold=gold, at=at, **({} if handle.task in _WRITING else {"response": response}))
+        return _function(handle, encoded, target, response, max_new_tokens)
     if handle.task == "none":
         raise UsageError(
             f"{handle.name} has no classification or language-modelling head, so there is no logit to explain; "
@@ -193,7 +205,7 @@ def resolve_targets(
         _refuse(handle, at=at, response=response)
         return _spans(handle, encoded, target, gold)
     places = _places(at, len(encoded))
-    writes = handle.task in ("causal-lm", "seq2seq-lm")
+    writes = handle.task in _WRITING
     if handle.task == "seq2seq-lm" and response is None:
         response = True
     if not writes:
@@ -205,6 +217,33 @@ def resolve_targets(
         raise UsageError("at= counts the tokens of a response; give response= too (True lets the model write one)")
     bases = [_base(handle, e, place) for e, place in zip(encoded, places, strict=True)]
     return _chosen(handle, encoded, bases, target, gold)
+
+
+def _function(
+    handle: Handle, encoded: Sequence[Encoded], function: Callable[[Any], Any], response: Any, max_new_tokens: int
+) -> list[Target]:
+    """A function of what the model returns, such as `lambda output: output.logits[:, 1] - output.logits[:, 0]`.
+
+    It is called in evaluation mode on batches of rows of one length, so that no row is padded and position -1 is the
+    last token of each. It must give a tensor [row] and compute each row from that row alone. It is run before anything
+    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window.
+    """
+    if handle.task != "text-classification" and any(e.windows is not None for e in encoded):
+        raise UsageError(
+            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
+            "token in every window; leave long_text= out, and texts are cut to what the model reads"
+        )
+    made = output_function(function)
+    if response is None and handle.task == "seq2seq-lm":
+        response = True
+    written: Sequence[tuple[int, ...]] = [()] * len(encoded)
+    if response is not None:
+        written = responses_of(handle, encoded, response, max_new_tokens)
+    targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
+    if encoded:
+        part, target = targets[0].parts(encoded[0])[0]
+        check(handle, made, target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)))
+    return targets
 
 
 def targets_of_logits(
@@ -239,12 +278,29 @@ def targets_of_logits(
     return out
 
 
-def restore_targets(handle: Handle, encoded: Sequence[Encoded], records: Sequence[TargetRecord]) -> list[Target]:
-    """Targets from their records; where a record does not know its scalar, the predicted class or token."""
+def restore_targets(
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    records: Sequence[TargetRecord],
+    function: Callable[[Any], Any] | None = None,
+) -> list[Target]:
+    """Targets from their records; where a record does not know its scalar, the predicted class or token.
+
+    A record holds a function's name only; `function` is the function.
+    """
     out: list[Target | None] = []
     for e, record in zip(encoded, records, strict=True):
         wanted = record.index if record.index is not None else record.label
         foil = record.foil_index if record.foil_index is not None else record.foil_label
+        if record.kind == "function":
+            if function is None:
+                raise UsageError(
+                    f"the target is the function {record.label}, of which a record keeps the name only; its quality is "
+                    "measured where it is explained, by lm.attribute(..., target=function)"
+                )
+            made = output_function(function)
+            out.append(Target("function", 0, None, record.chosen, response=record.response, function=made))
+            continue
         if record.kind == "response":
             raise UsageError(
                 "sources of a context are not words of one text, so this measure does not serve them; their quality "
@@ -284,7 +340,7 @@ def predicted_indices(handle: Handle, encoded: Sequence[Encoded], targets: Seque
     for start in range(0, len(parts), _CHUNK):
         some = parts[start : start + _CHUNK]
         rows = [target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)) for _, part, target in some]
-        places = [target.readout[0].position for _, _, target in some]
+        places = [_terms(target)[0].position for _, _, target in some]
         # A classifier of texts has one row of logits, read at no position.
         found = logits_of(handle, rows, positions=[p for p in places if p is not None] or None)
         for number, line in enumerate(found, start):
@@ -293,6 +349,12 @@ def predicted_indices(handle: Handle, encoded: Sequence[Encoded], targets: Seque
                 out.append(int(np.argmax(total)))
                 total = 0.0
     return out
+
+
+def _terms(target: Target) -> tuple[Term, ...]:
+    readout = target.readout
+    assert isinstance(readout, tuple), "what a function reads has no place"
+    return readout
 
 
 def class_names(handle: Handle) -> tuple[str, ...]:
@@ -432,6 +494,8 @@ def _per_text(items: Any, n: int, name: str) -> list[Any]:
 
 
 def _name(handle: Handle, target: Target) -> str:
+    if target.function is not None:
+        return target.function.name
     if target.kind == "sequence" and handle.tokenizer is not None:
         return str(handle.tokenizer.decode(list(target.response), skip_special_tokens=True)).strip()
     if target.kind in ("start", "end", "span"):

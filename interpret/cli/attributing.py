@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model, read_texts
+from interpret.cli.models import load_model
 from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
+from interpret.cli.values import imported, method_options
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
     from interpret.facade import AttachedModel
-    from interpret.readers.tables import Table
     from interpret.readers.texts import Texts
     from interpret.results.explanations import Attribution
 
@@ -24,6 +24,10 @@ Examples:
   interpret attribute ./model --text "A film to see twice."
   interpret attribute ./model reviews.csv --limit 20 --out attribution.html
   interpret attribute ./model reviews.csv --target positive --against negative --out scores.parquet
+  interpret attribute ./chat-model chats.jsonl --unit message --limit 5
+
+A column called messages holds chats, lists of {"role": ..., "content": ...}, for models with a chat template.
+Of a chat that ends with the assistant's message that message is explained.
 
 A .parquet file takes data sets of any size: one row per token, beside it one row per text in
 scores.examples.parquet. Interrupted or killed, the same command goes on where it stopped.
@@ -51,6 +55,21 @@ def attribute(
     against: Annotated[
         str | None, typer.Option(help="Explain why --target rather than this class.", metavar="CLASS")
     ] = None,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Which word's class, which mask or which written token is explained, from 0; -1 is the last.",
+        ),
+    ] = None,
+    response: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What a model that writes has written, its leading space included."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Let the model write up to N tokens, and explain what it wrote."),
+    ] = None,
     unit: Annotated[o.Unit, typer.Option(help="What gets one score.")] = o.Unit.WORD,
     long_text: Annotated[
         o.LongText,
@@ -59,6 +78,25 @@ def attribute(
     doc_stride: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="Tokens that neighbouring windows share; default: half, at most 128."),
+    ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="What finds words in writing without spaces, such as jieba:lcut; it is imported and run.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a removed word becomes: mask_token, pad_token, eos_token, unk_token or bos_token; or delete, to "
+            "take it out (methods without gradients); default: what suits the model.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option of the method, such as n_steps=64; may be given repeatedly."),
     ] = None,
     quality: Annotated[
         bool, typer.Option("--quality/--no-quality", help="Measure how far the explanation can be trusted.")
@@ -110,18 +148,27 @@ def attribute(
     if doc_stride is not None and long_text is not o.LongText.WINDOWS:
         raise UsageError("--doc-stride is how far windows overlap; it needs --long-text windows")
     tabled = out is not None and out.suffix == ".parquet"
-    for option, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
+    for flag, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
         if given and not tabled:
-            raise UsageError(f"{option} is about the tables of a data set: it needs --out with a name in .parquet")
+            raise UsageError(f"{flag} is about the tables of a data set: it needs --out with a name in .parquet")
     if text is not None and not all(written.strip() for written in text):
         raise UsageError("--text is empty; write the text to explain in quotes after it")
+    if response is not None and max_new_tokens is not None:
+        raise UsageError("--response says what was written, and --max-new-tokens lets the model write: give one")
+    if segmenter is not None and tabled:
+        raise UsageError("--segmenter is code, which tables of a data set cannot record; leave it or .parquet out")
+    further = method_options(option)
+    further |= {"baseline": baseline} if baseline is not None else {}
+    further |= {"at": at} if at is not None else {}
+    further |= {"response": response} if response is not None else {}
+    further |= {"response": True, "max_new_tokens": max_new_tokens} if max_new_tokens is not None else {}
+    further |= {"segmenter": imported(segmenter)} if segmenter is not None else {}
     explained = _class(target) if against is None else (_class(target), _class(against))
-    table, texts, label = None, text or [], None
     many: Texts | None = None
-    if tabled:
-        from interpret.readers import texts as reader
+    if data is not None or tabled:
+        from interpret.readers.texts import read_texts
 
-        many = reader.read_texts(
+        many = read_texts(
             text if data is None else data,
             text=text_column,
             label=label_column,
@@ -130,19 +177,10 @@ def attribute(
             columns=o.names(columns),
             skip_bad_rows=skip_bad_rows,
             limit=limit,
+            chats=True,
         )
         if many.n_left_out:
-            say(f"left out {many.n_left_out} bad rows of {many.name}")
-    elif data is not None:
-        table, texts, label = read_texts(
-            data,
-            text_column=text_column,
-            label_column=label_column,
-            no_header=no_header,
-            columns=columns,
-            skip_bad_rows=skip_bad_rows,
-            limit=limit,
-        )
+            say(f"left out {many.n_left_out} bad rows of {many.name}, the first at line {many.first_left_out}")
     if out is not None:
         (out_file if out.suffix else out_folder)(out)
     lm = load_model(
@@ -154,7 +192,7 @@ def attribute(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    if many is not None and out is not None:
+    if tabled and many is not None and out is not None:
         _write_tables(
             lm,
             many,
@@ -169,23 +207,21 @@ def attribute(
             label_map=label_map,
             seed=seed,
             overwrite=overwrite,
+            **further,
         )
         return
-    gold = None
-    if target == "gold" and table is not None:
-        if label is None:
-            raise UsageError(f"--target gold needs labels, but {table.name} has no label column; use --label-column")
-        gold = _gold(lm, table, label, label_map)[: len(texts)]
+    explain: list[Any] = list((text or ()) if many is None else many.given)
     result = lm.attribute(
-        texts,
+        explain,
         target=explained,
         method=method,
         unit=unit.value,
         quality="auto" if quality else False,
         long_text=long_text.value,
         doc_stride=doc_stride,
-        gold=gold,
+        gold=None if target != "gold" or many is None else _gold(lm, many, label_map),
         seed=seed,
+        **further,
     )
     path = None if out is None else _write(result, out)
     if as_json:
@@ -202,12 +238,10 @@ def _class(written: str | None) -> str | int | None:
     return int(written) if written is not None and written.isdecimal() else written
 
 
-def _gold(lm: AttachedModel, table: Table, label: str, label_map: str | None) -> list[int]:
-    from interpret.readers.labels import map_labels
+def _gold(lm: AttachedModel, texts: Texts, label_map: str | None) -> list[Any]:
+    from interpret.facade.attributing import gold_of
 
-    raw = table.column(label)
-    mapping = map_labels(raw, dict(enumerate(lm.info()["labels"])), label_map, lines=table.lines)
-    return [mapping.pairs[name] for name in raw]
+    return gold_of(texts, lm.info()["labels"], label_map)
 
 
 def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, **options: Any) -> None:

@@ -29,6 +29,7 @@ class Unit(StrEnum):
 
     WORD = "word"
     SENTENCE = "sentence"
+    MESSAGE = "message"
     TOKEN = "token"
 
 

@@ -10,14 +10,16 @@ from interpret.analyzers.faithfulness import Again
 from interpret.analyzers.scheduler import replacements
 from interpret.analyzers.target import Target
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit
+from interpret.models.inputs import Encoded
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution
 
 
 def again(attribution: Attribution) -> Again:
     """The method of an attribution with the baseline it had, as a function of texts and targets."""
     recorded = attribution.options.get("baseline")
-    same = {"baseline": recorded} if recorded in _baselines(attribution.method) else {}
+    names = _baselines(attribution.method)
+    same = {"baseline": recorded} if names and recorded in (*names, "delete") else {}
 
     def explain(handle: Handle, encoded: list[Encoded], targets: list[Target], **options: Any) -> Attribution:
         # Without a scheduler of the caller's: it remembers outputs of the model as it was.

@@ -24,9 +24,12 @@ from interpret.errors import UsageError
 from interpret.facade.attributing import AttributionFiles
 from interpret.facade.attributing import attribute_to as attribute_to_files
 from interpret.models.adapters import without_adapter
+from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, LongText, Segmenter, Text, Unit, UnitSpans, encode, encode_targets
+from interpret.models.inputs import Encoded, LongText, Text, encode, encode_targets
 from interpret.models.processors import batches_of
+from interpret.models.units import Segmenter, Unit, UnitSpans
+from interpret.readers.chats import Chat, is_chat
 from interpret.readers.texts import read_texts
 from interpret.results.matrices import AttributionMatrix
 
@@ -287,7 +290,7 @@ class AttachedModel:
 
     def attribute(
         self,
-        texts: str | Sequence[Text] | Capture,
+        texts: str | Chat | Sequence[Text] | Capture,
         target: Any = None,
         method: str = "auto",
         unit: Unit | UnitSpans = "word",
@@ -313,15 +316,21 @@ class AttachedModel:
             texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
                 with `grad=True` gradient attention and gradient x input; no forward is run then. A pair that is read
                 together (premise and hypothesis, question and context) is a tuple in the list:
-                `[("who?", "the cat")]`.
+                `[("who?", "the cat")]`. A chat is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a
+                causal language model with a chat template (Jinja, which transformers runs in its sandbox): the
+                template's own tokens stay and have no score, as special tokens; see `example.chat` and
+                `example.message_index`. Of a chat that ends with the assistant's message that message is the response.
             target: None for the predicted class (or next token, or answer); a class name or index; a pair of classes
                 (this rather than that); or `"gold"` together with `gold`. Of an answer `"start"`, `"end"`, `"span"`
-                or its text.
+                or its text. Or a function of your own, which is given what the model's forward returns and gives a
+                tensor [row], such as `lambda output: output.logits.logsumexp(-1)`; it is given rows of one length,
+                so that none is padded, and its scores are in its own units. Of a text in windows, which then only
+                classifiers of texts read, it is given each window.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
-            unit: `"word"`, `"token"`, `"sentence"`, `"segment"` (each text of a pair), or your own units: for each text
-                a list of (start, end) pairs of characters, in order, the end excluded (of a pair in both texts joined
-                by a line break). A token that a span cuts belongs to the span with most of it, and what lies between
-                two spans is a unit too.
+            unit: `"word"`, `"token"`, `"sentence"`, `"segment"` (each text of a pair), `"message"` (of chats), or your
+                own units, for each text but no chat a list of (start, end) pairs of characters, in order, the end
+                excluded (of a pair in both texts joined by a line break). A token that a span cuts belongs to the span
+                with most of it, and what lies between two spans is a unit too.
             quality: `"auto"` measures cheaply; False skips it and every view says so.
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
@@ -330,7 +339,7 @@ class AttachedModel:
             segmenter: finds the words of writing without spaces, a function from a text to its words such as
                 `jieba.lcut`.
             long_text: of texts longer than the model reads at once: `"truncate"` or `"windows"`, which serves classes
-                of texts and of words, and answers in a context.
+                of texts and of words, and answers in a context. Chats are neither: one that is too long is refused.
             doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
@@ -345,11 +354,12 @@ class AttachedModel:
                 )
             result = attribute_capture(texts, method, handle=self.handle, target=target)
         else:
+            listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
             result = attribute(
                 self.handle,
                 encode(
                     self.handle,
-                    _listed(texts),
+                    listed,
                     unit=unit,
                     segmenter=segmenter,
                     long_text=long_text,
@@ -366,11 +376,12 @@ class AttachedModel:
             )
         if quality is False:
             return result
-        return with_quality(result, quality_auto(self.handle, result, seed=seed))
+        function = target if callable(target) else None
+        return with_quality(result, quality_auto(self.handle, result, seed=seed, function=function))
 
     def attribute_each(
         self,
-        texts: str | Sequence[Text],
+        texts: str | Chat | Sequence[Text],
         method: str = "auto",
         unit: Unit | UnitSpans = "word",
         *,
@@ -384,7 +395,8 @@ class AttachedModel:
         """For each text, scores of its words [output, input] for every output: each word's class, each written token.
 
         Args:
-            texts: one text or several, for a model that gives classes to words, or one that writes.
+            texts: one text or several, for a model that gives classes to words, or one that writes; chats as for
+                `attribute`.
             method: a key of `interpret.methods()`, or `"auto"`.
             unit: of the inputs, as for `attribute`.
             response: what was written, as for `attribute`; None and True let the model write.
@@ -394,7 +406,8 @@ class AttachedModel:
             seed: of sampling methods.
             options: passed to the method.
         """
-        encoded = encode(self.handle, _listed(texts), unit=unit, long_text=long_text, doc_stride=doc_stride)
+        listed, response = split_answers(self.handle, _listed(texts, chats=True), response)
+        encoded = encode(self.handle, listed, unit=unit, long_text=long_text, doc_stride=doc_stride)
         targets = targets_of_each(self.handle, encoded, response=response, max_new_tokens=max_new_tokens)
         flat = [e for e, those in zip(encoded, targets, strict=True) for _ in those]
         every = [target for those in targets for target in those]
@@ -405,7 +418,7 @@ class AttachedModel:
 
     def cite(
         self,
-        query: str,
+        query: str | Chat,
         *,
         context: str | None = None,
         sources: Sequence[str] | None = None,
@@ -416,7 +429,7 @@ class AttachedModel:
         """Which sources of its context made a causal language model write its response (ContextCite).
 
         Args:
-            query: what is asked of the context.
+            query: what is asked of the context; or a chat, whose last message asks it.
             context: a text, whose sentences are the sources; or give `sources`.
             sources: the sources one by one.
             response: what is explained; None lets the model write it.
@@ -461,10 +474,10 @@ class AttachedModel:
         Args:
             path: file that ends in `.parquet`; folders are made if absent.
             dataset: path (`.csv .tsv .jsonl .parquet .conllu` or a saved `datasets` folder), DataFrame,
-                `datasets.Dataset`, list of dicts, or list of strings.
+                `datasets.Dataset`, list of dicts, or list of strings; a column `messages` holds chats.
             target: as for `attribute`; `"gold"` reads the labels of the data.
             method: as for `attribute`.
-            unit: `"word"`, `"token"` or `"sentence"`.
+            unit: `"word"`, `"token"`, `"sentence"` or, of chats, `"message"`.
             quality: `"auto"` compares each text with 20 random rankings of its words; False measures nothing.
             text: text column; None guesses by name.
             label: label column; None guesses by name.
@@ -495,6 +508,7 @@ class AttachedModel:
             columns=columns,
             skip_bad_rows=skip_bad_rows,
             limit=limit,
+            chats=True,
         )
         return attribute_to_files(
             self.handle,
@@ -517,11 +531,12 @@ class AttachedModel:
         return encode(self.handle, _listed(texts))
 
 
-def _listed(texts: str | Sequence[Text]) -> list[Any]:
-    listed = [texts] if isinstance(texts, str) else list(texts)
+def _listed(texts: str | Chat | Sequence[Text], *, chats: bool = False) -> list[Any]:
+    """The texts as a list; a chat, which is a list itself, is one text."""
+    listed = [texts] if isinstance(texts, str) or (chats and is_chat(texts)) else list(texts)
     if not listed:
         raise UsageError("asked to run on no texts: give at least one")
     for i, text in enumerate(listed):
-        if not isinstance(text, str | tuple):
+        if not isinstance(text, str | tuple) and not (chats and is_chat(text)):
             raise UsageError(f"texts must be strings; text {i} is a {type(text).__name__}: {str(text)[:60]!r}")
     return listed

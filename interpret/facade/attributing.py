@@ -26,8 +26,11 @@ from interpret.capture.store.memory import trimming
 from interpret.capture.store.request import model_facts, texts_sha256
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
+from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
-from interpret.models.inputs import LongText, Unit, encode
+from interpret.models.inputs import LongText, Text, encode
+from interpret.models.units import Unit
+from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels
 from interpret.readers.texts import Texts
 from interpret.results.explanations import Attribution
@@ -137,7 +140,8 @@ def attribute_to(
     _check_plain(target, options)
     if not isinstance(unit, str):
         raise UsageError("over a data set a unit is a name, such as 'word' or 'sentence'; give spans to attribute()")
-    gold = _gold(handle, texts, label_map) if _is_gold(handle, target) else None
+    _check_alike(texts)
+    gold = gold_of(texts, handle.labels, label_map) if _is_gold(handle, target) else None
     if label_map is not None and gold is None:
         raise UsageError('label_map (--label-map) is read for target="gold" only; leave it out')
     request = {
@@ -168,7 +172,7 @@ def attribute_to(
                     part = slice(starts[number], min(starts[number] + lot_size, len(texts)))
                     result = _explained(
                         handle,
-                        texts.texts[part],
+                        texts.given[part],
                         target="gold" if gold is not None else target,
                         gold=None if gold is None else gold[part],
                         method=method,
@@ -194,7 +198,7 @@ def attribute_to(
 
 def _explained(
     handle: Handle,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     target: Any,
     gold: Sequence[int | str] | None,
@@ -209,6 +213,8 @@ def _explained(
     # One scheduler for both, so that the whole texts run once; a new one for each lot, so that it is the same lot
     # whether or not others ran before it.
     scheduler = Scheduler(handle)
+    texts, response = split_answers(handle, texts, options.get("response"))
+    options = options if response is None else {**options, "response": response}
     result = attribute(
         handle,
         encode(handle, texts, unit=unit, long_text=long_text, doc_stride=doc_stride),
@@ -249,12 +255,23 @@ def _check_plain(target: Any, options: Mapping[str, Any]) -> None:
             )
 
 
+def _check_alike(texts: Texts) -> None:
+    """Refuse, before anything runs, chats of which only some end with an answer: what is explained would differ."""
+    answered = [is_answered(chat) for chat in texts.chats or ()]
+    if any(answered) and not all(answered):
+        raise texts.wrong(
+            answered.index(not answered[0]),
+            f"this chat {'does not end' if answered[0] else 'ends'} with the assistant's message, unlike those before "
+            "it; explain chats that end with an answer apart from those that ask for one",
+        )
+
+
 def _is_gold(handle: Handle, target: Any) -> bool:
     return isinstance(target, str) and target == "gold" and "gold" not in handle.labels
 
 
-def _gold(handle: Handle, texts: Texts, label_map: str | Mapping[str, object] | None) -> list[int | str]:
-    """The class of each text (of a language model: its token), from the labels of the data.
+def gold_of(texts: Texts, classes: Sequence[str], label_map: str | Mapping[str, object] | None) -> list[int | str]:
+    """Which of the classes each text has (where there are none, of a language model: its token), from its label.
 
     Raises:
         UsageError: there are no labels, or one is missing; with its line.
@@ -270,9 +287,9 @@ def _gold(handle: Handle, texts: Texts, label_map: str | Mapping[str, object] | 
                 )
             raise texts.wrong(index, 'target "gold" needs a label for every text, and this one has none')
         labels.append(label)
-    if handle.task != "text-classification":
+    if not classes:
         return list(labels)
-    mapping = map_labels(labels, dict(enumerate(handle.labels)), label_map, lines=texts.lines)
+    mapping = map_labels(labels, dict(enumerate(classes)), label_map, lines=texts.lines)
     return [mapping.pairs[label] for label in labels]
 
 

@@ -128,6 +128,7 @@ def run_batches(
     token_budget: int | None = None,
     max_batch: int | None = None,
     batches: Iterable[Sequence[int]] | None = None,
+    even: bool = False,
     halving: Halving | None = None,
     progress: str | None = None,
 ) -> Iterator[tuple[list[int], T]]:
@@ -144,6 +145,7 @@ def run_batches(
         token_budget: tokens per batch, pads included.
         max_batch: rows per batch.
         batches: run these instead of planning; `token_budget` and `max_batch` are then not used.
+        even: only rows of one length in a batch, so that none of them is padded.
         halving: bounds of an earlier run to go on under; afterwards it holds those of this one.
         progress: label of a progress bar.
 
@@ -151,8 +153,11 @@ def run_batches(
         RunError: one row alone runs out of memory.
     """
     if batches is None:
-        lengths = [len(row.ids) for row in rows]
-        batches = plan_batches(handle, lengths, token_budget=token_budget, max_batch=max_batch)
+        batches = []
+        for group in _of_one_length(rows) if even else [range(len(rows))]:
+            lengths = [len(rows[index].ids) for index in group]
+            planned_here = plan_batches(handle, lengths, token_budget=token_budget, max_batch=max_batch)
+            batches += [[group[place] for place in batch] for batch in planned_here]
     planned = [list(batch) for batch in batches]
     bounds = Halving() if halving is None else halving
     silent = progress is None or not sys.stderr.isatty()
@@ -194,6 +199,14 @@ def run_batches(
                 left = left[size:]
                 bar.update(len(indices))
                 yield indices, result
+
+
+def _of_one_length(rows: Sequence[Row]) -> list[list[int]]:
+    """Rows by their lengths, those of the decoder's part too; the longest first."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault((len(row.ids), len(row.decoder_ids or ())), []).append(index)
+    return [groups[shape] for shape in sorted(groups, reverse=True)]
 
 
 def logits(
@@ -262,5 +275,5 @@ def _positions(handle: Handle, rows: Sequence[Row], given: Sequence[int] | None)
 
 
 def out_of_memory(err: RuntimeError) -> bool:
-    """Whether a device, or the machine, had no memory left."""
+    """Whether a device, or the machine, had no memory left, which a smaller batch mends."""
     return isinstance(err, torch.OutOfMemoryError) or "out of memory" in str(err).lower()

@@ -7,21 +7,30 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from interpret.errors import UsageError
+from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
 from interpret.models.state import tokenizer_state
-from interpret.models.units import Segmenter as Segmenter
-from interpret.models.units import Unit as Unit
-from interpret.models.units import UnitSpans as UnitSpans
-from interpret.models.units import checked_spans, every_token, renumbered, spans_of, unit_of_tokens, with_rest
+from interpret.models.units import (
+    Segmenter,
+    Unit,
+    UnitSpans,
+    checked_spans,
+    indexed,
+    renumbered,
+    unit_of_tokens,
+    with_rest,
+)
 from interpret.models.windows import Windows, windows_over
 from interpret.models.words import Span, word_spans
+from interpret.readers.chats import Chat, is_chat
+from interpret.results.explanations import ChatPart
 
 #: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
 LongText = Literal["truncate", "windows"]
 #: Tasks whose outputs a window has too. What is written next, or at a mask, depends on the text as a whole.
 _WINDOWED: Final = ("text-classification", "token-classification", "question-answering")
-#: One text, or two that are read together: premise and hypothesis, question and context.
-Text = str | tuple[str, str]
+#: One text, two that are read together (premise and hypothesis, question and context), or a chat.
+Text = str | tuple[str, str] | Chat
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,10 @@ class Encoded:
 
     All tuples have one entry per token, special tokens included. `word_index` never falls, -1 stands at
     special tokens; `char_spans` are [start, end) in `text`, without the spaces some tokenizers count in, and
-    empty at special tokens. `n_truncated` counts the tokens that did not fit the model's window and are not
-    here. With `windows` all of them are here, and each window is what the model reads at once.
+    empty at special tokens. Of a chat `text` is what its template made of it, and the template's own tokens are
+    special with the spans they have; `chat` says where the contents stand. `n_truncated` counts the tokens that did
+    not fit the model's window and are not here. With `windows` all of them are here, and each window is what the
+    model reads at once.
     """
 
     text: str
@@ -44,6 +55,7 @@ class Encoded:
     n_truncated: int
     #: Where in `text` the second of a pair begins, after a line break; None where there is one text.
     pair_start: int | None = None
+    chat: tuple[ChatPart, ...] = ()
     #: Where the units that `word_index` counts are, if the user gave them; what lies between those is a unit too.
     unit_spans: tuple[Span, ...] | None = None
     windows: Windows | None = None
@@ -84,6 +96,10 @@ def encode(
     per text. A token belongs to the span that holds most of its characters, of equals the first; each stretch between
     two spans that holds more than spaces is a unit of its own, so that every token is in exactly one unit.
 
+    A chat is written out by the tokenizer's own template, see `chats.render`, and no further special token is added.
+    What the template writes is special, however many characters it has; a token with characters of both belongs to
+    the one its first character that is no space stands in. Words, sentences and segmenters see one content at a time.
+
     Args:
         handle: the model with its tokenizer.
         texts: the texts.
@@ -98,7 +114,7 @@ def encode(
     Raises:
         UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; the
             segmenter's words do not join to the text; spans that overlap, are out of order, or that no token would
-            belong to; or a task or pairs that windows do not serve.
+            belong to; or a task, pairs or chats that windows or spans do not serve.
     """
     if isinstance(unit, str) and (unit not in get_args(Unit) or unit == "span"):
         names = ", ".join(name for name in get_args(Unit) if name != "span")
@@ -106,6 +122,8 @@ def encode(
     if segmenter is not None and unit != "word":
         shown = repr(unit) if isinstance(unit, str) else "given as spans"
         raise UsageError(f"a segmenter finds words, and unit is {shown}; leave one of the two out")
+    if not isinstance(texts, str) and any(map(is_chat, texts)):
+        return _encode_chats(handle, texts, unit, segmenter, long_text, doc_stride)
     _check_long(handle, texts, long_text, doc_stride)
     batch = _tokenize(handle, texts)
     spans: Sequence[Sequence[Span] | None] = [None] * len(batch)
@@ -116,17 +134,56 @@ def encode(
         text, second = _joined(given)
         cut = long_text == "truncate" or len(tokenized.ids) <= handle.max_length
         if isinstance(unit, str):
-            words = spans_of(text, second, unit, segmenter)
-            one = _encoded(handle, text, tokenized, words, gaps=False, second=second, whole=not cut)
+            one = _encoded(handle, text, tokenized, unit, second=second, segmenter=segmenter, whole=not cut)
         else:
-            words = with_rest(text, second, own or (), number)
-            one = _encoded(handle, text, tokenized, words, gaps=True, second=second, whole=not cut, most=True)
-            one = _with_units(one, words, own or (), number)
+            units = with_rest(text, second, own or (), number)
+            one = _encoded(handle, text, tokenized, "span", given=units, most=True, second=second, whole=not cut)
+            one = _with_units(one, units, own or (), number)
         if not cut:
             found = windows_over(one.special, one.char_spans, second, handle.max_length, doc_stride)
             one = replace(one, windows=found)
         encoded.append(one)
     return encoded
+
+
+def _encode_chats(
+    handle: Handle,
+    texts: Sequence[Any],
+    unit: Unit | UnitSpans,
+    segmenter: Segmenter | None,
+    long_text: LongText,
+    doc_stride: int | None,
+) -> list[Encoded]:
+    n_chats = sum(map(is_chat, texts))
+    if n_chats < len(texts):
+        raise UsageError(f"{n_chats} of {len(texts)} texts are chats; explain texts and chats apart")
+    if not isinstance(unit, str):
+        raise UsageError(
+            "unit is given as spans, and the texts are chats: the template decides at which characters their messages "
+            "stand; take unit='message', 'sentence', 'word' or 'token'"
+        )
+    if long_text == "windows":
+        raise UsageError(
+            "long_text is 'windows', and the texts are chats, of which a part is no chat; leave long_text out, and "
+            "shorten the chats that the model cannot read at once"
+        )
+    _check_long(handle, texts, long_text, doc_stride)
+    return encode_rendered(handle, [render(handle, chat) for chat in texts], unit=unit, segmenter=segmenter)
+
+
+def encode_rendered(
+    handle: Handle, chats: Sequence[Rendered], *, unit: Unit = "word", segmenter: Segmenter | None = None
+) -> list[Encoded]:
+    """Tokenise chats that their template has written out: the special tokens are there, and none is added.
+
+    Raises:
+        UsageError: as for `encode`; or a chat does not fit the model's window.
+    """
+    tokenized = _tokenize(handle, [one.text for one in chats], add_special_tokens=False)
+    return [
+        _encoded(handle, text, ids, unit, chat=parts, segmenter=segmenter)
+        for (text, parts), ids in zip(chats, tokenized, strict=True)
+    ]
 
 
 def within(encoded: Encoded, positions: Sequence[int]) -> Encoded:
@@ -148,21 +205,21 @@ def within(encoded: Encoded, positions: Sequence[int]) -> Encoded:
 
 
 def unit_index(encoded: Encoded, unit: Unit) -> tuple[int, ...]:
-    """The word, token, sentence, segment or span of each token, counted from 0 without gaps, -1 at special tokens.
+    """The unit of each token (word, message and so on), counted from 0 without gaps, -1 at special tokens.
 
     Words and spans are those of `encoded`, whoever found them.
 
     Raises:
-        UsageError: segments of a single text, or spans of a text that was encoded without any.
+        UsageError: segments of what is no pair, messages of what is no chat, or spans of a text that was encoded
+            without any.
     """
     if unit == "span" and encoded.unit_spans is None:
         raise UsageError("unit is 'span', but the text was encoded without spans; give them to encode(unit=)")
     if unit in ("word", "span"):
         return encoded.word_index
-    spans = spans_of(encoded.text, encoded.pair_start, unit)
-    if spans is None:
-        return tuple(every_token(encoded.special))
-    return tuple(renumbered(unit_of_tokens(encoded.text, encoded.char_spans, encoded.special, spans)))
+    return tuple(
+        indexed(encoded.text, encoded.char_spans, encoded.special, unit, second=encoded.pair_start, chat=encoded.chat)
+    )
 
 
 def _with_units(encoded: Encoded, units: Sequence[Span], given: Sequence[Span], number: int) -> Encoded:
@@ -228,7 +285,8 @@ def encode_words(handle: Handle, sentences: Sequence[Sequence[str]]) -> list[Enc
         spans.append(placed)
     tokenized = _tokenize(handle, texts)
     return [
-        _encoded(handle, text, one, words, gaps=True) for text, one, words in zip(texts, tokenized, spans, strict=True)
+        _encoded(handle, text, one, "word", given=words)
+        for text, one, words in zip(texts, tokenized, spans, strict=True)
     ]
 
 
@@ -265,6 +323,7 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
         char_spans=tuple(every),
         special=tuple(special),
         n_truncated=0 if prompt is None else prompt.n_truncated,
+        chat=() if prompt is None else prompt.chat,
     )
 
 
@@ -273,7 +332,7 @@ def _joined(text: Text) -> tuple[str, int | None]:
     return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
 
 
-def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
+def _tokenize(handle: Handle, texts: Sequence[Text], *, add_special_tokens: bool = True) -> list[_Tokenized]:
     """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
     tokenizer: Any = handle.tokenizer
     if tokenizer is None:
@@ -289,7 +348,7 @@ def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
         if not isinstance(text, str) and not _is_pair(text):
             raise UsageError(
                 f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text (of a pair a "
-                "tuple of two strings)"
+                "tuple of two strings, of a chat a list of messages)"
             )
     if not texts:
         return []
@@ -300,6 +359,7 @@ def _tokenize(handle: Handle, texts: Sequence[Text]) -> list[_Tokenized]:
     with tokenizer_state(tokenizer):
         batch = tokenizer(
             *given,
+            add_special_tokens=add_special_tokens,
             truncation=False,
             padding=False,
             return_offsets_mapping=True,
@@ -345,13 +405,18 @@ def _encoded(
     handle: Handle,
     text: str,
     tokenized: _Tokenized,
-    words: Sequence[Span] | None,
+    unit: Unit,
     *,
-    gaps: bool,
-    second: int | None = None,
+    given: Sequence[Span] | None = None,
     most: bool = False,
+    second: int | None = None,
+    chat: tuple[ChatPart, ...] = (),
+    segmenter: Segmenter | None = None,
     whole: bool = False,
 ) -> Encoded:
+    """Counted, and unless `whole` cut to the window; `given` units keep their numbers, also those without a token."""
+    if chat:
+        tokenized = _apart(handle, text, tokenized, chat)
     room = len(tokenized.ids) if whole else handle.max_length
     kept = _fit(tokenized.special, room, getattr(handle.tokenizer, "truncation_side", "right"))
     if not kept:
@@ -359,13 +424,13 @@ def _encoded(
             f"the text {text[:40]!r} has no tokens for {handle.name}, which adds none of its own; leave it out"
         )
     special = [tokenized.special[position] for position in kept]
-    raw = [tokenized.spans[position] for position in kept]
-    spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, raw, strict=True)]
-    if words is None:
-        index = every_token(special)
+    spans = [tokenized.spans[position] for position in kept]
+    if not chat:
+        spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, spans, strict=True)]
+    if given is not None:
+        index = unit_of_tokens(text, spans, special, given, most=most)
     else:
-        index = unit_of_tokens(text, spans, special, words, most=most)
-        index = index if gaps else renumbered(index)
+        index = indexed(text, spans, special, unit, second=second, chat=chat, segmenter=segmenter)
     tokenizer: Any = handle.tokenizer
     ids = tuple(map(tokenized.ids.__getitem__, kept))
     types = tokenized.type_ids
@@ -379,7 +444,25 @@ def _encoded(
         special=tuple(special),
         n_truncated=len(tokenized.ids) - len(kept),
         pair_start=second,
+        chat=chat,
     )
+
+
+def _apart(handle: Handle, text: str, tokenized: _Tokenized, chat: Sequence[ChatPart]) -> _Tokenized:
+    """The tokens of the template as special ones, those of a content with its characters only."""
+    if len(tokenized.ids) > handle.max_length:
+        # Cut anywhere, what is left would be no chat: its template closes what it has opened.
+        raise UsageError(
+            f"the chat that ends with {text[-40:]!r} takes {len(tokenized.ids)} tokens, template included, and "
+            f"{handle.name} reads {handle.max_length}; shorten its messages or leave some out"
+        )
+    spans, special = [], []
+    for raw in tokenized.spans:
+        start, end = _trimmed(text, raw)
+        part = next((one for one in chat if one.start <= start < one.end), None)
+        special.append(part is None)
+        spans.append((start, end) if part is None else (start, min(end, part.end)))
+    return tokenized._replace(spans=spans, special=special)
 
 
 def _fit(special: Sequence[bool], max_length: int, side: str) -> list[int]:

@@ -3,11 +3,13 @@
 readout = (Term(index=1), Term(index=0, weight=-1.0))          # class 1 rather than class 0
 read(handle, model(**batch), rows, [readout] * len(rows))       # tensors [row], gradients included
 readouts(handle, rows, [readout] * len(rows))                   # the same for any number of rows, in batches
+
+A user's own function of the output may stand in place of the terms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from interpret.errors import UsageError
-from interpret.models.batching import Row, head_budget_of
+from interpret.errors import InterpretError, UsageError
+from interpret.models.batching import Row, head_budget_of, out_of_memory, run_batches
 from interpret.models.handle import Handle
 from interpret.models.parts import argument_names
 from interpret.models.prefixes import is_watched, run_prefixed
@@ -41,12 +43,77 @@ class Term:
     log_probability: bool = False
 
 
-#: A scalar as the sum of its terms.
-Readout = tuple[Term, ...]
+@dataclass(frozen=True, slots=True)
+class OutputFunction:
+    """A user's own scalar of the output: `function` is given what the model returns and gives one number per row."""
+
+    function: Callable[[Any], Any]
+    name: str
+
+    def of(self, outputs: Any, n_rows: int) -> Tensor:
+        """Its values [row].
+
+        Raises:
+            UsageError: it fails, gives something else than one finite number per row, or, where the outputs carry
+                gradients, none that leads back to them.
+        """
+        try:
+            found = self.function(outputs)
+        except Exception as err:
+            if isinstance(err, InterpretError) or (isinstance(err, RuntimeError) and out_of_memory(err)):
+                raise
+            raise UsageError(
+                f"the target function {self.name} failed on the model's output ({type(err).__name__}: {err}); it is "
+                f"given {described(outputs)}"
+            ) from err
+        if not isinstance(found, Tensor) or tuple(found.shape) != (n_rows,):
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise UsageError(
+                f"the target function {self.name} returned {what} for {n_rows} rows, expected a tensor [row] with one "
+                f"number for each, such as output.logits[:, 0]; it is given {described(outputs)}"
+            )
+        if found.is_complex() or not bool(torch.isfinite(found).all()):
+            raise UsageError(
+                f"the target function {self.name} returned NaN, infinity or complex numbers, which cannot be "
+                "explained; take logarithms of probabilities by log_softmax, not by log"
+            )
+        if torch.is_grad_enabled() and not found.requires_grad and any(t.requires_grad for t in tensors_of(outputs)):
+            raise UsageError(
+                f"the target function {self.name} returned numbers without a gradient: it is constant, or detaches, "
+                "rounds, takes an argmax or leaves torch; use a method without gradients, such as "
+                "method='leave_one_out' or 'shap'"
+            )
+        return found if found.is_floating_point() else found.to(torch.get_default_dtype())
+
+
+#: A scalar as the sum of its terms, or as a function of the output.
+Readout = tuple[Term, ...] | OutputFunction
+
+
+def tensors_of(outputs: Any) -> Iterator[Tensor]:
+    """All tensors in what a model returned."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, Mapping):
+        for value in outputs.values():
+            yield from tensors_of(value)
+    elif isinstance(outputs, tuple | list):
+        for value in outputs:
+            yield from tensors_of(value)
+
+
+def described(outputs: Any) -> str:
+    """What a model returned, in a few words: its class, and the shapes of its tensors."""
+    fields = outputs.items() if isinstance(outputs, Mapping) else ()
+    shapes = [f"{name} {list(value.shape)}" for name, value in fields if isinstance(value, Tensor)]
+    return f"a {type(outputs).__name__}" + (f" with {', '.join(shapes)}" if shapes else "")
 
 
 class Read(NamedTuple):
-    """`value` is the scalar, `log_probability` the sum over its positive terms of the log of their share; [row]."""
+    """`value` is the scalar, `log_probability` the sum over its positive terms of the log of their share; [row].
+
+    A function of the output explains nothing that has a probability; both are then its value.
+    """
 
     value: Tensor
     log_probability: Tensor
@@ -70,7 +137,11 @@ def read(
         kept: the positions that the head was asked for, ascending; None if it ran at all of them.
         of: which line of the output each row is read off; None where each has its own.
     """
-    order = [(r, term) for r, terms in enumerate(wanted) for term in terms]
+    first = wanted[0]
+    if isinstance(first, OutputFunction):
+        values = first.of(outputs, len(rows))
+        return Read(values, values)
+    order = [(r, term) for r, terms in enumerate(wanted) for term in _terms(terms)]
     names: set[Output] = {term.output for _, term in order}
     logits: Tensor = getattr(outputs, next(iter(names)))
     value, log_probability = logits.new_zeros(len(rows)), logits.new_zeros(len(rows))
@@ -105,18 +176,21 @@ def read(
 def readouts(
     handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout], *, progress: str | None = None
 ) -> npt.NDArray[np.float64]:
-    """[row, 2]: the scalar of each row, and the log probability of what it explains.
+    """[row, 2]: the scalar of each row, and the log probability of what it explains (of a function its value).
 
     Where what is read at a position depends only on what stands before it, a row that is the beginning of another is
-    read off that one, and rows that begin alike share what they begin with (`run_prefixed`).
+    read off that one, and rows that begin alike share what they begin with (`run_prefixed`). A function of the output
+    may read anything in it, so it is given whole rows.
     """
-    host = _hosts(handle, rows)
+    if of_output(wanted):
+        return _of_whole(handle, rows, wanted, progress)
+    placed, host = [_terms(terms) for terms in wanted], _hosts(handle, rows)
     if host is None:
-        placed, host = list(wanted), list(range(len(rows)))
+        host = list(range(len(rows)))
     else:
         # Counted from the front, since the row that is run may be longer.
         placed = [
-            _shifted(terms, [_place(row, term) for term in terms]) for row, terms in zip(rows, wanted, strict=True)
+            _shifted(terms, [_place(row, term) for term in terms]) for row, terms in zip(rows, placed, strict=True)
         ]
     members: dict[int, list[int]] = {}
     for n, run in enumerate(host):
@@ -146,6 +220,24 @@ def readouts(
     return out
 
 
+def _of_whole(
+    handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout], progress: str | None
+) -> npt.NDArray[np.float64]:
+    """`readouts` off plain forwards: each row runs whole, beside rows of its length, and so without padding."""
+
+    def step(batch: dict[str, Tensor], indices: list[int]) -> npt.NDArray[np.float64]:
+        with torch.no_grad():
+            outputs = handle.model(**batch, **handle.without_cache)
+            found = read(handle, outputs, [rows[i] for i in indices], [wanted[i] for i in indices], None)
+        return torch.stack([found.value, found.log_probability], dim=1).double().cpu().numpy()
+
+    out = np.empty((len(rows), 2), dtype=np.float64)
+    budget = head_budget_of(handle)
+    for indices, values in run_batches(handle, rows, step, token_budget=budget, even=True, progress=progress):
+        out[indices] = values
+    return out
+
+
 def _hosts(handle: Handle, rows: Sequence[Row]) -> list[int] | None:
     """For each row the row that it is read off: the longest one that begins with it; None where that is not the same.
 
@@ -169,7 +261,7 @@ def _hosts(handle: Handle, rows: Sequence[Row]) -> list[int] | None:
     return host
 
 
-def _shifted(terms: Readout, places: Sequence[int]) -> Readout:
+def _shifted(terms: Sequence[Term], places: Sequence[int]) -> tuple[Term, ...]:
     return tuple(
         Term(term.index, place, term.weight, term.output, term.log_probability)
         for term, place in zip(terms, places, strict=True)
@@ -227,11 +319,22 @@ def narrowed(handle: Handle, rows: Sequence[Row], wanted: Sequence[Readout]) -> 
     The head over a vocabulary is the larger part of a small model, and its logits most of the memory.
     """
     extra: dict[str, object] = {**handle.without_cache}
-    if handle.task != "causal-lm" or not wanted or "logits_to_keep" not in argument_names(handle.core):
+    whole = handle.task != "causal-lm" or not wanted or of_output(wanted)
+    if whole or "logits_to_keep" not in argument_names(handle.core):
         return extra, None
-    positions = {_place(row, term) for row, terms in zip(rows, wanted, strict=True) for term in terms}
+    positions = {_place(row, term) for row, terms in zip(rows, wanted, strict=True) for term in _terms(terms)}
     kept = torch.tensor(sorted(positions), device=handle.device)
     return {**extra, "logits_to_keep": kept}, kept
+
+
+def of_output(wanted: Sequence[Readout]) -> bool:
+    """Whether a function reads the output. Its rows run without padding, which it could not tell from text."""
+    return any(isinstance(one, OutputFunction) for one in wanted)
+
+
+def _terms(readout: Readout) -> tuple[Term, ...]:
+    assert not isinstance(readout, OutputFunction), "functions and terms are not read together"
+    return readout
 
 
 def _place(row: Row, term: Term) -> int:

@@ -1,4 +1,4 @@
-"""What gets one score: words, tokens, sentences, the texts of a pair, or spans of characters that the user gives."""
+"""What gets one score: words, tokens, sentences, texts of a pair, messages of a chat, or spans that the user gives."""
 
 from __future__ import annotations
 
@@ -10,42 +10,100 @@ from typing import Any, Literal
 from interpret.errors import UsageError
 from interpret.models.sentences import sentence_spans
 from interpret.models.words import Span, word_spans
+from interpret.results.explanations import ChatPart
 
 #: "span" stands for spans of characters, which are given themselves.
-Unit = Literal["word", "token", "sentence", "segment", "span"]
+Unit = Literal["word", "token", "sentence", "segment", "message", "span"]
 #: Of each text [start, end) of the units that the user wants scored, in text order.
 UnitSpans = Sequence[Sequence[Span]]
 #: A text to its words in order, such as `jieba.lcut`.
 Segmenter = Callable[[str], Sequence[str]]
 
 
-def spans_of(text: str, second: int | None, unit: Unit, segmenter: Segmenter | None = None) -> list[Span] | None:
-    """Where the units of a text are, or of a pair whose second text begins at `second`; None where tokens are units.
+def indexed(
+    text: str,
+    spans: Sequence[Span],
+    special: Sequence[bool],
+    unit: Unit,
+    *,
+    second: int | None = None,
+    chat: Sequence[ChatPart] = (),
+    segmenter: Segmenter | None = None,
+) -> list[int]:
+    """The unit of each token, from 0 without gaps; -1 at special tokens.
 
-    No unit reaches from one text of a pair into the other.
+    Args:
+        text: the text that `spans` are offsets into.
+        spans: of each token.
+        special: which tokens belong to no unit.
+        unit: what is counted; spans of the user's own are placed by `with_rest` instead.
+        second: where the second of a pair begins; no unit reaches into it from the first.
+        chat: where the contents of a chat stand; no unit reaches from one into another.
+        segmenter: finds the words instead.
 
     Raises:
-        UsageError: a single text has no segments, or the segmenter's words do not join to the text.
+        UsageError: messages of what is no chat, segments of what is no pair; or the segmenter's words do not join to
+            the text.
     """
-
-    def of(part: str) -> list[Span]:
-        if segmenter is not None:
-            return _segmented(part, segmenter)
-        if unit == "segment":
-            bare = _bare(part, (0, len(part)))
-            return [] if bare is None else [bare]
-        return word_spans(part) if unit == "word" else sentence_spans(part)
-
+    if unit == "message" and not chat:
+        raise UsageError(
+            f"unit is 'message', and {_short(text)!r} is no chat; give a list of messages, or another unit such as "
+            "'sentence'"
+        )
+    if unit == "segment" and second is None:
+        given = "a chat" if chat else "a single text"
+        raise UsageError(
+            f"segments are the two texts of a pair, and {_short(text)!r} is {given}; give pairs as tuples, or take "
+            f"unit={'message' if chat else 'sentence'!r}"
+        )
     if unit == "token":
-        return None
+        return _every_token(special)
+    if chat:
+        return _of_chat(text, spans, special, unit, chat, segmenter)
     if second is None:
-        if unit == "segment":
-            raise UsageError(
-                f"segments are the two texts of a pair, and {_short(text)!r} is a single text; give pairs as tuples, "
-                "or take unit='sentence'"
-            )
-        return of(text)
-    return of(text[: second - 1]) + [(start + second, end + second) for start, end in of(text[second:])]
+        units = _spans_of(text, unit, segmenter)
+    else:
+        units = _spans_of(text[: second - 1], unit, segmenter)
+        units += _moved(_spans_of(text[second:], unit, segmenter), second)
+    return renumbered(unit_of_tokens(text, spans, special, units))
+
+
+def _of_chat(
+    text: str,
+    spans: Sequence[Span],
+    special: Sequence[bool],
+    unit: Unit,
+    chat: Sequence[ChatPart],
+    segmenter: Segmenter | None,
+) -> list[int]:
+    """Each content by itself: a space at the end of one must not go to the first word of the next."""
+    index = [-1] * len(spans)
+    first = 0
+    for part in chat:
+        own = [p for p, (start, _) in enumerate(spans) if part.start <= start < part.end and not special[p]]
+        if unit == "message":
+            found = [0] * len(own)
+        else:
+            units = _moved(_spans_of(text[part.start : part.end], unit, segmenter), part.start)
+            found = unit_of_tokens(text, [spans[p] for p in own], [False] * len(own), units)
+        for p, number in zip(own, found, strict=True):
+            index[p] = first + number
+        first += max(found, default=-1) + 1
+    return renumbered(index)
+
+
+def _spans_of(text: str, unit: Unit, segmenter: Segmenter | None) -> list[Span]:
+    """Where the words, sentences or the one segment of a text are."""
+    if segmenter is not None:
+        return _segmented(text, segmenter)
+    if unit == "segment":
+        bare = _bare(text, (0, len(text)))
+        return [] if bare is None else [bare]
+    return word_spans(text) if unit == "word" else sentence_spans(text)
+
+
+def _moved(spans: Sequence[Span], by: int) -> list[Span]:
+    return [(start + by, end + by) for start, end in spans]
 
 
 def unit_of_tokens(
@@ -78,7 +136,7 @@ def unit_of_tokens(
     return index
 
 
-def every_token(special: Sequence[bool]) -> list[int]:
+def _every_token(special: Sequence[bool]) -> list[int]:
     """Each token as a unit of its own."""
     index, count = [], 0
     for added in special:

@@ -6,6 +6,7 @@ import difflib
 from typing import Literal
 
 from interpret.errors import UsageError
+from interpret.readers.chats import MESSAGES
 from interpret.readers.tables import Table, listed
 
 TEXT_NAMES = frozenset("text sentence review content comment message document body sms tweet post utterance".split())
@@ -14,14 +15,18 @@ LABEL_NAMES = frozenset(
 )
 
 
-def pick_columns(table: Table, text: str | None = None, label: str | None = None) -> tuple[str, str | None]:
+def pick_columns(
+    table: Table, text: str | None = None, label: str | None = None, *, chats: bool = False
+) -> tuple[str, str | None]:
     """Choose the text and the label column: as named, else by the usual names; no label column gives None.
+
+    With `chats` a column called `messages` is a text column too, see `holds_chats`.
 
     Raises:
         UsageError: a column that is not there, none that could be the text, or several that could be either.
 
     """
-    text_column = _pick(table, text, TEXT_NAMES, "text")
+    text_column = _pick(table, text, TEXT_NAMES | {MESSAGES} if chats else TEXT_NAMES, "text")
     if text_column is None:
         headerless = "; if the first row is data, add --no-header --columns" if table.path is not None else ""
         raise UsageError(
@@ -32,6 +37,11 @@ def pick_columns(table: Table, text: str | None = None, label: str | None = None
     if label_column == text_column:
         raise UsageError(f"column {text_column!r} was named as text and as label; name two different columns")
     return text_column, label_column
+
+
+def holds_chats(column: str) -> bool:
+    """Whether a column holds lists of messages, which its name alone decides."""
+    return column.strip().casefold() == MESSAGES
 
 
 def _pick(table: Table, named: str | None, usual: frozenset[str], role: str) -> str | None:

@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 Verdict = Literal["better_than_trivial", "better_than_random", "not_better", "inconclusive"]
-Unit = Literal["token", "word", "sentence", "segment", "span", "source", "character"]
+Unit = Literal["token", "word", "sentence", "segment", "message", "span", "source", "character"]
 
 
 TargetKind = Literal[
@@ -34,6 +34,7 @@ TargetKind = Literal[
     "start",
     "end",
     "span",
+    "function",
     "external",
 ]
 
@@ -46,7 +47,8 @@ class TargetRecord:
     `next_token` (vocabulary logit after the last token), `mask_token` (vocabulary logit at the [MASK] position),
     `output_token` (vocabulary logit of one written token), `sequence` (log probability of all that was written),
     `response` (logit of the probability of all that was written),
-    `start`, `end`, `span` (of an answer; the sum of both), `external` (made elsewhere, scalar not known).
+    `start`, `end`, `span` (of an answer; the sum of both), `function` (of the output, the caller's own, whose name is
+    `label`; the function itself is not kept, and its units are its own), `external` (made elsewhere, scalar not known).
     `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
     read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
     `word` what is read in the text itself: the word that gets the class, the answer.
@@ -64,8 +66,24 @@ class TargetRecord:
     word: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChatPart:
+    """Where in a text that was made of a chat the content of one message stands.
+
+    `message` is its number, from 0; `start` and `end` are offsets into the text, the end excluded; `cut` is how many
+    characters the chat template took off the front of the content, so that the text's character `start + i` is the
+    content's character `cut + i`. What stands in no part is the template's own.
+    """
+
+    message: int
+    role: str
+    start: int
+    end: int
+    cut: int = 0
+
+
 class Word(NamedTuple):
-    """One word (or character, token, sentence or source, by the record's unit) with the sum of its tokens' scores."""
+    """One word (or character, token, sentence, message, source, by the record's unit), its tokens' scores summed."""
 
     word: str
     score: float
@@ -136,7 +154,8 @@ class ExampleAttribution(Record):
     Scores are in units of the target (logits); special tokens are kept equal in input and baseline and so
     score 0 in methods that have a baseline. Of a pair `text` holds both, a line break between them, and the second
     begins at `pair_start`. `unit_spans` [unit, 2] are the characters of each unit where the user gave spans; what lay
-    between those is a unit too.
+    between those is a unit too. Of a chat `text` is what its template made of it, `chat` says where in it each
+    message's content stands; the template's own tokens are special, and have their offsets.
 
     Of a text read in `windows` (`value` and `baseline_value` are then means over the windows) a token's score is the
     mean over the windows that hold it. So it is not the scores that sum to value - baseline_value, up to the
@@ -158,6 +177,7 @@ class ExampleAttribution(Record):
     convergence_delta: float | None = None
     n_truncated: int = 0
     pair_start: int | None = None
+    chat: tuple[ChatPart, ...] = ()
     unit_spans: IntArray | None = None
     windows: WindowsRead | None = None
     quality: ExampleQuality | None = None
@@ -183,6 +203,18 @@ class ExampleAttribution(Record):
         if self.windows is None:
             return self.scores
         return self.scores * self.windows.n_holding / self.windows.n_explained
+
+    @property
+    def message_index(self) -> IntArray:
+        """Which message of a chat each token `[token]` belongs to; -1 for the template's own, and where there is none.
+
+        A token belongs to the message whose content its first character stands in.
+        """
+        found = np.full(len(self.tokens), -1, dtype=np.int64)
+        starts = self.char_spans[:, 0]
+        for part in self.chat:
+            found[(starts >= part.start) & (starts < part.end) & ~self.special] = part.message
+        return found
 
     def words(self) -> list[Word]:
         """Scores summed (signed, not averaged) over the tokens of each word, in text order."""
@@ -254,7 +286,8 @@ class Faithfulness(Record):
     It does not show that the explanation is right for a human reader (plausibility), nor that another removal
     operator would agree. `above_95_share`: share of single examples above the 95th percentile of random
     rankings. `options` say how the full battery was run, and `randomisation` holds its test of the same name; both
-    are empty where only the cheap part was measured.
+    are empty where only the cheap part was measured. Where a function of the output was explained,
+    `options["quantity"]` is "function", and what falls is its value, in its own units, instead of a probability.
     """
 
     rows: tuple[FaithfulnessRow, ...]

@@ -188,7 +188,7 @@ def _ablated_target(record: AblationSweep) -> Message:
 
 def _ablated(record: AblationSweep, part: str) -> Table:
     found = sorted((row for row in record.parts if row.part == part), key=lambda row: -abs(row.effect))
-    shown = (Column(say("column.layer")),)
+    shown: tuple[Column, ...] = (Column(say("column.layer")),)
     if part == "head":
         shown += (Column(say("column.head")),)
     columns = (*shown, Column(say("axis.loss"), numeric=True))

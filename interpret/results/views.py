@@ -130,8 +130,8 @@ def target_words(target: TargetRecord) -> Message:
         return say("target.contrast", label=label, foil=foil)
     if target.kind == "external":
         return say("target.external")
-    if target.kind == "sequence":
-        return say("target.sequence", label=label)
+    if target.kind in ("sequence", "function"):
+        return say(f"target.{target.kind}", label=label)
     if target.kind in ("token_class", "start", "end", "span"):
         return say(f"target.{target.kind}.{target.chosen}", label=label, word=target.word or "…")
     return say(f"target.{target.kind}.{target.chosen}", label=label)
@@ -193,8 +193,10 @@ def strongest_words(example: ExampleAttribution, limit: int = N_BARS) -> tuple[F
         Column(say("column.place"), numeric=True),
         Column(say("column.score"), numeric=True),
     )
-    plot = IntervalPlot(tuple(rows), say("axis.logits"), bars=True)
-    table = Table(columns, tuple(cells), say("words.table"), len(most))
+    own_units = example.target.kind == "function"
+    plot = IntervalPlot(tuple(rows), say("axis.function" if own_units else "axis.logits"), bars=True)
+    caption = say("words.function_table" if own_units else "words.table")
+    table = Table(columns, tuple(cells), caption, len(most))
     alt = say("words.figure_alt", n=len(shown))
     return (Figure(plot, alt, table, say("words.figure", n=len(shown), total=len(found))),)
 
@@ -235,7 +237,7 @@ def _(record: Attribution) -> Node:
     head: tuple[Inline, ...] = (verdict_of(quality),)
     headline = None if quality is None else headline_row(quality)
     if headline is not None and headline.difference is not None:
-        head += (difference_line(headline),)
+        head += (difference_line(headline, quality),)
     elif quality is None:
         head += (say("quality.not_measured"),)
     children.append(Paragraph(head))
@@ -261,12 +263,18 @@ def headline_row(record: Faithfulness) -> FaithfulnessRow | None:
     return next((row for row in record.rows if row.metric == "aopc_comprehensiveness"), None)
 
 
-def difference_line(row: FaithfulnessRow) -> Message:
+def of_function(record: Faithfulness) -> bool:
+    """Whether what falls is the value of a function of the output, not a probability."""
+    return record.options.get("quantity") == "function"
+
+
+def difference_line(row: FaithfulnessRow, record: Faithfulness | None = None) -> Message:
     """The paired difference to random rankings in a sentence; without an interval when there is none."""
+    code = "quality.function_difference" if record is not None and of_function(record) else "quality.difference"
     if row.difference_ci_low is None or row.difference_ci_high is None:
-        return say("quality.difference", difference=row.difference, n=row.n)
+        return say(code, difference=row.difference, n=row.n)
     return say(
-        "quality.difference_interval",
+        f"{code}_interval",
         difference=row.difference,
         low=row.difference_ci_low,
         high=row.difference_ci_high,
@@ -311,7 +319,7 @@ def faithfulness_table(record: Faithfulness) -> Table:
                 Badge(r.verdict),
             )
         )
-    return Table(columns, tuple(rows), say("quality.table"))
+    return Table(columns, tuple(rows), say("quality.function_table" if of_function(record) else "quality.table"))
 
 
 def faithfulness_figure(records: Sequence[Faithfulness]) -> Figure | None:
@@ -339,7 +347,11 @@ def faithfulness_figure(records: Sequence[Faithfulness]) -> Figure | None:
     if not rows:
         return None
     plot = IntervalPlot(
-        tuple(rows), say("axis.probability_drop"), "decimal", say("column.explanation"), say("column.random")
+        tuple(rows),
+        say("axis.function_drop" if all(map(of_function, records)) else "axis.probability_drop"),
+        "decimal",
+        say("column.explanation"),
+        say("column.random"),
     )
     columns = (
         Column(say("column.metric")),
@@ -352,7 +364,7 @@ def faithfulness_figure(records: Sequence[Faithfulness]) -> Figure | None:
 @view.register
 def _(record: Faithfulness) -> Node:
     row = headline_row(record)
-    line: tuple[Inline, ...] = () if row is None or row.difference is None else (difference_line(row),)
+    line: tuple[Inline, ...] = () if row is None or row.difference is None else (difference_line(row, record),)
     children: list[Node] = [Paragraph((Badge(record.verdict), *line)), *quality_note(record.verdict)]
     children.append(share_line(record))
     figure = faithfulness_figure([record])

@@ -5,6 +5,7 @@ import pytest
 from transformers import GPT2ForSequenceClassification
 
 from interpret.analyzers.scheduler import Scheduler, features, masked_rows, removal
+from interpret.analyzers.target import Target
 from interpret.errors import UsageError
 from interpret.models.batching import Row, logits
 from interpret.models.inputs import encode
@@ -39,13 +40,15 @@ def test_wide_outputs_are_reduced_to_the_target() -> None:
     handle = attach_handle(*tiny.tiny("llama", "causal-lm"))
     rows = [Row(e.ids, e.type_ids) for e in encode(handle, ["the film was", "a cat"])]
     scheduler = Scheduler(handle)
-    found = scheduler.score(rows, [5, 6], [None, 7])
+    targets = [Target("next_token", 5), Target("next_token", 6, 7)]
+    found = scheduler.score_targets(rows, targets)
     whole = logits(handle, rows)
     assert found.logit == pytest.approx([whole[0, 5], whole[1, 6] - whole[1, 7]], abs=1e-5)
     softmax = np.exp(whole) / np.exp(whole).sum(-1, keepdims=True)
     assert found.probability == pytest.approx([softmax[0, 5], softmax[1, 6]], abs=1e-6)
-    # No mask token, no position: the last token's logits are read.
-    assert np.array_equal(scheduler.score(rows, [5, 6], [None, 7], [None, None]).logit, found.logit)
+    n_run = scheduler.n_run
+    assert np.array_equal(scheduler.score_targets(rows, targets).logit, found.logit)
+    assert scheduler.n_run == n_run
     assert all(v.size == 2 for v in scheduler._cache.values())
     with pytest.raises(UsageError, match="score"):
         scheduler.logits(rows)

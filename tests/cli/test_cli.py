@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -262,7 +263,7 @@ def test_without_a_command_there_is_help() -> None:
     [
         (["attribute", "m"], "nothing to explain: give either --text or DATA"),
         (["attribute", "m", "--text", " "], "--text is empty"),
-        (["attribute", "m", "blank.csv"], "blank.csv has no text in column 'text'"),
+        (["attribute", "m", "blank.csv"], "blank.csv, line 2: the text is empty"),
         (["attribute", "./no-model", "--text", "a"], "there is no model folder './no-model'"),
         (["info", "m", "--adapter", "./no-lora"], "there is no adapter folder './no-lora'"),
         (["audit", "m", "nowhere.csv"], "there is no file nowhere.csv"),
@@ -278,6 +279,14 @@ def test_without_a_command_there_is_help() -> None:
         (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
         (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
         (["attribute", "m", "--text", "a", "--out", "a.pdf"], "cannot write a.pdf"),
+        (["attribute", "m", "--text", "a", "--response", "b", "--max-new-tokens", "2"], "give one"),
+        (["attribute", "m", "d.csv", "--out", "a.parquet", "--segmenter", "re:split"], "cannot record"),
+        (["attribute", "m", "--text", "a", "--segmenter", "re"], "re names no function"),
+        (["attribute", "m", "--text", "a", "--segmenter", "re:nowhere"], "re:nowhere cannot be imported"),
+        (["attribute", "m", "--text", "a", "--segmenter", "no_such_module:f"], "cannot be imported"),
+        (["attribute", "m", "--text", "a", "--option", "n_steps"], "names no option with a value"),
+        (["attribute", "m", "--text", "a", "--option", "n_steps=1", "--option", "n-steps=2"], "given twice"),
+        (["attribute", "m", "--text", "a", "--option", "seed=1"], "seed is no option of a method"),
         (["attribute", "m", "d.csv", "--out", "a.csv", "--overwrite"], "--overwrite is about the tables"),
         (["attribute", "m", "--text", "a", "--doc-stride", "3"], "needs --long-text windows"),
         (["attribute", "m", "d.csv", "--id-column", "text"], "--id-column is about the tables"),
@@ -492,6 +501,30 @@ def test_attribute_targets(model: Model, reviews: Path, args: list[str], target:
     assert call("attribute", "m", reviews, *args).exit_code == 0
     assert model.asked["target"] == target
     assert model.asked["gold"] == gold
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "a.parquet"]])
+def test_attribute_passes_on_what_attribute_takes(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ["--baseline", "delete", "--at", "-1", "--response", " so", "--option", "max-evals=64"]
+    values = ["--option", "tolerance=0.5", "--option", "layer=embed", "--option", "cut=none", "--option", "x=True"]
+    assert call("attribute", "m", "--text", "a", *args, *values, *out).exit_code == 0
+    asked = model.asked
+    assert (asked["baseline"], asked["at"], asked["response"], asked["max_evals"]) == ("delete", -1, " so", 64)
+    assert (asked["tolerance"], asked["layer"], asked["cut"], asked["x"]) == (0.5, "embed", None, True)
+
+
+def test_attribute_lets_the_model_write_and_segments(model: Model) -> None:
+    assert call("attribute", "m", "--text", "a", "--max-new-tokens", 5, "--segmenter", "textwrap:wrap").exit_code == 0
+    assert (model.asked["response"], model.asked["max_new_tokens"]) == (True, 5)
+    assert model.asked["segmenter"] is textwrap.wrap
+
+
+def test_attribute_asks_for_nothing_that_was_not_given(model: Model) -> None:
+    assert call("attribute", "m", "--text", "a").exit_code == 0
+    assert set(model.asked) == {"source", "load", "texts", "target", "method", "unit", "quality", "gold", "seed"}
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.html", "a"])

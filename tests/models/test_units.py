@@ -186,7 +186,7 @@ def test_what_was_cut_off_has_no_unit_and_no_error() -> None:
         (["the film"], [["ab"]], "a unit of text 0 is 'ab'"),
         ([("the", "film")], [[(0, 5)]], "reaches from one text of the pair into the other, which begins at 4"),
         (["the film"], "segment", "is a single text"),
-        (["the film"], "span", "the units are word, token, sentence, segment, or a list"),
+        (["the film"], "span", "the units are word, token, sentence, segment, message, or a list"),
     ],
 )
 def test_units_that_cannot_be_are_refused(texts: list[Any], spans: Any, said: str) -> None:

@@ -29,9 +29,10 @@ from interpret.analyzers.scheduler import Scheduler, features
 from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import ATTRIBUTED, Handle
-from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.inputs import Encoded, unit_index
 from interpret.models.kernels import fast_linear
 from interpret.models.state import untouched
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution, ExampleAttribution, IntArray, TargetRecord, WindowsRead
 from interpret.results.record import Scalar
 
@@ -135,13 +136,13 @@ def attribute(
     Args:
         handle: the attached model; it is left as it was, random streams included, also after an exception.
         encoded: the texts.
-        target: what is explained, see `resolve_targets`; targets that are already resolved are taken as they
-            are.
+        target: what is explained, see `resolve_targets`, or a function of the model's output; targets that are
+            already resolved are taken as they are.
         gold: gold labels, for target "gold".
         method: a key of `METHODS`, or "auto": integrated gradients where gradients can be had, else
             leave-one-out.
-        unit: what is removed and scored as a whole, "word", "token", "sentence", "segment" or "span"; words and spans
-            are those of `encoded`.
+        unit: what is removed and scored as a whole, "word", "token", "sentence", "segment" or "span", or of a chat
+            "message"; words and spans are those of `encoded`.
         seed: of the methods that sample, and recorded for all; a text's samples are those it has alone.
         scheduler: rows that were run are shared with other analyses through it.
         at: which word's class, which mask or which written token is explained, see `resolve_targets`.
@@ -159,17 +160,21 @@ def attribute(
     if name not in METHODS:
         raise UsageError(f"no attribution method {method!r}; there are auto, {known}")
     chosen = METHODS[name]
-    if handle.task == "none" and "none" not in chosen.tasks:
+    # A function may read what a model without a head returns, where texts are all that it takes.
+    stacks = handle.stacks
+    reads_output = callable(target) and len(stacks) == 1 and stacks[0].layout.modality == "text"
+    if handle.task == "none" and "none" not in chosen.tasks and not reads_output:
         raise UsageError(
             f"{handle.name} has no head ({handle.architecture}), so there is no output for {name} to explain; "
-            "give a model with a classification or language-model head"
+            "give a model with a classification or language-model head, or of one that reads texts a function of what "
+            "it returns as target="
         )
-    if handle.task not in chosen.tasks:
+    if handle.task not in chosen.tasks and not (reads_output and handle.task == "none"):
         raise UsageError(f"{name} explains {', '.join(chosen.tasks)}, and {handle.name} is loaded for {handle.task!r}")
     _check_options(name, chosen, options)
     scheduler = scheduler or Scheduler(handle)
     with untouched(handle.model, handle.tokenizer):
-        if handle.task == "none":
+        if handle.task == "none" and not reads_output:
             targets: list[Target] = []
         elif isinstance(target, list | tuple) and target and all(isinstance(t, Target) for t in target):
             targets = list(target)
@@ -253,6 +258,7 @@ def _example(
         convergence_delta=found.deltas[i],
         n_truncated=e.n_truncated,
         pair_start=e.pair_start,
+        chat=e.chat,
         unit_spans=_unit_spans(e, unit),
         windows=windows,
     )

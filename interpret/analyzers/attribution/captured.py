@@ -62,8 +62,14 @@ def attribute_capture(
         target: what is explained, None for the prediction; see `targets_of_logits`.
 
     Raises:
-        UsageError: another method, a capture that lacks what the method reads, or a target that rollout does not know.
+        UsageError: another method, a capture that lacks what the method reads, a target that rollout does not know, or
+            a function as target.
     """
+    if callable(target):
+        raise UsageError(
+            "target is a function of what the model returns, and a capture keeps the sites it was asked for only; give "
+            "lm.attribute the texts, or explain a class or token"
+        )
     patterned = any(split_site(name)[1] == "attn_pattern" for name, _ in capture.keys)
     picked = _SLOPE if capture.grad and not patterned else _ROLLOUT
     name = picked if method == "auto" else method

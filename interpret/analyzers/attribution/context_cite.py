@@ -14,15 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interpret.analyzers.answers import responses_of
 from interpret.errors import UsageError
-from interpret.models.batching import Row, run_batches
+from interpret.models.batching import Row
+from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, continued, encode
+from interpret.models.inputs import Encoded, continued, encode, encode_rendered
 from interpret.models.parts import argument_names
 from interpret.models.prefixes import run_prefixed
 from interpret.models.sentences import sentence_spans
 from interpret.models.state import untouched
 from interpret.models.words import Span
+from interpret.readers.chats import Chat, checked
 from interpret.results.explanations import (
     Attribution,
     BoolArray,
@@ -35,6 +38,8 @@ from interpret.results.record import Scalar
 
 _NAME: Final = "context_cite"
 TEMPLATE: Final = "Context: {context}\n\nQuery: {query}\n\nAnswer:"
+#: Of a chat: its template says that an answer follows.
+CHAT_TEMPLATE: Final = "Context: {context}\n\nQuery: {query}"
 #: Between sources that are given one by one.
 _BETWEEN: Final = "\n\n"
 #: Logits of the response in one batch.
@@ -43,12 +48,12 @@ _LOGITS: Final = 2**24
 
 def cite(
     handle: Handle,
-    query: str,
+    query: str | Chat,
     *,
     context: str | None = None,
     sources: Sequence[str] | None = None,
     response: str | None = None,
-    template: str = TEMPLATE,
+    template: str | None = None,
     n_masks: int = 64,
     keep: float = 0.5,
     alpha: float = 0.01,
@@ -68,12 +73,13 @@ def cite(
 
     Args:
         handle: a causal language model; it is left as it was.
-        query: what is asked of the context.
+        query: what is asked of the context; or a chat, whose last message asks it and is given the context.
         context: a text, whose sentences are the sources; or give `sources`.
         sources: the sources one by one; they stand in the prompt with an empty line between.
         response: what is explained, as it follows the prompt, its leading space included; None lets the model
             write it, greedily and without its end token.
-        template: the prompt, with "{context}" once and "{query}".
+        template: the prompt, or the last message of the chat, with "{context}" once and "{query}"; None takes
+            `TEMPLATE` or `CHAT_TEMPLATE`.
         n_masks: prompts that the stand-in is fitted to.
         keep: chance of a source to stay in one.
         alpha: the LASSO's penalty, on the logit divided by the response's number of tokens.
@@ -95,7 +101,11 @@ def cite(
     their ids from those of the whole prompt, so that what remains is never tokenised differently.
     """
     _check(handle, n_masks, keep, alpha, n_held_out, response)
-    prompt, spans = _laid_out(query, context, sources, template)
+    if isinstance(query, str):
+        prompt: str | Rendered
+        prompt, spans = _laid_out(query, context, sources, TEMPLATE if template is None else template)
+    else:
+        prompt, spans = _in_chat(handle, query, context, sources, CHAT_TEMPLATE if template is None else template)
     with untouched(handle.model, handle.tokenizer):
         whole, start = _with_response(handle, prompt, response, max_new_tokens)
         if start >= len(whole.ids):
@@ -138,12 +148,13 @@ def cite(
         special=np.asarray(whole.special, dtype=bool),
         target=TargetRecord(
             kind="response",
-            label=whole.text[len(prompt) :],
+            label=whole.text[len(_text(prompt)) :],
             chosen="predicted" if response is None else "given",
         ),
         method=_NAME,
         unit="sentence" if sources is None else "source",
         value=float(logit[0]),
+        chat=whole.chat,
     )
     return Attribution(examples=(example,), method=_NAME, unit=example.unit, options=options)
 
@@ -252,37 +263,59 @@ def _laid_out(query: str, context: str | None, sources: Sequence[str] | None, te
     return before + text + after, spans
 
 
-def _with_response(handle: Handle, prompt: str, response: str | None, max_new_tokens: int) -> tuple[Encoded, int]:
+def _in_chat(
+    handle: Handle, chat: Chat, context: str | None, sources: Sequence[str] | None, template: str
+) -> tuple[Rendered, list[Span]]:
+    """The same of a chat whose last message is given the context."""
+    messages = checked(chat)
+    content, spans = _laid_out(messages[-1]["content"], context, sources, template)
+    rendered = render(handle, [*messages[:-1], {**messages[-1], "content": content}])
+    parts = [part for part in rendered.parts if part.message == len(messages) - 1]
+    if len(parts) > 1:
+        raise UsageError(
+            f"the chat template of {handle.name} writes the last message {len(parts)} times, so a source cannot be "
+            "taken out at one place; give the query as text"
+        )
+    (part,) = parts
+    shift = part.start - part.cut
+    return rendered, [(max(part.start, start + shift), min(part.end, end + shift)) for start, end in spans]
+
+
+def _with_response(
+    handle: Handle, prompt: str | Rendered, response: str | None, max_new_tokens: int
+) -> tuple[Encoded, int]:
     """Prompt and response as the model reads them, and where the response begins."""
     if response is not None:
-        whole = _open_ended(_fitting(handle, prompt + response))
+        whole = _open_ended(_fitting(handle, prompt, response))
         # A token with characters of both is the response's, or its beginning would be given away.
-        at = (p for p, (_, end) in enumerate(whole.char_spans) if end > len(prompt) and not whole.special[p])
+        begun = len(_text(prompt))
+        at = (p for p, (_, end) in enumerate(whole.char_spans) if end > begun and not whole.special[p])
         return whole, next(at, len(whole.ids))
-    asked = _open_ended(_fitting(handle, prompt))
+    asked = _fitting(handle, prompt)
+    if not asked.chat:
+        asked = _open_ended(asked)
     room = min(max_new_tokens, handle.max_length - len(asked.ids))
     if room < 1:
         raise UsageError(
             f"max_new_tokens is {max_new_tokens} and the prompt has {len(asked.ids)} of the {handle.max_length} tokens "
             "that the model reads, so nothing can be written; give fewer sources or a response"
         )
-    written: list[int] = []
-
-    def step(batch: dict[str, Tensor], _: list[int]) -> list[int]:
-        model: Any = handle.model
-        with torch.no_grad():
-            found = model.generate(
-                **batch, do_sample=False, num_beams=1, max_new_tokens=room, pad_token_id=handle.pad_id or 0
-            )
-        return [int(token) for token in found[0, batch["input_ids"].shape[1] :].cpu()]
-
-    for _, found in run_batches(handle, [Row(asked.ids)], step):
-        written = found
-    return _open_ended(continued(handle, asked, written)), len(asked.ids)
+    (written,) = responses_of(handle, [asked], True, room)
+    return _open_ended(continued(handle, asked, written), len(asked.ids)), len(asked.ids)
 
 
-def _fitting(handle: Handle, text: str) -> Encoded:
-    (encoded,) = encode(handle, [text])
+def _text(prompt: str | Rendered) -> str:
+    return prompt if isinstance(prompt, str) else prompt.text
+
+
+def _fitting(handle: Handle, prompt: str | Rendered, further: str = "") -> Encoded:
+    """A prompt with what follows it, which is not special even after a chat's template."""
+    if not isinstance(prompt, str):
+        (encoded,) = encode_rendered(handle, [Rendered(prompt.text + further, prompt.parts)])
+        begun = len(prompt.text)
+        own = (gone and end <= begun for gone, (_, end) in zip(encoded.special, encoded.char_spans, strict=True))
+        return replace(encoded, special=tuple(own))
+    (encoded,) = encode(handle, [prompt + further])
     if encoded.n_truncated:
         raise UsageError(
             f"prompt and response have {len(encoded.ids) + encoded.n_truncated} tokens, and {handle.name} reads "
@@ -291,10 +324,10 @@ def _fitting(handle: Handle, text: str) -> Encoded:
     return encoded
 
 
-def _open_ended(encoded: Encoded) -> Encoded:
-    """Without special tokens at the end: a text that goes on has none there."""
+def _open_ended(encoded: Encoded, least: int = 0) -> Encoded:
+    """Without special tokens at the end, after the first `least`: a text that goes on has none there."""
     n = len(encoded.ids)
-    while n and encoded.special[n - 1]:
+    while n > least and encoded.special[n - 1]:
         n -= 1
     names = ("ids", "tokens", "word_index", "char_spans", "special")
     return replace(encoded, type_ids=None, **{name: getattr(encoded, name)[:n] for name in names})

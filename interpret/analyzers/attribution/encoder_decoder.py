@@ -128,7 +128,11 @@ def read_source(job: Job, i: int, source: FloatArray) -> FloatArray:
 
     That is the position that the explained token is written after; of a whole response the mean of all its positions.
     All zero where nothing of the encoder reaches it.
+
+    Raises:
+        UsageError: a function of the output is explained.
     """
+    job.require_one_place(i)
     row = source.mean(axis=0) if job.targets[i].kind == "sequence" else source[-1]
     total = row.sum()
     shares: FloatArray = row / total if total > 0 else row

@@ -261,4 +261,5 @@ def _uniform(
 
 def _batches(job: Job, rows: Sequence[Row], step: Any, per_row: int = 1) -> Iterator[tuple[list[int], FloatArray]]:
     """Rows whose step keeps the activations of `per_row` forwards each for its backward."""
-    yield from run_batches(job.handle, rows, step, token_budget=max(1, gradient_tokens(job.handle) // per_row))
+    budget = max(1, gradient_tokens(job.handle) // per_row)
+    yield from run_batches(job.handle, rows, step, token_budget=budget, even=job.even)

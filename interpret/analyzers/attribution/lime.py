@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from interpret.analyzers.attribution.job import Job, Scores
-from interpret.analyzers.scheduler import removal
 from interpret.errors import UsageError
 from interpret.results.explanations import BoolArray, FloatArray
 from interpret.results.record import Scalar
@@ -44,7 +43,8 @@ def lime(
         n_samples: rows per text, the text itself among them; more words need more.
         kernel_width: how fast samples lose weight with the cosine distance of what is left from the whole text.
         alpha: the ridge's penalty.
-        baseline: the token that a removed word becomes; None takes the model's removal operator.
+        baseline: the token that a removed word becomes, or "delete" to take it out; None takes the model's removal
+            operator.
 
     Reference: Ribeiro et al. 2016, arXiv 1602.04938; samples, kernel (there distance and width times 100) and
     penalty as in its `LimeTextExplainer`. Here a word is a place, not a type; all words are in the model, which there
@@ -54,7 +54,7 @@ def lime(
         raise UsageError(f"n_samples is {n_samples}; LIME needs at least 2 rows per text, and more than it has words")
     if kernel_width <= 0 or alpha <= 0:
         raise UsageError(f"kernel_width is {kernel_width} and alpha {alpha}; LIME needs both above 0")
-    operator = removal(job.handle, baseline)
+    operator = job.operator(baseline)
     kept = [sample_masks(len(groups), n_samples, job.seed) for groups in job.groups]
     rows, examples = [], []
     for i, keep in enumerate(kept):

@@ -96,7 +96,7 @@ def along(job: Job, paths: Sequence[Path], examples: Sequence[int], points: Sequ
 
     limit = 1 if one_at_a_time(job.handle) else None
     for indices, (values, slopes) in run_batches(
-        job.handle, rows, step, token_budget=gradient_tokens(job.handle), max_batch=limit
+        job.handle, rows, step, token_budget=gradient_tokens(job.handle), max_batch=limit, even=job.even
     ):
         for i, value, line in zip(indices, values.tolist(), slopes, strict=True):
             # What the model wrote itself stands after the text.

@@ -176,7 +176,8 @@ def gradient_attention(job: Job) -> Scores:
 
     rows = [job.full_row(i) for i in range(len(job.encoded))]
     longest = max((max(len(row.ids), len(row.decoder_ids or ())) for row in rows), default=1)
-    for indices, mixed in run_batches(handle, rows, step, token_budget=_token_budget(handle, longest)):
+    budget = _token_budget(handle, longest)
+    for indices, mixed in run_batches(handle, rows, step, token_budget=budget, even=job.even):
         for line, i in enumerate(indices):
             if writes_beside_a_reader(handle):
                 widths = widths_of(rows[i].ids, rows[i].decoder_ids)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from interpret.analyzers.attribution.job import Job, Scores
-from interpret.analyzers.scheduler import removal
 from interpret.errors import UsageError
 from interpret.results.explanations import BoolArray, FloatArray
 from interpret.results.record import Scalar
@@ -18,7 +17,8 @@ def leave_one_out(job: Job, *, baseline: str | None = None) -> Scores:
 
     Args:
         job: texts and targets.
-        baseline: the token that a removed word becomes; None takes the model's removal operator.
+        baseline: the token that a removed word becomes, or "delete" to take it out; None takes the model's removal
+            operator.
 
     Reference: Li et al. 2016, arXiv 1612.08220 (there by setting the representation to zero).
     """
@@ -37,7 +37,8 @@ def occlusion(job: Job, *, window: int = 3, stride: int = 1, baseline: str | Non
         window: words that go at once; 1 with stride 1 is leave-one-out. Of a shorter text all words go at once.
         stride: words between the starts of two windows, at most `window`; the last window is cut at the end of
             the text.
-        baseline: the token that a removed word becomes; None takes the model's removal operator.
+        baseline: the token that a removed word becomes, or "delete" to take it out; None takes the model's removal
+            operator.
 
     Reference: Zeiler and Fergus 2014, arXiv 1311.2901; windows and means as in captum's `Occlusion`.
     """
@@ -60,7 +61,7 @@ def windows(n_features: int, window: int, stride: int) -> BoolArray:
 
 
 def _without_windows(job: Job, window: int, stride: int, baseline: str | None, options: dict[str, Scalar]) -> Scores:
-    operator = removal(job.handle, baseline)
+    operator = job.operator(baseline)
     removed = [windows(len(groups), window, stride) for groups in job.groups]
     rows, examples = [], []
     for i, gone in enumerate(removed):

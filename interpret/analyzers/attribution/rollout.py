@@ -137,6 +137,7 @@ def read_at(job: Job, i: int) -> int:
             "attention is followed from the position of the next token, not from those of a response; leave out "
             "response=, or use method='integrated_gradients' or 'leave_one_out'"
         )
+    job.require_one_place(i)
     position = job.targets[i].position if job.targets else None
     if position is not None or not job.handle.is_decoder:
         return position or 0

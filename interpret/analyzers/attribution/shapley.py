@@ -14,7 +14,7 @@ import numpy as np
 
 from interpret.analyzers.attribution.job import Job, Scores, relative_delta
 from interpret.analyzers.attribution.lockstep import Game, side_by_side
-from interpret.analyzers.scheduler import Operator, removal
+from interpret.analyzers.scheduler import Operator
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.results.explanations import BoolArray, FloatArray
@@ -41,14 +41,15 @@ def shap_values(job: Job, *, max_evals: int = DEFAULT_EVALS, baseline: str | Non
         job: texts and targets.
         max_evals: the most masked rows per text beyond 8 words; credit that is not resolved when they are
             spent is shared equally below the unresolved node.
-        baseline: the token that a removed word becomes; None takes the model's removal operator.
+        baseline: the token that a removed word becomes, or "delete" to take it out; None takes the model's removal
+            operator.
 
     Reference: Lundberg and Lee 2017, arXiv 1705.07874; Owen 1977; through shap's `ExactExplainer` and
     `PartitionExplainer`.
     """
     if max_evals < 4:
         raise UsageError(f"max_evals is {max_evals}; SHAP needs at least 4 evaluations per text")
-    operator = removal(job.handle, baseline)
+    operator = job.operator(baseline)
 
     def explain(game: Game, n_features: int) -> FloatArray:
         return _exact(game, n_features) if n_features <= EXACT_WORDS else _owen(game, n_features, max_evals)
@@ -67,14 +68,15 @@ def permutation_shap(job: Job, *, n_permutations: int = DEFAULT_PERMUTATIONS, ba
     Args:
         job: texts and targets; its seed draws the orders, the same ones for a text alone and in company.
         n_permutations: orders per text, each 2 n + 1 rows for n words.
-        baseline: the token that a removed word becomes; None takes the model's removal operator.
+        baseline: the token that a removed word becomes, or "delete" to take it out; None takes the model's removal
+            operator.
 
     Reference: Lundberg and Lee 2017, arXiv 1705.07874; antithetic orders: Mitchell et al. 2022, arXiv 2104.12199;
     through shap's `PermutationExplainer`.
     """
     if n_permutations < 1:
         raise UsageError(f"n_permutations is {n_permutations}; permutation SHAP needs at least 1")
-    operator = removal(job.handle, baseline)
+    operator = job.operator(baseline)
 
     def explain(game: Game, n_features: int) -> FloatArray:
         return _permuted(game, n_features, n_permutations, job.seed)

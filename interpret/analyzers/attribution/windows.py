@@ -19,7 +19,8 @@ import numpy as np
 from interpret.analyzers.attribution.job import Scores, relative_delta
 from interpret.analyzers.target import Target
 from interpret.analyzers.windows import Part
-from interpret.models.inputs import Encoded, Unit, unit_index
+from interpret.models.inputs import Encoded, unit_index
+from interpret.models.units import Unit
 from interpret.results.explanations import WindowsRead
 
 

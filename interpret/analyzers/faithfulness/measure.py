@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -40,6 +40,7 @@ def measure(
     operator: str | None = None,
     scheduler: Scheduler | None = None,
     budget: int | None = None,
+    function: Callable[[Any], Any] | None = None,
 ) -> Faithfulness:
     """AOPC comprehensiveness and sufficiency of an explanation, against random and trivial rankings of the same words.
 
@@ -64,6 +65,8 @@ def measure(
         scheduler: shares rows that were run before.
         budget: tokens to spend on random rankings where `n_random` is None. None spends what it takes on fewer
             than 5 texts, and 400,000 on more.
+        function: the function of the output that was explained, which no record holds. Instead of a probability its
+            value is measured, in its own units, and `options["quantity"]` says "function".
 
     Returns:
         Rows `aopc_comprehensiveness` (higher is better) and `aopc_sufficiency` (lower is better), then each
@@ -80,7 +83,7 @@ def measure(
     check_request(fractions, n_random, n_bootstrap)
     scheduler = scheduler or Scheduler(handle)
     chosen = removal(handle, operator)
-    laid = lay_out(handle, attribution)
+    laid = lay_out(handle, attribution, function)
     numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
     n_removed, n_kept = plan_random([r.n_read for r in batch], len(fractions), n_random, budget)
@@ -98,11 +101,17 @@ def measure(
         n_random=n_removed,
         seed=seed,
         above_95_share=above_95_share(per_example),
+        options={} if function is None else {"quantity": "function"},
     )
 
 
 def quality_auto(
-    handle: Handle, attribution: Attribution, seed: int = 0, *, scheduler: Scheduler | None = None
+    handle: Handle,
+    attribution: Attribution,
+    seed: int = 0,
+    *,
+    scheduler: Scheduler | None = None,
+    function: Callable[[Any], Any] | None = None,
 ) -> Faithfulness:
     """The cheap part of `measure`: what is shown with every explanation.
 
@@ -117,6 +126,7 @@ def quality_auto(
         seed=seed,
         scheduler=scheduler,
         budget=CHEAP_BUDGET,
+        function=function,
     )
 
 
@@ -141,7 +151,7 @@ def with_quality(attribution: Attribution, faithfulness: Faithfulness) -> Attrib
 def variant(unit: str, fractions: Sequence[float]) -> str:
     """The name of the variant of AOPC: what is removed, and which percentages of it."""
     percent = "_".join(f"{100 * f:g}" for f in fractions)
-    removed = f"{unit}s" if unit in ("token", "sentence", "segment", "span") else "words"
+    removed = f"{unit}s" if unit in ("token", "sentence", "segment", "message", "span") else "words"
     return f"eraser_{removed}_k{percent}"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from interpret.analyzers.scheduler import features
 from interpret.analyzers.target import Target, restore_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Text, Unit, encode
+from interpret.models.inputs import Encoded, Text, encode
+from interpret.models.units import Unit
 from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 
 
@@ -35,7 +36,9 @@ class Ranked:
         return sum(len(part.positions) for part, _ in self.target.parts(self.encoded))
 
 
-def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
+def lay_out(
+    handle: Handle, attribution: Attribution, function: Callable[[Any], Any] | None = None
+) -> list[Ranked | None]:
     """The texts encoded anew, and each score on the word its characters belong to.
 
     Texts without words, and those that are not known, yield None. An explanation with the model's own tokens
@@ -53,7 +56,7 @@ def lay_out(handle: Handle, attribution: Attribution) -> list[Ranked | None]:
                 f"the explanation of {example.text[:40]!r} names no characters of its text, so its scores cannot "
                 "be laid onto words; make it with Attribution.from_scores"
             )
-    targets = restore_targets(handle, encoded, [example.target for example in examples])
+    targets = restore_targets(handle, encoded, [example.target for example in examples], function)
     out: list[Ranked | None] = [None] * len(attribution)
     for i, e, target, example in zip(present, encoded, targets, examples, strict=True):
         own = tuple(example.token_ids.tolist()) == e.ids
@@ -84,6 +87,27 @@ def trivial_scores(batch: Sequence[Ranked], *, last_first: bool) -> dict[str, li
     return out
 
 
+def _chat(handle: Handle, example: ExampleAttribution) -> Encoded:
+    tokenizer: Any = handle.tokenizer
+    ids = tuple(example.token_ids.tolist())
+    if tokenizer is None or tuple(tokenizer.convert_ids_to_tokens(list(ids))) != example.tokens:
+        raise UsageError(
+            f"the chat that ends with {example.text[-40:]!r} was explained with another tokenizer than that of "
+            f"{handle.name}; measure it with the model that was explained"
+        )
+    return Encoded(
+        text=example.text,
+        ids=ids,
+        type_ids=None,
+        tokens=example.tokens,
+        word_index=tuple(example.word_index.tolist()),
+        char_spans=tuple((start, end) for start, end in example.char_spans.tolist()),
+        special=tuple(example.special.tolist()),
+        n_truncated=example.n_truncated,
+        chat=example.chat,
+    )
+
+
 def _given(example: ExampleAttribution) -> Text:
     """The text as it was given, a pair as two."""
     second = example.pair_start
@@ -91,13 +115,18 @@ def _given(example: ExampleAttribution) -> Text:
 
 
 def _encoded(handle: Handle, examples: Sequence[ExampleAttribution]) -> list[Encoded]:
-    """The texts encoded as when they were explained: in their units and, if they were read in windows, in those."""
+    """The texts encoded as when they were explained: in their units and, if they were read in windows, in those.
+
+    Chats come from the record, since what a template made of them is all that is known.
+    """
+    found = {i: _chat(handle, example) for i, example in enumerate(examples) if example.chat}
     kinds: dict[tuple[Unit, int | None], list[int]] = {}
     for i, example in enumerate(examples):
+        if i in found:
+            continue
         unit = cast(Unit, example.unit) if example.unit in get_args(Unit) else "word"
         unit = "span" if example.unit_spans is not None else "word" if unit == "span" else unit
         kinds.setdefault((unit, None if example.windows is None else example.windows.stride), []).append(i)
-    found: dict[int, Encoded] = {}
     for (unit, stride), numbers in kinds.items():
         spans = [[(a, b) for a, b in s.tolist()] for i in numbers if (s := examples[i].unit_spans) is not None]
         made = encode(

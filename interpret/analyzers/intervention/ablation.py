@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, FloatArray, bootstrap, resamples
+from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.analyzers.intervention.metrics import check_metric, measure, place_of, require
 from interpret.analyzers.intervention.swapping import Bench, Swap, captured, lines_of, row_of, swappable
 from interpret.analyzers.target import TargetRequest, resolve_targets
@@ -21,6 +21,7 @@ from interpret.capture.points import Key
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.results.explanations import FloatArray
 from interpret.results.interventions import AblatedPart, AblationSweep, EffectMetric, Operator
 
 Part = Literal["head", "mlp"]

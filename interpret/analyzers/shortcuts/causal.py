@@ -14,7 +14,8 @@ from interpret.analyzers.shortcuts.presence import FloatArray
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Unit, encode
+from interpret.models.inputs import Encoded, encode
+from interpret.models.units import Unit
 from interpret.results.shortcuts import CausalKind, CausalRow, CausalVerdict
 
 #: Rows -> class logits [row, label]; `Scheduler.logits` is one.

@@ -14,6 +14,7 @@ import numpy as np
 
 from interpret.analyzers.intervals import MIN_BOOTSTRAP, student, wilson
 from interpret.analyzers.scheduler import Scheduler
+from interpret.analyzers.target import Target
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
@@ -78,11 +79,8 @@ def pair_scores(
             found.append((a, b, name, aligned))
     # All rows at once, so that batches are full.
     asked = [item for a, b, _, aligned in found for item in _asked(handle, a, b, aligned)]
-    scored = np.log(
-        scheduler.score(
-            [r for r, _, _ in asked], [t for _, t, _ in asked], positions=[p for _, _, p in asked]
-        ).probability
-    )
+    targets = [Target("mask_token", token, position=place) for _, token, place in asked]
+    scored = np.log(scheduler.score_targets([row for row, _, _ in asked], targets).probability)
     out, at = [], 0
     for a, b, name, aligned in found:
         n = len(aligned.first)

@@ -111,7 +111,7 @@ def test_shap_of_six_words_is_the_exact_enumeration() -> None:
     assert n == 6
     masks = np.array(list(itertools.product([False, True], repeat=n)))
     rows = masked_rows(encoded[0], groups, masks, removal(handle))
-    worth = Scheduler(handle).score(rows, [target.index] * len(rows)).logit
+    worth = Scheduler(handle).score_targets(rows, [target] * len(rows)).logit
     value = {tuple(mask): v for mask, v in zip(masks.tolist(), worth.tolist(), strict=True)}
     expected = np.zeros(n)
     for mask in value:

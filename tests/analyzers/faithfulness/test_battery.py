@@ -19,6 +19,7 @@ from interpret.analyzers.faithfulness.rankings import Design, curve_counts, run_
 from interpret.analyzers.faithfulness.stability import words_of
 from interpret.analyzers.faithfulness.words import lay_out
 from interpret.analyzers.scheduler import Scheduler, Scored, deletion, masked_rows, removal, replacements
+from interpret.analyzers.target import Target
 from interpret.errors import UsageError
 from interpret.models.fingerprints import weights_sha256
 from interpret.models.handle import Handle
@@ -38,13 +39,7 @@ class Toy(Scheduler):
         (encoded,) = encode(self.handle, [text])
         self.encoded, self.model = encoded, model
 
-    def score(
-        self,
-        rows: Sequence[Any],
-        index: Sequence[int],
-        foil: Sequence[int | None] | None = None,
-        positions: Sequence[int | None] | None = None,
-    ) -> Scored:
+    def score_targets(self, rows: Sequence[Any], targets: Sequence[Target]) -> Scored:
         self.n_requested += len(rows)
         self.n_run += len(set(rows))
         there = [
