@@ -114,7 +114,7 @@ def ablate(
         UsageError: no text, or an unfit model, part, operator, metric or target.
     """
     handle = as_model(model).handle
-    listed = [texts] if isinstance(texts, str | tuple) else list(texts)
+    listed: list[Any] = [texts] if isinstance(texts, str | tuple) else list(texts)
     return run_ablate(
         handle,
         encode(handle, listed),
