@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from interpret.analyzers.intervention import ablate as run_ablate
 from interpret.analyzers.intervention import patch as run_patch
