@@ -31,10 +31,12 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
+    from interpret.facade.comparing import compare
     from interpret.facade.intervening import ablate, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
+    from interpret.results.comparisons import Comparison
     from interpret.results.explanations import Attribution
     from interpret.results.matrices import AttributionMatrix
     from reports.bertviz import head_view, model_view
@@ -51,12 +53,14 @@ _HOME = {
     "AttributionMatrix": "interpret.results.matrices",
     "Audit": "interpret.results.audits",
     "Capture": "interpret.capture",
+    "Comparison": "interpret.results.comparisons",
     "Edit": "interpret.capture",
     "InterpretError": "interpret.errors",
     "Store": "interpret.capture.store",
     "ablate": "interpret.facade.intervening",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
+    "compare": "interpret.facade.comparing",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
     "load": "interpret.facade",
@@ -80,12 +84,14 @@ __all__ = [
     "AttributionMatrix",
     "Audit",
     "Capture",
+    "Comparison",
     "Edit",
     "InterpretError",
     "Store",
     "ablate",
     "attach",
     "audit",
+    "compare",
     "faithfulness",
     "head_view",
     "load",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from interpret.results.attention import AttentionMaps, HeadAblation
+from interpret.results.comparisons import Comparison, ComparisonRow
 from interpret.results.examples import Answers
 from interpret.results.explanations import (
     Attribution,
@@ -164,42 +165,6 @@ class Performance(Record):
     def accuracy(self) -> Estimate | None:
         """The share of right answers, whatever an answer is here; None where nothing is right or wrong."""
         return next((metric for metric in self.metrics if metric.name in ACCURACIES), None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonRow:
-    """One paired quantity of base against tuned; layer, head and slice are None where they do not apply."""
-
-    part: Literal["weights", "activations", "attention", "outputs", "explanations", "probes"]
-    name: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-    layer: int | None = None
-    head: int | None = None
-    slice: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison(Record):
-    """What fine-tuning changed, paired on the same examples. `p_value` is the exact McNemar test on correctness."""
-
-    base_name: str
-    tuned_name: str
-    rows: tuple[ComparisonRow, ...]
-    only_base_right: int | None
-    only_tuned_right: int | None
-    p_value: float | None
-    notes: tuple[Message, ...] = ()
-
-    def to_frame(self, part: str | None = None) -> pd.DataFrame:
-        """Columns: part, name, layer, head, slice, value, ci_low, ci_high, n; one part, or all."""
-        import pandas as pd
-
-        columns = "part name layer head slice value ci_low ci_high n".split()
-        rows = [row for row in self.rows if part is None or row.part == part]
-        return pd.DataFrame([[getattr(r, c) for c in columns] for r in rows], columns=columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,4 +346,15 @@ def exit_code(checks: Iterable[Check]) -> int:
     return 4 if declared & {"inconclusive", "not_run"} else 0
 
 
-__all__ = ["SECTIONS", "Attribution", "Audit", "Case", "Check", "Comparison", "Coverage", "Identity", "Performance"]
+__all__ = [
+    "SECTIONS",
+    "Attribution",
+    "Audit",
+    "Case",
+    "Check",
+    "Comparison",
+    "ComparisonRow",
+    "Coverage",
+    "Identity",
+    "Performance",
+]
