@@ -26,7 +26,7 @@ from interpret.analyzers.probing.erased_outputs import (
     outputs_under,
     readings,
 )
-from interpret.analyzers.probing.erasers import CrossMoments, Eraser, inlp, leace, random_eraser
+from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, inlp, leace, random_eraser
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
@@ -135,8 +135,9 @@ def erasure(
         probes.read("original", _standard(statistics, X, None))
         probes.read("erased", _standard(statistics, X, eraser))
     gain = probes.gain("original")
-    erased = all(high is not None and high < margin for _, _, high in probes.gain("erased"))
-    erased = erased and (method != "leace" or eraser.left_over(statistics) < _ROUNDING)
+    # By its theorem, or because INLP ended; and no probe of the test part may contradict it.
+    ended = eraser.left_over(statistics) < _ROUNDING if n_rounds is None else n_rounds < MAX_ROUNDS
+    erased = ended and not any(low is not None and low > margin for _, low, _ in probes.gain("erased"))
     drawn = [random_eraser(statistics, eraser.rank, [seed, 7, n], method) for n in range(n_random)]
     effects = None
     if handle.task in MEASURED and len(handle.labels) != 1 and not _independent(handle):
