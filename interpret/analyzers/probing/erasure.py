@@ -1,0 +1,454 @@
+"""Whether what a probe finds is used: the label is erased from a site while the model runs, beside random directions.
+
+    erasure(handle, data, site="resid_post.3")
+
+A probe shows what is encoded. Here the label is taken out by the least affine change (LEACE), probes are trained
+again on what is left, and the model's own outputs are compared with those after as many random directions are taken
+out. Only the site is changed: the same label may still reach the output past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from interpret.analyzers.probing.baselines import majority, most_frequent_of_type
+from interpret.analyzers.probing.erased_outputs import (
+    MEASURED,
+    Change,
+    Outputs,
+    affine_change,
+    outputs_under,
+    readings,
+)
+from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, inlp, leace, random_eraser
+from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
+from interpret.analyzers.probing.logistic import fit_logistic_path
+from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
+from interpret.analyzers.probing.ridge import blocks, choose, moments, ridge_path
+from interpret.analyzers.probing.run import _Plan, _plan
+from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
+from interpret.errors import UsageError
+from interpret.models.handle import Handle
+from interpret.readers.probe_data import ProbeData, n_shared
+from interpret.results.erasure import (
+    ErasedPositions,
+    Erasure,
+    ErasureCondition,
+    ErasureMeasure,
+    ErasureMethod,
+    ErasureRow,
+    ErasureVerdict,
+    RandomErasure,
+)
+from interpret.results.record import Message
+from interpret.sites import Key
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+#: The class index of the model for each word (or the text) of each sentence, -1 where it is not known.
+Gold = Sequence[Sequence[int]]
+
+#: Shares of accuracy or probability below which a difference does not matter.
+MARGIN: Final = 0.02
+#: A control that changes more than this share of predictions has broken the model and is no control.
+CONTROL_LIMIT: Final = 0.1
+#: Test items that neighbours are looked up for, and test texts that the model runs over again, at most.
+MAX_NEIGHBOUR_ITEMS: Final = 10_000
+MAX_TEXTS: Final = 500
+N_RANDOM: Final = 5
+#: Correlation with a label that is left by rounding alone.
+_ROUNDING: Final = 1e-8
+
+
+def erasure(
+    handle: Handle,
+    train: ProbeData,
+    test: ProbeData | None = None,
+    *,
+    site: str,
+    method: ErasureMethod = "leace",
+    positions: ErasedPositions = "all",
+    gold: tuple[Gold, Gold | None] | None = None,
+    seed: int = 0,
+    n_random: int = N_RANDOM,
+    margin: float = MARGIN,
+    max_texts: int = MAX_TEXTS,
+    n_bootstrap: int = 1000,
+    progress: bool = True,
+) -> Erasure:
+    """Erase a label linearly at one site of the running model, and see what probes and the model lose.
+
+    The eraser is fitted on the means over each item's tokens in the training and validation parts and applied to each
+    token; since it is affine, the mean of erased tokens is the erased mean. `positions="all"` edits every real
+    position, special tokens included, `"probed"` only tokens of labelled items.
+
+    Verdict, each by whole 95% intervals against `margin`:
+        "not_available": the logistic probe's accuracy and balanced accuracy exceed those of the majority by less.
+        "available_used": one exceeds it by more, and erasing costs the model more than random directions do: accuracy
+        on its own task (without `gold`: predictions that stay the same) or probability (total variation).
+        "available_not_used": it is available, and erasing costs less than `margin` more in both.
+        "inconclusive": all else, with the reason in `why`. A control that itself changes a tenth of the predictions,
+        or an INLP that ran out of rounds, decides nothing.
+
+    Args:
+        handle: the attached model.
+        train: labelled words or texts.
+        test: what is tested on; None splits `train` as `probe` does.
+        site: one site with a vector per token, such as "resid_post.3".
+        method: "leace" (closed form) or "inlp" (iterative).
+        positions: where the model is edited.
+        gold: what the model itself should say for `train` and `test`, as class indices of the model.
+        seed: of splits, random directions, bootstraps and probes.
+        n_random: draws of as many random directions.
+        margin: the least difference that matters, as a share.
+        max_texts: test texts that the model runs over again, drawn at random.
+        n_bootstrap: replicates of the sentences.
+        progress: show bars on a terminal.
+
+    Raises:
+        UsageError: not one site with a vector per token, or options that mean nothing.
+        InconclusiveError: too little data, or a single label.
+
+    Reference: Belrose et al. 2023, arXiv 2306.03819 (LEACE); Ravfogel et al. 2020, arXiv 2004.07667 (INLP); Elazar et
+    al. 2021, arXiv 2006.00995 (the comparison with random directions).
+    """
+    _check(method, positions, n_random, margin, max_texts)
+    keys = probe_keys(handle, [site])
+    if len(keys) != 1:
+        raise UsageError(f"site={site!r} names {len(keys)} places; erase at one at a time, such as {keys[0][0]}.0")
+    (key,) = keys
+    plan = _plan(handle, train, test, seed, 1)
+    bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
+    with FeatureStore(len(plan.items), 1) as store:
+        fill(store, handle, plan.items, [site], "erase: activations" if progress else None)
+        X = store.arrays[key]
+        statistics = CrossMoments(X.shape[1], len(plan.classes)).update(X[: plan.n_fit], plan.labels[0, : plan.n_fit])
+        eraser, n_rounds = _eraser(method, statistics, plan, X)
+        probes = _Probes(plan, bootstrap, seed)
+        probes.read("original", _standard(statistics, X, None))
+        probes.read("erased", _standard(statistics, X, eraser))
+    gain = probes.gain("original")
+    # By its theorem, or because INLP ended; and no probe of the test part may contradict it.
+    ended = eraser.left_over(statistics) < _ROUNDING if n_rounds is None else n_rounds < MAX_ROUNDS
+    erased = ended and not any(low is not None and low > margin for _, low, _ in probes.gain("erased"))
+    drawn = [random_eraser(statistics, eraser.rank, [seed, 7, n], method) for n in range(n_random)]
+    effects = None
+    if handle.task in MEASURED and len(handle.labels) != 1 and not _independent(handle):
+        own = None if gold is None else _joined_gold(train, test, gold, seed)
+        effects = _effects(handle, plan, key, [eraser, *drawn], positions, own, seed, max_texts, n_bootstrap, progress)
+    verdict, why = judge(gain, erased, None if effects is None else effects.costs, margin)
+    shares = [draw.removed_share(statistics) for draw in drawn]
+    return Erasure(
+        model=handle.name,
+        site=key[0],
+        layer=key[1],
+        task=train.task,
+        level=train.level,
+        classes=plan.classes,
+        method=method,
+        positions=positions,
+        rank=eraser.rank,
+        n_rounds=n_rounds,
+        linearly_erased=erased,
+        removed_share=eraser.removed_share(statistics),
+        random=tuple(
+            RandomErasure(
+                removed_share=share,
+                changed_predictions=None if effects is None else effects.draws["changed"][n],
+                total_variation=None if effects is None else effects.draws["total_variation"][n],
+                kl_nats=None if effects is None else effects.draws["kl"][n],
+            )
+            for n, share in enumerate(shares)
+        ),
+        rows=(*probes.rows, *(() if effects is None else effects.rows)),
+        verdict=verdict,
+        why=why,
+        margin=margin,
+        n_train=plan.n_train,
+        n_validation=plan.n_fit - plan.n_train,
+        n_test=len(plan.items) - plan.n_fit,
+        n_clusters_test=bootstrap.n_clusters,
+        output=handle.task,
+        n_texts=0 if effects is None else effects.n_texts,
+        seed=seed,
+        notes=_notes(train, test, plan.items, eraser.removed_share(statistics), shares, probes.n_not_converged),
+    )
+
+
+def _check(method: str, positions: str, n_random: int, margin: float, max_texts: int) -> None:
+    for name, value, known in (
+        ("method", method, get_args(ErasureMethod)),
+        ("positions", positions, get_args(ErasedPositions)),
+    ):
+        if value not in known:
+            raise UsageError(f"{name}={value!r} is unknown; available are {', '.join(known)}")
+    if n_random < 2:
+        raise UsageError(f"n_random is {n_random}; at least 2 draws are needed to see how far they differ")
+    if not 0 < margin < 1:
+        raise UsageError(f"margin is {margin}; it is a share between 0 and 1, such as {MARGIN}")
+    if max_texts < 10:
+        raise UsageError(f"max_texts is {max_texts}; an interval needs at least 10 texts")
+
+
+def _independent(handle: Handle) -> bool:
+    """Whether the outputs are labels of their own, or a number, and no distribution."""
+    kind = getattr(handle.config, "problem_type", None)
+    return kind in ("multi_label_classification", "regression")
+
+
+def _standard(statistics: CrossMoments, X: Float32Array, eraser: Eraser | None) -> Float32Array:
+    """Activations, erased in float64 where asked, in units of the deviations before the erasure."""
+    out = np.empty(X.shape, dtype=np.float32)
+    for part in blocks(len(X)):
+        x = X[part].astype(np.float64)
+        out[part] = ((x if eraser is None else eraser(x)) - statistics.mean_x) / statistics.deviation
+    return out
+
+
+def _eraser(method: str, statistics: CrossMoments, plan: _Plan, X: Float32Array) -> tuple[Eraser, int | None]:
+    if method == "leace":
+        return leace(statistics), None
+    labels, held = plan.labels[:1], slice(plan.n_train, plan.n_fit)
+    floor = float(np.mean(majority(labels[0], plan.n_train)[held] == labels[0, held]))
+
+    def still_reads(eraser: Eraser) -> float | None:
+        Z = _standard(statistics, X[: plan.n_fit], eraser if eraser.rank else None)
+        path = ridge_path(moments(Z[: plan.n_train], labels[:, : plan.n_train], len(plan.classes)))
+        accuracies = path.accuracies(Z[held], labels[:, held])
+        # Of fifteen penalties the best is a little above the majority by chance; one deviation is left to it.
+        n = plan.n_fit - plan.n_train
+        chance = floor + float(np.sqrt(floor * (1 - floor) / n))
+        return choose(accuracies)[0] if float(accuracies.max()) > chance else None
+
+    return inlp(statistics, still_reads)
+
+
+class _Probes:
+    """Trains probes on the activations as they are and as they are after the erasure."""
+
+    def __init__(self, plan: _Plan, bootstrap: ClusterBootstrap, seed: int) -> None:
+        self.plan, self.bootstrap, self.seed = plan, bootstrap, seed
+        self.gold = plan.labels[0]
+        self.predicted: dict[tuple[str, str], IntArray] = {}
+        self.rows: list[ErasureRow] = []
+        self.n_not_converged = 0
+        self.floor = majority(self.gold, plan.n_fit)[plan.test]
+        self._add("majority", "original", self.floor)
+        if any(plan.items.form):
+            self._add("type", "original", most_frequent_of_type(plan.items.form, self.gold, plan.n_fit)[plan.test])
+
+    def read(self, condition: ErasureCondition, Z: Float32Array) -> None:
+        """Ridge, logistic, neighbours and one hidden layer with its control, on standardised activations."""
+        plan, gold = self.plan, self.gold
+        n_classes, fit, held = len(plan.classes), slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
+        task = plan.labels[:1]
+        sums = moments(Z[fit], task[:, fit], n_classes)
+        (lam,) = choose(ridge_path(sums).accuracies(Z[held], task[:, held]))
+        path = ridge_path(sums + moments(Z[held], task[:, held], n_classes))
+        self._add("ridge", condition, path.predict(Z[plan.test], lam, 0))
+        found, _ = fit_logistic_path(Z[: plan.n_fit], gold[: plan.n_fit], plan.n_train, path)
+        self.n_not_converged += not found.converged
+        self._add("logistic", condition, found.log_probabilities(Z[plan.test]).argmax(axis=1))
+        test = np.arange(plan.n_fit, len(Z))
+        if len(test) > MAX_NEIGHBOUR_ITEMS:
+            test = np.sort(np.random.default_rng([self.seed, 3]).choice(test, MAX_NEIGHBOUR_ITEMS, replace=False))
+        near = nearest_neighbours(Z[: plan.n_fit], gold[: plan.n_fit], Z[test], n_classes)
+        self._add("nearest_neighbours", condition, near, test)
+        for measure, labels in (("hidden_layer", gold), ("hidden_layer_control", plan.labels[1])):
+            said = hidden_layer(Z[: plan.n_fit], labels[: plan.n_fit], plan.n_train, Z[plan.test], n_classes, self.seed)
+            self._add(measure, condition, said, labels=labels)  # type: ignore[arg-type]
+
+    def _add(
+        self,
+        measure: ErasureMeasure,
+        condition: ErasureCondition,
+        predicted: IntArray,
+        items: IntArray | None = None,
+        labels: IntArray | None = None,
+    ) -> None:
+        self.predicted[measure, condition] = predicted
+        gold = self.gold if labels is None else labels
+        bootstrap = self.bootstrap
+        if items is not None and len(items) < len(self.floor):
+            bootstrap = ClusterBootstrap(self.plan.cluster[items], bootstrap.n_bootstrap, self.seed)
+        right = predicted == (gold[self.plan.test] if items is None else gold[items])
+        self.rows.append(_row("probe", measure, condition, bootstrap.mean(right.astype(np.float64)), len(right)))
+
+    def gain(self, condition: str) -> tuple[Interval, Interval]:
+        """Accuracy and balanced accuracy of the logistic probe less those of the majority, paired."""
+        predicted, n_classes = self.predicted["logistic", condition], len(self.plan.classes)
+        gold = self.gold[self.plan.test]
+        hits = (self.bootstrap.counts(gold, n_classes, said == gold) for said in (predicted, self.floor))
+        totals = np.concatenate([*hits, self.bootstrap.counts(gold, n_classes)], axis=1)
+
+        def accuracy(sums: FloatArray) -> FloatArray:
+            ours, floor, n = np.split(sums, 3, axis=-1)
+            return np.asarray((ours.sum(-1) - floor.sum(-1)) / n.sum(-1))
+
+        def balanced(sums: FloatArray) -> FloatArray:
+            ours, floor, n = np.split(sums, 3, axis=-1)
+            there = n > 0
+            return np.asarray(((ours - floor) / np.where(there, n, 1.0)).sum(-1) / there.sum(-1))
+
+        return self.bootstrap.of(totals, accuracy), self.bootstrap.of(totals, balanced)
+
+
+def _row(part: str, measure: ErasureMeasure, condition: ErasureCondition, found: Interval, n: int) -> ErasureRow:
+    return ErasureRow(
+        part="probe" if part == "probe" else "model",
+        measure=measure,
+        condition=condition,
+        value=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        n=n,
+    )
+
+
+def _joined_gold(train: ProbeData, test: ProbeData | None, gold: tuple[Gold, Gold | None], seed: int) -> Gold:
+    """The model's own answers in the order in which the plan has the sentences."""
+    from interpret.analyzers.probing.run import _WITH_TEST, _WITHOUT_TEST
+    from interpret.readers.probe_data import split_sentences
+
+    own, own_test = gold
+    for name, data, answers in ((train.name, train, own), ("" if test is None else test.name, test, own_test)):
+        if data is None:
+            continue
+        if answers is None or len(answers) != len(data):
+            n = 0 if answers is None else len(answers)
+            raise UsageError(f"{name} has {len(data)} sentences and gold= has answers for {n}; give one row for each")
+    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    parts = [[own[i] for i in part.tolist()] for part in (split.train, split.validation)]
+    held = [own[i] for i in split.test.tolist()] if test is None else list(own_test or ())
+    return [*parts[0], *parts[1], *held]
+
+
+class Costs(NamedTuple):
+    """What erasing costs beyond random directions: `answers` in predictions, `probability` in total variation.
+
+    `control` is the share of predictions that random directions change.
+    """
+
+    answers: Interval
+    probability: Interval
+    control: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Effects:
+    rows: tuple[ErasureRow, ...]
+    costs: Costs
+    draws: dict[str, list[float]]
+    n_texts: int
+
+
+def _effects(
+    handle: Handle,
+    plan: _Plan,
+    key: Key,
+    erasers: Sequence[Eraser],
+    positions: str,
+    gold: Gold | None,
+    seed: int,
+    max_texts: int,
+    n_bootstrap: int,
+    progress: bool,
+) -> _Effects:
+    """Run the test texts as they are, erased, and with each draw of random directions."""
+    sentences, first = np.unique(plan.items.sentence[plan.test], return_index=True)
+    cluster = plan.cluster[plan.test][first]
+    if len(sentences) > max_texts:
+        kept = np.sort(np.random.default_rng([seed, 5]).choice(len(sentences), max_texts, replace=False))
+        sentences, cluster = sentences[kept], cluster[kept]
+    encoded = [plan.items.encoded[s] for s in sentences]
+    texts = readings(handle, encoded, None if gold is None else [gold[s] for s in sentences], seed)
+    changes: list[Callable[[Tensor | None], Change]] = [_maker(eraser, key) for eraser in erasers]
+    probed = [plan.items.segments[s].position for s in sentences] if positions == "probed" else None
+    label = "erase: outputs" if progress else None
+    out = outputs_under(handle, texts, key, changes, probed=probed, progress=label)
+    return _summed(out, ClusterBootstrap(cluster, n_bootstrap, seed))
+
+
+def _maker(eraser: Eraser, key: Key) -> Callable[[Tensor | None], Change]:
+    return lambda where: affine_change(eraser, key[0], where)
+
+
+def _summed(out: Outputs, bootstrap: ClusterBootstrap) -> _Effects:
+    """Rows of every measure: as it is, erased, random, and the difference with its spread between draws."""
+    rows: list[ErasureRow] = []
+
+    def ratio(values: FloatArray, n: FloatArray) -> Interval:
+        totals = bootstrap.totals(np.column_stack([values, n]))
+        return bootstrap.of(totals, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
+
+    def add(measure: ErasureMeasure, erased: FloatArray, random: FloatArray, n: FloatArray, sign: int) -> Interval:
+        count = int(n.sum())
+        draws = random.sum(1) / max(count, 1)
+        rows.append(_row("model", measure, "erased", ratio(erased, n), count))
+        rows.append(_row("model", measure, "random", ratio(random.mean(0), n), count))
+        difference = over_draws(ratio(sign * (erased - random.mean(0)), n), draws, fresh=True)
+        rows.append(_row("model", measure, "difference", difference, count))
+        return difference
+
+    answers: Interval | None = None
+    if out.n_gold.sum() > 0:
+        for measure, values in (("task_accuracy", out.right), ("log_probability_nats", out.log_probability)):
+            name: ErasureMeasure = measure  # type: ignore[assignment]
+            rows.append(_row("model", name, "original", ratio(values[0], out.n_gold), int(out.n_gold.sum())))
+            found = add(name, values[1], values[2:], out.n_gold, -1)
+            answers = found if answers is None else answers
+    changed = add("changed_predictions", out.changed[0], out.changed[1:], out.n, 1)
+    probability = add("total_variation", out.total_variation[0], out.total_variation[1:], out.n, 1)
+    add("kl_nats", out.kl[0], out.kl[1:], out.n, 1)
+    total = max(float(out.n.sum()), 1.0)
+    draws = {name: (getattr(out, name)[1:].sum(1) / total).tolist() for name in ("changed", "total_variation", "kl")}
+    costs = Costs(answers or changed, probability, float(np.mean(draws["changed"])))
+    return _Effects(tuple(rows), costs, draws, len(out.n))
+
+
+def judge(gain: Sequence[Interval], erased: bool, costs: Costs | None, margin: float) -> tuple[ErasureVerdict, Message]:
+    """The verdict and its reason: every comparison needs a whole interval on one side of the margin."""
+    if not any(low is not None and low > margin for _, low, _ in gain):
+        if all(high is not None and high < margin for _, _, high in gain):
+            return "not_available", Message(code="erasure_why.not_available", params={"margin": margin})
+        return "inconclusive", Message(code="erasure_why.availability_unclear", params={"margin": margin})
+    if not erased:
+        return "inconclusive", Message(code="erasure_why.not_erased")
+    if costs is None:
+        return "inconclusive", Message(code="erasure_why.no_output")
+    if costs.control > CONTROL_LIMIT:
+        params = {"share": costs.control, "limit": CONTROL_LIMIT}
+        return "inconclusive", Message(code="erasure_why.control_breaks", params=params)
+    both = (costs.answers, costs.probability)
+    if any(low is not None and low > margin for _, low, _ in both):
+        return "available_used", Message(code="erasure_why.used", params={"margin": margin})
+    if all(high is not None and high < margin for _, _, high in both):
+        return "available_not_used", Message(code="erasure_why.not_used", params={"margin": margin})
+    return "inconclusive", Message(code="erasure_why.effect_unclear", params={"margin": margin})
+
+
+def _notes(
+    train: ProbeData,
+    test: ProbeData | None,
+    items: Items,
+    share: float,
+    random: Sequence[float],
+    n_not_converged: int,
+) -> tuple[Message, ...]:
+    notes = []
+    if share > max(random):
+        notes.append(Message(code="erasure_takes_more", params={"share": share, "random": float(np.mean(random))}))
+    if test is not None and (shared := n_shared(train, test)):
+        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    if n_not_converged:
+        notes.append(Message(code="probe_not_converged", params={"n": n_not_converged}))
+    if items.n_truncated_texts:
+        notes.append(Message(code="probe_truncated_texts", params={"n": items.n_truncated_texts}))
+    return tuple(notes)

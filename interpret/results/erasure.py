@@ -1,0 +1,117 @@
+"""What erasing a label from the activations changed: what probes still read, and what the model still does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from interpret.results.record import Message, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ErasureMethod = Literal["leace", "inlp"]
+ErasedPositions = Literal["all", "probed"]
+ErasureVerdict = Literal["available_used", "available_not_used", "not_available", "inconclusive"]
+ErasureMeasure = Literal[
+    # Accuracy of what reads the label.
+    "majority",
+    "type",
+    "ridge",
+    "logistic",
+    "nearest_neighbours",
+    "hidden_layer",
+    "hidden_layer_control",
+    # What the model itself does.
+    "task_accuracy",
+    "changed_predictions",
+    "total_variation",
+    "kl_nats",
+    "log_probability_nats",
+]
+#: `difference` is erased minus random, of accuracy and log probability random minus erased: harm is positive.
+ErasureCondition = Literal["original", "erased", "random", "difference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErasureRow:
+    """One measured number with its 95% interval over sentences; `n` items, texts or output positions."""
+
+    part: Literal["probe", "model"]
+    measure: ErasureMeasure
+    condition: ErasureCondition
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomErasure:
+    """One draw of random directions: the share of variance it took away and what that did to the model."""
+
+    removed_share: float
+    changed_predictions: float | None
+    total_variation: float | None
+    kl_nats: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitAblation:
+    """Share of predictions that change when `k` units of the site, chosen from the ranking, say their mean always."""
+
+    chosen: Literal["top", "bottom", "random"]
+    k: int
+    units: tuple[int, ...]
+    changed_predictions: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Erasure(Record):
+    """Whether a label that can be read off a site is also used by the model: measured by erasing it linearly.
+
+    The eraser is fitted on the training and validation items; `rank` directions are taken away at every real position
+    (`positions` "all") or at those of the items only ("probed"), and replaced by their mean. `random` are maps of the
+    same kind and rank for directions drawn at random. `removed_share` is the share of the variance that is taken
+    away. Probes that are not linear may still read the label, see `nearest_neighbours`.
+    """
+
+    model: str
+    site: str
+    layer: int | None
+    task: str
+    level: Literal["word", "sentence"]
+    classes: tuple[str, ...]
+    method: ErasureMethod
+    positions: ErasedPositions
+    rank: int
+    n_rounds: int | None
+    linearly_erased: bool
+    removed_share: float
+    random: tuple[RandomErasure, ...]
+    rows: tuple[ErasureRow, ...]
+    verdict: ErasureVerdict
+    why: Message
+    margin: float
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_clusters_test: int
+    output: str
+    n_texts: int
+    seed: int
+    ablations: tuple[UnitAblation, ...] = ()
+    notes: tuple[Message, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: part, measure, condition, value, ci_low, ci_high, n."""
+        import pandas as pd
+
+        columns = "part measure condition value ci_low ci_high n".split()
+        return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+
+    def row(self, measure: ErasureMeasure, condition: ErasureCondition) -> ErasureRow | None:
+        """The number of one measure under one condition; None where it was not measured."""
+        return next((r for r in self.rows if (r.measure, r.condition) == (measure, condition)), None)

@@ -1,0 +1,285 @@
+"""Erasing in a running model of which it is known by construction what it uses and what it only carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForTokenClassification
+
+from interpret.analyzers.probing.erased_outputs import affine_change, outputs_under, readings
+from interpret.analyzers.probing.erasers import CrossMoments, leace
+from interpret.analyzers.probing.erasure import Costs, erasure, judge
+from interpret.analyzers.probing.features import FeatureStore, fill, make_items
+from interpret.analyzers.probing.uncertainty import Interval
+from interpret.capture.capture import capture_texts
+from interpret.capture.edits import Edit
+from interpret.errors import UsageError
+from interpret.models.handle import Handle
+from interpret.models.load import attach_handle
+from interpret.readers.probe_data import ProbeData
+from interpret.results.erasure import Erasure
+from tests import planted
+from tests.tiny import WORDS, tiny, wordpiece
+
+SITE = "resid_post.1"
+#: Whole tokens of the vocabulary, in four equal groups.
+VOCABULARY = [word for word in WORDS if len(word) > 1][:24]
+USED = {word: "ab"[n % 2] for n, word in enumerate(VOCABULARY)}
+CARRIED = {word: "xy"[n // 2 % 2] for n, word in enumerate(VOCABULARY)}
+
+
+def tagger() -> tuple[Any, Any]:
+    """A tagger whose tokens pass unchanged but for layer norms; its head reads the first of 32 dimensions and no other.
+
+    Every word writes one label into dimension 0 and an independent one into dimension 1.
+    """
+    torch.manual_seed(0)
+    tokenizer = wordpiece()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        num_labels=2,
+        id2label={0: "a", 1: "b"},
+        label2id={"a": 0, "b": 1},
+    )
+    model = BertForTokenClassification(config).eval()
+    with torch.no_grad():
+        for layer in model.bert.encoder.layer:
+            for dense in (layer.attention.output.dense, layer.output.dense):
+                dense.weight.zero_()
+                dense.bias.zero_()
+        words = model.bert.embeddings.word_embeddings.weight
+        words.normal_(std=0.5)
+        model.bert.embeddings.position_embeddings.weight.normal_(std=0.3)
+        for word in VOCABULARY:
+            row = words[tokenizer.convert_tokens_to_ids(word)]
+            row[0] = -3.0 if USED[word] == "a" else 3.0
+            row[1] = -3.0 if CARRIED[word] == "x" else 3.0
+        model.classifier.weight.zero_()
+        model.classifier.weight[1, 0] = 4.0
+        model.classifier.bias.zero_()
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def handle() -> Handle:
+    return attach_handle(*tagger(), name="tagger")
+
+
+def sentences(n: int = 300, seed: int = 0) -> list[list[str]]:
+    rng = np.random.default_rng(seed)
+    return [[str(w) for w in rng.choice(VOCABULARY, size=rng.integers(4, 10))] for _ in range(n)]
+
+
+def labelled(of: dict[str, str], n: int = 300) -> ProbeData:
+    words = sentences(n)
+    return ProbeData.of_words(words, [[of[w] for w in row] for row in words])
+
+
+def gold(n: int = 300) -> list[list[int]]:
+    return [["ab".index(USED[w]) for w in row] for row in sentences(n)]
+
+
+def value(result: Erasure, measure: Any, condition: Any) -> float:
+    row = result.row(measure, condition)
+    assert row is not None
+    assert row.value is not None
+    return row.value
+
+
+def test_what_the_model_uses_breaks_it_when_erased_and_random_directions_do_not(handle: Handle) -> None:
+    result = erasure(handle, labelled(USED), site=SITE, gold=(gold(), None), progress=False)
+    assert value(result, "task_accuracy", "original") == 1.0
+    assert value(result, "task_accuracy", "erased") < 0.75
+    assert value(result, "task_accuracy", "random") > 0.95
+    assert value(result, "ridge", "original") == 1.0
+    assert value(result, "ridge", "erased") == value(result, "majority", "original")
+    assert result.linearly_erased
+    assert result.rank == 1
+    assert result.verdict == "available_used"
+    difference = result.row("task_accuracy", "difference")
+    assert difference is not None
+    assert difference.ci_low is not None
+    assert difference.ci_low > 0.02
+
+
+def test_what_the_model_only_carries_is_available_and_not_used(handle: Handle) -> None:
+    result = erasure(handle, labelled(CARRIED), site=SITE, gold=(gold(), None), progress=False)
+    assert value(result, "ridge", "original") == 1.0
+    assert value(result, "ridge", "erased") == value(result, "majority", "original")
+    assert value(result, "task_accuracy", "erased") > 0.99
+    assert result.verdict == "available_not_used"
+
+
+def test_labels_that_mean_nothing_are_not_available(handle: Handle) -> None:
+    words = sentences(900)
+    rng = np.random.default_rng(1)
+    data = ProbeData.of_words(words, [rng.choice(["p", "q"], size=len(row)).tolist() for row in words])
+    result = erasure(handle, data, site=SITE, n_random=2, progress=False)
+    assert result.verdict == "not_available"
+    assert result.row("task_accuracy", "erased") is None
+
+
+def test_inlp_agrees(handle: Handle) -> None:
+    for labels, verdict in ((USED, "available_used"), (CARRIED, "available_not_used")):
+        result = erasure(handle, labelled(labels), site=SITE, method="inlp", gold=(gold(), None), progress=False)
+        assert result.verdict == verdict
+        assert result.n_rounds is not None
+        assert result.n_rounds >= 1
+        assert result.linearly_erased
+
+
+def test_the_running_model_is_edited_as_the_probe_sees_it(handle: Handle) -> None:
+    """The mean of erased tokens, read off the edited model, is the erased mean; pads and other sites stay."""
+    data = labelled(USED, 40)
+    items = make_items(handle, data)
+    codes = np.array([label == "b" for label in items.label]).astype(np.int64)
+    with FeatureStore(len(items), 1) as store:
+        fill(store, handle, items, [SITE])
+        X = store.arrays["resid_post", 1].copy()
+    eraser = leace(CrossMoments(X.shape[1], 2).update(X, codes))
+    edit = Edit.apply(SITE, affine_change(eraser, "resid_post"))
+    capture = capture_texts(handle, items.encoded, [SITE, "resid_post.0"], edits=[edit])
+    plain = capture_texts(handle, items.encoded, [SITE, "resid_post.0"])
+    assert torch.equal(capture["resid_post", 0].nan_to_num(), plain["resid_post", 0].nan_to_num())
+    mask = capture.mask_of("resid_post")
+    expected = eraser(plain["resid_post", 1][mask].numpy())
+    np.testing.assert_allclose(capture["resid_post", 1][mask].numpy(), expected, atol=1e-5)
+    n = 0
+    for text, segment in enumerate(items.segments):
+        for item in np.unique(segment.item):
+            seen = capture["resid_post", 1][text, segment.position[segment.item == item]].mean(0).numpy()
+            np.testing.assert_allclose(seen, eraser(X[item : item + 1])[0], atol=1e-5)
+            n += 1
+    assert n == len(items)
+
+
+def test_outputs_are_those_of_a_plain_hook(handle: Handle) -> None:
+    """Divergence and accuracy by hand: the model of transformers with a hook of PyTorch, one text at a time."""
+    data = labelled(USED, 12)
+    items = make_items(handle, data)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 32))
+    eraser = leace(CrossMoments(32, 2).update(X, rng.integers(0, 2, 50)))
+    texts = readings(handle, items.encoded, gold(12), 0)
+    for probed in (None, [segment.position for segment in items.segments]):
+        found = outputs_under(
+            handle, texts, ("resid_post", 1), [lambda where: affine_change(eraser, "resid_post", where)], probed=probed
+        )
+
+        def hook(module: Any, args: Any, output: Any, inner: bool = probed is not None) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            x = hidden.double().numpy()
+            new = x - (x - eraser.mean) @ eraser.right @ eraser.left.T
+            if inner:
+                # Special tokens stand at both ends.
+                new[:, [0, -1]] = x[:, [0, -1]]
+            new = torch.from_numpy(new).float()
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        for n, row in enumerate(sentences(12)):
+            ids = torch.tensor([items.encoded[n].ids])
+            with torch.no_grad():
+                before = handle.model(input_ids=ids).logits[0, 1:-1].double().log_softmax(-1)
+                held = handle.roles.blocks[1].register_forward_hook(hook)
+                after = handle.model(input_ids=ids).logits[0, 1:-1].double().log_softmax(-1)
+                held.remove()
+            assert found.n[n] == len(row)
+            kl = torch.nn.functional.kl_div(after, before, reduction="sum", log_target=True)
+            assert found.kl[0, n] == pytest.approx(float(kl), abs=1e-6)
+            away = (before.exp() - after.exp()).abs().sum() / 2
+            assert found.total_variation[0, n] == pytest.approx(float(away), abs=1e-6)
+            assert found.changed[0, n] == int((before.argmax(1) != after.argmax(1)).sum())
+            right = torch.tensor(gold(12)[n])
+            assert found.right[1, n] == int((after.argmax(1) == right).sum())
+            own = after[torch.arange(len(row)), right].sum()
+            assert found.log_probability[1, n] == pytest.approx(float(own), abs=1e-6)
+
+
+@pytest.mark.parametrize(("family", "task"), [("gpt2", "causal-lm"), ("bert", "masked-lm"), ("llama", "causal-lm")])
+def test_language_models_are_read_where_they_predict(family: str, task: str) -> None:
+    model, tokenizer = tiny(family, task)
+    model.train()
+    lm = attach_handle(model, tokenizer)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first = erasure(lm, labelled(USED, 150), site="resid_post.0", n_random=2, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+    again = erasure(lm, labelled(USED, 150), site="resid_post.0", n_random=2, progress=False)
+    assert again.to_dict() == first.to_dict()
+    row = first.row("task_accuracy", "original")
+    assert row is not None
+    assert row.n > 0
+    if task == "masked-lm":
+        assert row.n == first.n_texts
+
+
+def test_texts_of_a_trained_classifier() -> None:
+    """The planted classifier decides by one of two words; which of them stands in a text is what it uses."""
+    data = planted.sentences(400)
+    texts = ProbeData.of_texts(data.texts, [planted.LABELS[label] for label in data.labels])
+    own = [[label] for label in data.labels]
+    lm = planted.handle()
+    result = erasure(lm, texts, site="resid_post.1", gold=(own, None), progress=False)
+    assert result.verdict == "available_used"
+    assert result.level == "sentence"
+    assert value(result, "task_accuracy", "original") > 0.95
+
+
+def test_a_model_without_a_head_has_no_output_to_lose() -> None:
+    model, tokenizer = tagger()
+    result = erasure(attach_handle(model.bert, tokenizer), labelled(USED), site=SITE, progress=False)
+    assert result.verdict == "inconclusive"
+    assert result.why.code == "erasure_why.no_output"
+    assert result.linearly_erased
+
+
+def test_the_model_is_left_alone_when_it_fails() -> None:
+    model, tokenizer = tagger()
+    lm = attach_handle(model, tokenizer)
+    data = labelled(USED)
+    with pytest.raises(UsageError, match="gold="):
+        erasure(lm, data, site=SITE, gold=([[0]], None), progress=False)
+    for wrong in (
+        {"site": "resid_post"},
+        {"site": "attn_pattern.0"},
+        {"n_random": 1},
+        {"margin": 0.0},
+        {"method": "x"},
+    ):
+        with pytest.raises(UsageError):
+            erasure(lm, data, **{"site": SITE, "progress": False, **wrong})  # type: ignore[arg-type]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_verdicts_need_whole_intervals() -> None:
+    none, some, unclear = Interval(0.0, -0.01, 0.01), Interval(0.3, 0.2, 0.4), Interval(0.02, -0.01, 0.05)
+
+    def said(*gain: Interval, erased: bool = True, costs: Costs | None = None) -> str:
+        verdict, why = judge(gain, erased, costs, 0.02)
+        return f"{verdict} {why.code.split('.')[1]}"
+
+    assert said(none, none) == "not_available not_available"
+    assert said(none, unclear) == "inconclusive availability_unclear"
+    assert said(none, some) == "inconclusive no_output"
+    assert said(some, some, erased=False) == "inconclusive not_erased"
+    assert said(some, some, costs=Costs(some, none, 0.0)) == "available_used used"
+    assert said(some, some, costs=Costs(none, some, 0.0)) == "available_used used"
+    assert said(some, some, costs=Costs(none, none, 0.0)) == "available_not_used not_used"
+    assert said(some, some, costs=Costs(none, unclear, 0.0)) == "inconclusive effect_unclear"
+    assert said(some, some, costs=Costs(none, none, 0.3)) == "inconclusive control_breaks"
+    assert said(Interval(None, None, None), none) == "inconclusive availability_unclear"
