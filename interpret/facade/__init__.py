@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
@@ -115,6 +115,7 @@ def probe(
     header: bool = True,
     columns: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
+    codes: Literal["none", "task", "all"] = "task",
     **options: Any,
 ) -> ProbeResult:
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
@@ -131,6 +132,8 @@ def probe(
         header: whether a csv or tsv has a header line.
         columns: names for the columns of a file without header.
         skip_bad_rows: count bad rows instead of stopping at the first.
+        codes: whose description length is measured: nothing's, the task's, or that of a control and of random
+            weights too, which costs about as much again as all probes together.
         options: passed to the analyzer, for example `random_weights=True`.
 
     Raises:
@@ -147,7 +150,7 @@ def probe(
     )
     train = read(data)
     held_out = None if test is None else read(test)
-    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, **options)
+    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
 
 
 def shortcuts(

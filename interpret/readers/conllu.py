@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,10 @@ def read_conllu(path: str | Path, label: str = "upos") -> list[Sentence]:
         words: list[str] = []
         labels: list[str | None] = []
         for line, cells in block.rows:
-            words.append(cells[1])
+            words.append(sys.intern(cells[1]))
             if feature is None:
                 value = cells[COLUMNS[label]]
-                labels.append(None if value == "_" else value)
+                labels.append(None if value == "_" else sys.intern(value))
             else:
                 features = _features(cells[_FEATS], path, line)
                 features_seen.update(features)
