@@ -122,9 +122,10 @@ def probe(
 
     Args:
         model: attached model, path, hub id or pipeline.
-        data: `.conllu` (word level) or a labelled table (sentence level).
+        data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
         test: data to test on; None splits `data` by sentence.
-        label: `upos`, `xpos`, `deprel`, `feats.X`, or the label column of a table.
+        label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
+            (`read_probe_data` lists them), or the label column of a table.
         text: text column of a table; None guesses.
         sites: sites to probe.
         seed: of splits, control labels and bootstraps.
@@ -149,7 +150,9 @@ def probe(
         limit=limit,
     )
     train = read(data)
-    held_out = None if test is None else read(test)
+    # The words to look for are those of the training data; other tasks need no such agreement.
+    words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
+    held_out = None if test is None else read(test, vocabulary=words)
     return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
 
 
