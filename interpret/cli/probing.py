@@ -51,7 +51,8 @@ def run(
             "--label",
             "--label-column",
             metavar="LABEL",
-            help="upos, xpos, deprel or feats.X in .conllu; else the column with the label. Default: label.",
+            help="In .conllu upos, xpos, deprel, feats.X, or a label of sentences: sentence_length, tree_depth, tense, "
+            "subject_number, object_number, bigram_shift, word_content; else the column with the label.",
         ),
     ] = None,
     test: Annotated[
@@ -78,10 +79,11 @@ def run(
 ) -> None:
     """Train probes on every layer and show them beside their baselines."""
     import interpret
+    from interpret.readers.iob import IOB_SUFFIXES
     from interpret.readers.tables import require
 
     for path in (data,) if test is None else (data, test):
-        if path.suffix.lower() == ".conllu":
+        if path.suffix.lower() in (".conllu", *IOB_SUFFIXES):
             require(path)
         else:
             # Read here only to say at once what is wrong with it.

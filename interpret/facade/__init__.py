@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
@@ -115,15 +115,17 @@ def probe(
     header: bool = True,
     columns: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
+    codes: Literal["none", "task", "all"] = "task",
     **options: Any,
 ) -> ProbeResult:
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
 
     Args:
         model: attached model, path, hub id or pipeline.
-        data: `.conllu` (word level) or a labelled table (sentence level).
+        data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
         test: data to test on; None splits `data` by sentence.
-        label: `upos`, `xpos`, `deprel`, `feats.X`, or the label column of a table.
+        label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
+            (`read_probe_data` lists them), or the label column of a table.
         text: text column of a table; None guesses.
         sites: sites to probe.
         seed: of splits, control labels and bootstraps.
@@ -131,6 +133,8 @@ def probe(
         header: whether a csv or tsv has a header line.
         columns: names for the columns of a file without header.
         skip_bad_rows: count bad rows instead of stopping at the first.
+        codes: whose description length is measured: nothing's, the task's, or that of a control and of random
+            weights too, which costs about as much again as all probes together.
         options: passed to the analyzer, for example `random_weights=True`.
 
     Raises:
@@ -146,8 +150,10 @@ def probe(
         limit=limit,
     )
     train = read(data)
-    held_out = None if test is None else read(test)
-    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, **options)
+    # The words to look for are those of the training data; other tasks need no such agreement.
+    words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
+    held_out = None if test is None else read(test, vocabulary=words)
+    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
 
 
 def shortcuts(

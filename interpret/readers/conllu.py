@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from interpret.errors import DataError, MissingFileError, UsageError
 #: Columns a label can be read from, with their 0-based place; `feats.Number` reads one feature.
 COLUMNS: Final = {"upos": 3, "xpos": 4, "deprel": 7}
 _FEATS: Final = 5
+_HEAD: Final = 6
 _N_COLUMNS: Final = 10
 _ID = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)|\.\d+)?")
 
@@ -28,6 +30,20 @@ class Sentence:
     labels: tuple[str | None, ...]
     line: int
     text: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word with its place in the dependency tree; `head` is a 1-based word, 0 at the root.
+
+    `relation` is without its subtype: `nsubj` for `nsubj:pass`.
+    """
+
+    form: str
+    upos: str
+    features: dict[str, str]
+    head: int
+    relation: str
 
 
 class _Block(NamedTuple):
@@ -57,10 +73,10 @@ def read_conllu(path: str | Path, label: str = "upos") -> list[Sentence]:
         words: list[str] = []
         labels: list[str | None] = []
         for line, cells in block.rows:
-            words.append(cells[1])
+            words.append(sys.intern(cells[1]))
             if feature is None:
                 value = cells[COLUMNS[label]]
-                labels.append(None if value == "_" else value)
+                labels.append(None if value == "_" else sys.intern(value))
             else:
                 features = _features(cells[_FEATS], path, line)
                 features_seen.update(features)
@@ -77,6 +93,32 @@ def read_conllu(path: str | Path, label: str = "upos") -> list[Sentence]:
     return sentences
 
 
+def read_words(path: str | Path) -> list[tuple[int, str, tuple[Word, ...]]]:
+    """For each sentence its first line, its text and its words with their trees.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: a broken line, or a HEAD that is no number, with file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"there is no file {path}")
+    sentences = []
+    for block in _blocks(path):
+        words = []
+        for line, cells in block.rows:
+            if not cells[_HEAD].isdecimal():
+                raise DataError(f"the HEAD column holds {cells[_HEAD]!r}, which is no number", path=path, line=line)
+            features = _features(cells[_FEATS], path, line)
+            relation = cells[COLUMNS["deprel"]].partition(":")[0]
+            words.append(Word(sys.intern(cells[1]), cells[COLUMNS["upos"]], features, int(cells[_HEAD]), relation))
+        text = " ".join(w.form for w in words) if block.text is None else block.text
+        sentences.append((block.rows[0][0], text, tuple(words)))
+    if not sentences:
+        raise DataError("the file holds no sentence", path=path)
+    return sentences
+
+
 def _feature(label: str) -> str | None:
     """The feature's name in `feats.Name`, None for a plain column."""
     if label in COLUMNS:
@@ -84,9 +126,11 @@ def _feature(label: str) -> str | None:
     head, dot, name = label.partition(".")
     if head == "feats" and dot and name:
         return name
+    from interpret.readers.conllu_tasks import DERIVED
+
     raise UsageError(
-        f"cannot read the label {label!r} from CoNLL-U; available are {', '.join(COLUMNS)} and single features "
-        "written as feats.Number"
+        f"cannot read the label {label!r} from CoNLL-U; available are {', '.join(COLUMNS)}, single features written "
+        f"as feats.Number and, for probes, labels of sentences: {', '.join(DERIVED)}"
     )
 
 

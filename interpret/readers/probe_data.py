@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from interpret.errors import UsageError
+from interpret.errors import DataError, UsageError
 from interpret.readers.conllu import read_conllu
+from interpret.readers.conllu_tasks import DERIVED, read_derived
+from interpret.readers.iob import IOB_SUFFIXES, read_iob2
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from interpret.readers.tables import Table
 
     IntArray = npt.NDArray[np.int64]
 
@@ -154,18 +159,27 @@ def read_probe_data(
     columns: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
     limit: int | None = None,
+    vocabulary: Sequence[str] | None = None,
 ) -> ProbeData:
-    """Read what a probe needs: `.conllu` gives labelled words, every other table labelled texts.
+    """Read what a probe needs: `.conllu` and `.iob2` give labelled words, every other table labelled texts.
+
+    A table whose text column is called `tokens` and holds lists (jsonl, parquet, `datasets`) gives labelled words
+    too, its label column a list as long.
 
     Args:
-        data: path of a `.conllu`, `.csv`, `.tsv`, `.jsonl` or `.parquet` file or of a saved `datasets` folder; a
-            DataFrame, a `datasets.Dataset`, a list of dicts; or a `ProbeData`, which is returned as it is.
-        label: CoNLL-U: `upos` (the default), `xpos`, `deprel`, `feats.Number` ...; else the column with the label.
+        data: path of a `.conllu`, `.iob2` (or `.iob`, `.bio`), `.csv`, `.tsv`, `.jsonl` or `.parquet` file or
+            of a saved `datasets` folder; a DataFrame, a `datasets.Dataset`, a list of dicts; or a
+            `ProbeData`, which is returned as it is.
+        label: CoNLL-U: `upos` (the default), `xpos`, `deprel`, `feats.Number` ..., or a label of sentences that the
+            trees hold: `sentence_length`, `tree_depth`, `tense`, `subject_number`, `object_number`, `bigram_shift`,
+            `word_content`; else the column with the label.
         text: the column with the text; guessed by name when None.
         header: whether the first line of a table names the columns.
         columns: the names of the columns of a table without header.
         skip_bad_rows: leave out broken rows of a table instead of stopping at the first.
         limit: at most so many sentences, evenly spaced over the data: a file's beginning is often of one kind.
+
+        vocabulary: of `word_content`: the words to look for, those of the training file when a test file is read.
 
     Raises:
         DataError: a broken line, or a column that is not there; with file and line.
@@ -173,7 +187,7 @@ def read_probe_data(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit is {limit}; it must be at least 1")
-    read = _read(data, label, text, header, columns, skip_bad_rows)
+    read = _read(data, label, text, header, columns, skip_bad_rows, vocabulary)
     if limit is None or len(read) <= limit:
         return read
     return read.take(np.linspace(0, len(read) - 1, limit).round().astype(np.int64).tolist())
@@ -186,11 +200,16 @@ def _read(
     header: bool,
     columns: Sequence[str] | None,
     skip_bad_rows: bool,
+    vocabulary: Sequence[str] | None,
 ) -> ProbeData:
     if isinstance(data, ProbeData):
         return data
     if isinstance(data, str | Path) and Path(data).suffix.lower() == ".conllu":
         task = label or "upos"
+        if task in DERIVED:
+            derived = read_derived(Path(data), task, vocabulary)
+            texts, labels = [one.text for one in derived], [one.label for one in derived]
+            return ProbeData.of_texts(texts, labels, name=Path(data).name, task=task)
         read = read_conllu(data, task)
         return ProbeData(
             level="word",
@@ -200,10 +219,15 @@ def _read(
             task=task,
             sentences=tuple(sentence.words for sentence in read),
         )
+    if isinstance(data, str | Path) and Path(data).suffix.lower() in IOB_SUFFIXES:
+        words, tags = read_iob2(data)
+        return ProbeData.of_words(words, tags, name=Path(data).name, task="tag" if label in (None, "label") else label)
     from interpret.readers.columns import pick_columns
     from interpret.readers.tables import read_table
 
     table = read_table(data, header=header, columns=columns, skip_bad_rows=skip_bad_rows)
+    if "tokens" in (text, *(table.columns if text is None else ())):
+        return _of_lists(table, label)
     text_column, label_column = pick_columns(table, text, label)
     if label_column is None:
         raise UsageError(
@@ -216,3 +240,31 @@ def _read(
         name=table.name,
         task=label_column,
     )
+
+
+def _of_lists(table: Table, label: str | None) -> ProbeData:
+    """Labelled words from a column `tokens` of lists and a column of equally long lists of labels."""
+    if "tokens" not in table.columns or (label_column := label or "labels") not in table.columns:
+        raise UsageError(
+            f"{table.name}: words and their labels stand in lists in a column tokens and in one named with label=; "
+            f"the columns are {', '.join(table.columns)}"
+        )
+    words, labels = [], []
+    for line, row in zip(table.lines, table.rows, strict=True):
+        lists = [_list(row[column], column, table, line) for column in ("tokens", label_column)]
+        if len(lists[0]) != len(lists[1]):
+            wrong = f"{len(lists[0])} tokens but {len(lists[1])} entries of {label_column}"
+            raise DataError(f"{table.name}, row or line {line}: {wrong}")
+        words.append([str(word) for word in lists[0]])
+        labels.append([None if value is None else str(value) for value in lists[1]])
+    return ProbeData.of_words(words, labels, name=table.name, task=label_column)
+
+
+def _list(written: str, column: str, table: Table, line: int) -> list[Any]:
+    try:
+        value = json.loads(written)
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise DataError(f"{table.name}, row or line {line}: {column} holds {written!r:.40}, which is no list")
+    return value

@@ -38,6 +38,26 @@ class ProbeRow:
     n: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeTest:
+    """`probe` minus `against` in accuracy on the same items: 95% interval and sign-flip p-value over sentences.
+
+    `p_holm` is corrected over all tests of the run.
+    """
+
+    site: str
+    layer: int | None
+    probe: ProbeKind
+    against: ProbeKind
+    metric: ProbeMetric
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_holm: float
+    n: int
+
+
 class BestLayer(NamedTuple):
     """Where a metric is highest; `layer` is None at a site without layers."""
 
@@ -52,7 +72,8 @@ class ProbeResult(Record):
 
     Intervals are 95% bootstraps over clusters (sentences); that of selectivity also holds the spread between control
     draws. Rows of site `none` look at no activation. `n_duplicate_sentences` are test sentences that stand in the
-    training data too. `n` of `v_information_bits` leaves out items whose label never occurs in training.
+    training data too, `n_duplicate_train_sentences` repeat an earlier one there, `type_overlap` is the share of test
+    words whose form training has. `n` of `v_information_bits` leaves out items whose label never occurs in training.
     """
 
     rows: tuple[ProbeRow, ...]
@@ -70,6 +91,9 @@ class ProbeResult(Record):
     seed: int
     notes: tuple[Message, ...] = ()
     validation_rows: tuple[ProbeRow, ...] = ()
+    tests: tuple[ProbeTest, ...] = ()
+    n_duplicate_train_sentences: int = 0
+    type_overlap: float | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""
@@ -77,6 +101,15 @@ class ProbeResult(Record):
 
         columns = "model site layer task probe metric value ci_low ci_high n".split()
         frame = pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+        frame["layer"] = frame["layer"].astype("Int64")
+        return frame
+
+    def tests_frame(self) -> pd.DataFrame:
+        """Columns: site, layer, probe, against, metric, difference, ci_low, ci_high, p, p_holm, n."""
+        import pandas as pd
+
+        columns = "site layer probe against metric difference ci_low ci_high p p_holm n".split()
+        frame = pd.DataFrame([[getattr(test, c) for c in columns] for test in self.tests], columns=columns)
         frame["layer"] = frame["layer"].astype("Int64")
         return frame
 

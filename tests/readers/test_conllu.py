@@ -56,7 +56,7 @@ def test_labels_of_other_columns_and_of_one_feature(tmp_path: Path) -> None:
 
 def test_unknown_labels_name_what_is_available(tmp_path: Path) -> None:
     path = write(tmp_path, SPANISH)
-    with pytest.raises(UsageError, match=r"upos, xpos, deprel and single features .* feats\.Number"):
+    with pytest.raises(UsageError, match=r"upos, xpos, deprel, single features .* feats\.Number"):
         read_conllu(path, "pos")
     with pytest.raises(DataError, match=r"feats\.Mood, feats\.Number"):
         read_conllu(path, "feats.Case")

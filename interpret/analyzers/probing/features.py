@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from interpret.analyzers.probing.ridge import blocks
+from interpret.analyzers.probing.ridge import KEPT_BYTES, blocks, release
 from interpret.capture.capture import stream
 from interpret.capture.points import sites_of
 from interpret.errors import UsageError
@@ -29,9 +29,11 @@ IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
 #: Features of all sites together; beyond this they lie in temporary files.
-MAX_BYTES_IN_MEMORY: Final = 2 * 1024**3
+MAX_BYTES_IN_MEMORY: Final = 256 * 1024**2
 #: Share of the free disk that temporary files may take.
 _DISK_SHARE: Final = 0.8
+#: Sentences tokenised at once.
+_AT_ONCE: Final = 512
 
 
 class Segment(NamedTuple):
@@ -68,7 +70,7 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
     are left out and counted, never filled in.
     """
     words = data.level == "word"
-    encoded = encode_words(handle, data.sentences) if words else encode(handle, data.texts)
+    encoded = _encode(handle, data)
     sentence: list[int] = []
     label: list[str] = []
     form: list[str] = []
@@ -104,6 +106,27 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
         n_without,
         0 if words else n_texts,
     )
+
+
+def _encode(handle: Handle, data: ProbeData) -> list[Encoded]:
+    """Encoded sentences, some at a time, with equal tokens and spans held once: most of them repeat."""
+    tokens: dict[str, str] = {}
+    spans: dict[tuple[int, int], tuple[int, int]] = {}
+    ids: dict[int, int] = {}
+    encoded = []
+    for start in range(0, len(data), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        word_level = data.level == "word"
+        for row in encode_words(handle, data.sentences[part]) if word_level else encode(handle, data.texts[part]):
+            encoded.append(
+                replace(
+                    row,
+                    ids=tuple(ids.setdefault(i, i) for i in row.ids),
+                    tokens=tuple(tokens.setdefault(t, t) for t in row.tokens),
+                    char_spans=tuple(spans.setdefault(s, s) for s in row.char_spans),
+                )
+            )
+    return encoded
 
 
 def word_positions(row: Encoded) -> dict[int, list[int]]:
@@ -161,6 +184,7 @@ class FeatureStore:
         self.arrays: dict[Key, Float32Array] = {}
         self._stack = ExitStack()
         self._folder: Path | None = None
+        self._touched = 0
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +200,11 @@ class FeatureStore:
         if key not in self.arrays:
             self.arrays[key] = self._new(key, values.shape[1])
         self.arrays[key][rows] = values
+        self._touched += values.nbytes
+        if self._touched >= KEPT_BYTES:
+            self._touched = 0
+            for array in self.arrays.values():
+                release(array)
 
     def _new(self, key: Key, d: int) -> Float32Array:
         n_bytes = self.n_items * d * 4 * self.n_keys
@@ -199,15 +228,15 @@ class FeatureStore:
         """
         X = self.arrays[key]
         total = np.zeros(X.shape[1])
-        for part in blocks(n_train):
+        for part in blocks(X, n_train):
             total += X[part].sum(axis=0, dtype=np.float64)
         mean = total / n_train
         squares = np.zeros(X.shape[1])
-        for part in blocks(n_train):
+        for part in blocks(X, n_train):
             squares += ((X[part] - mean) ** 2).sum(axis=0)
         deviation = np.sqrt(squares / n_train)
         deviation[deviation <= 1e-7 * (1 + np.abs(mean))] = 1.0
-        for part in blocks(len(X)):
+        for part in blocks(X):
             X[part] = (X[part] - mean) / deviation
         return X
 

@@ -41,7 +41,7 @@ class Logistic:
         weights = torch.from_numpy(self.weights.astype(np.float32))
         intercept = torch.from_numpy(self.intercept.astype(np.float32))
         out = np.empty((len(X), len(self.intercept)))
-        for part in blocks(len(X)):
+        for part in blocks(X):
             outputs = torch.addmm(intercept, torch.from_numpy(X[part]), weights)
             out[part] = torch.log_softmax(outputs.double(), dim=1).numpy()
         return out
@@ -113,7 +113,7 @@ def fit_logistic(
         weights, intercept = coordinates.leave(v)
         w, b = torch.from_numpy(weights.astype(np.float32)), torch.from_numpy(intercept.astype(np.float32))
         value, grad_w, grad_b = 0.0, np.zeros_like(weights), np.zeros_like(intercept)
-        for part in blocks(n):
+        for part in blocks(X):
             x, y = torch.from_numpy(X[part]), gold[None, part]
             # Classes in rows: the softmax then runs along memory for many items at once.
             log_p = torch.log_softmax(torch.addmm(b[:, None], w.T, x.T), dim=0)

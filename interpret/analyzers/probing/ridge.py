@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,8 @@ Float32Array = npt.NDArray[np.float32]
 #: Penalties in units of the mean eigenvalue of the covariance (which is 1 for standardised features).
 LAMBDAS: Final = np.logspace(-6, 2, 15)
 _BLOCK: Final = 8192
+#: So much of an array that lies in a file stays in memory.
+KEPT_BYTES: Final = 32 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def moments(X: Float32Array, labels: IntArray, n_classes: int) -> Moments:
     d, n_tasks = X.shape[1], len(labels)
     x, xx = np.zeros(d), np.zeros((d, d))
     y, xy = np.zeros((n_tasks, n_classes)), np.zeros((d, n_tasks * n_classes))
-    for part in blocks(len(X)):
+    for part in blocks(X):
         block = X[part].astype(np.float64)
         one_hot = np.zeros((len(block), n_tasks, n_classes))
         for task in range(n_tasks):
@@ -53,10 +56,23 @@ def moments(X: Float32Array, labels: IntArray, n_classes: int) -> Moments:
     return Moments(len(X), x, xx, y, xy.reshape(d, n_tasks, n_classes))
 
 
-def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
-    """Cut `n` rows into consecutive slices."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+def blocks(X: Float32Array, n: int | None = None, size: int = _BLOCK) -> Iterator[slice]:
+    """Cut the first `n` rows of X, or all, into consecutive slices; what was read from a file is let go on the way."""
+    touched = 0
+    for start in range(0, len(X) if n is None else n, size):
+        part = slice(start, min(start + size, len(X) if n is None else n))
+        yield part
+        touched += (part.stop - part.start) * X.shape[1] * X.itemsize
+        if touched >= KEPT_BYTES:
+            release(X)
+            touched = 0
+
+
+def release(X: Float32Array) -> None:
+    """Let the pages of an array that lies in a file leave memory; its contents stay."""
+    mapped, advice = getattr(X, "_mmap", None), getattr(mmap, "MADV_DONTNEED", None)
+    if mapped is not None and advice is not None:
+        mapped.madvise(advice)
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,10 @@ class RidgePath:
         """The mean eigenvalue, the unit of lambda; 1 where all features are constant."""
         return float(self.eigenvalues.mean()) or 1.0
 
+    def of_classes(self, classes: IntArray) -> RidgePath:
+        """The path of some classes only; nothing of the others is needed to know theirs."""
+        return replace(self, rotated=self.rotated[:, :, classes], mean_y=self.mean_y[:, classes])
+
     def weights(self, lam: float, task: int) -> tuple[FloatArray, FloatArray]:
         """Weights [d, class] and intercept [class] of one task."""
         shrunk = self.rotated[:, task] / (self.eigenvalues + lam * self.scale)[:, None]
@@ -88,7 +108,7 @@ class RidgePath:
         """The class with the highest output for each row of X [item, d]."""
         weights, intercept = self.weights(lam, task)
         weights32, intercept32 = weights.astype(np.float32), intercept.astype(np.float32)
-        parts = [np.argmax(X[part] @ weights32 + intercept32, axis=1) for part in blocks(len(X))]
+        parts = [np.argmax(X[part] @ weights32 + intercept32, axis=1) for part in blocks(X)]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def accuracies(self, X: Float32Array, labels: IntArray, lambdas: FloatArray = LAMBDAS) -> FloatArray:
@@ -96,7 +116,7 @@ class RidgePath:
         d, n_tasks, n_classes = self.rotated.shape
         right = np.zeros((n_tasks, len(lambdas)))
         flat = self.rotated.reshape(d, -1)
-        for part in blocks(len(X)):
+        for part in blocks(X):
             turned = (X[part] - self.mean_x.astype(np.float32)) @ self.basis.astype(np.float32)
             for i, lam in enumerate(lambdas.tolist()):
                 shrunk = flat / (self.eigenvalues + lam * self.scale)[:, None]

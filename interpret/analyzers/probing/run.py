@@ -16,14 +16,16 @@ from interpret.analyzers.probing.baselines import (
     permuted_labels,
     random_weights,
 )
+from interpret.analyzers.probing.description import block_ends, frequency_code, online_code
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, make_items, probe_keys
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
+from interpret.analyzers.probing.rows import Cell, Rows, paired_tests
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
 from interpret.errors import InconclusiveError, InterpretError, UsageError
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared, split_sentences
-from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult, ProbeRow
+from interpret.results.probes import ProbeKind, ProbeResult
 from interpret.results.record import Message
 from interpret.sites import Key
 
@@ -31,6 +33,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Probe = Literal["ridge", "logistic"]
+#: Whose description length is measured: of nothing, of the task at each cell, or of controls and random weights too.
+Codes = Literal["none", "task", "all"]
 
 #: Fewer items than this, in training or in test, decide nothing; nor do fewer test sentences than the second number.
 MIN_ITEMS: Final = 50
@@ -53,6 +57,7 @@ def probe(
     seed: int = 0,
     n_control: int = 5,
     probes: Sequence[Probe] = ("ridge", "logistic"),
+    codes: Codes = "none",
     n_bootstrap: int = 1000,
     random_weights: bool | None = None,
     progress: bool = True,
@@ -62,7 +67,7 @@ def probe(
     A word is represented by the mean over its tokens, a text by the mean over its tokens that are not special;
     features are standardised on the training part. The penalty is chosen on the validation part, the probe is then
     fitted to both, and the test part is predicted once. High accuracy shows that the label can be read linearly, not
-    that the model uses it.
+    that the model uses it. `tests` compares each probe with its baselines (`paired_tests`).
 
     Without `test`, sentences are split 60/20/20, with it `train` is split 80/20 into training and validation;
     identical sentences never stand in two of these parts (those shared with a given `test` are counted).
@@ -70,7 +75,10 @@ def probe(
     Rows of `to_frame()`, by `probe`:
         `ridge`: accuracy, balanced accuracy, macro-F1, and selectivity, which is accuracy minus the mean accuracy on
         `n_control` control tasks. Its interval includes the spread between controls (`over_draws`).
-        `logistic`: accuracy, balanced accuracy, macro-F1, V-information in bits.
+        `logistic`: accuracy, balanced accuracy, macro-F1, V-information in bits. With `codes="task"` also the
+        description length of the labels of training and validation and their compression (n log2 K over it), as
+        `online_code` says; `majority` then has that of the labels without features. `codes="all"` adds those of the
+        first control and of random weights. Intervals of both are over sentences, given the trained probes.
         `control`: ridge accuracy on the controls. At word level every word form has one random label (Hewitt and
         Liang 2019, arXiv:1909.03368); at sentence level labels are permuted, which measures capacity only.
         `majority`, and at word level `type` (most frequent label of the form), look at no activation: site `none`.
@@ -81,21 +89,28 @@ def probe(
         UsageError: a site without a vector per token, or data of two levels.
         InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
     """
-    _check(train, test, probes, n_control)
+    _check(train, test, probes, n_control, codes)
     keys = probe_keys(handle, sites)
     plan = _plan(handle, train, test, seed, n_control)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
-    rows = _Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train)
-    _trivial(rows, plan, bootstrap)
+    rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
+    right = _trivial(rows, plan, bootstrap)
+    if codes != "none":
+        _code_rows(rows, plan, (NO_SITE, None), "majority", frequency_code(*plan.code_labels(0)), 0, n_bootstrap)
 
     n_not_converged = 0
     with FeatureStore(len(plan.items), len(keys)) as store:
         fill(store, handle, plan.items, sites, "probe: activations" if progress else None)
         for key in keys:
             X = store.standardise(key, plan.n_train)
-            path = _ridge_rows(rows, plan, bootstrap, key, X)
+            path, right[*key, "ridge"] = _ridge_rows(rows, plan, bootstrap, key, X)
             if "logistic" in probes:
-                n_not_converged += not _logistic_rows(rows, plan, bootstrap, key, X, path)
+                arrived, right[*key, "logistic"] = _logistic_rows(rows, plan, bootstrap, key, X, path)
+                n_not_converged += not arrived
+            if codes != "none":
+                _code_rows(rows, plan, key, "logistic", _coded(plan, X, 0), 0, n_bootstrap)
+            if codes == "all":
+                _code_rows(rows, plan, key, "control", _coded(plan, X, 1), 1, n_bootstrap)
             store.drop(key)
 
     notes = _notes(plan, train, test)
@@ -104,7 +119,7 @@ def probe(
     if random_weights is None:
         random_weights = train.level == "word" and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
     if random_weights:
-        failure = _random_rows(rows, plan, bootstrap, handle, keys, sites, seed, progress)
+        failure = _random_rows(rows, plan, bootstrap, handle, keys, sites, seed, progress, right, codes)
         notes += [] if failure is None else [failure]
     else:
         notes.append(Message(code="probe_random_weights_not_run"))
@@ -124,12 +139,18 @@ def probe(
         seed=seed,
         notes=tuple(notes),
         validation_rows=tuple(rows.validation),
+        tests=paired_tests(right, bootstrap, seed),
+        n_duplicate_train_sentences=n_duplicates(train),
+        type_overlap=_type_overlap(plan) if train.level == "word" else None,
     )
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Items in the order train, validation, test. `labels` is [task, item]: the task itself, then the controls."""
+    """Items in the order train, validation, test, the sentences of training and of validation shuffled.
+
+    `labels` is [task, item]: the task itself, then the controls.
+    """
 
     items: Items
     labels: IntArray
@@ -147,69 +168,18 @@ class _Plan:
         """Which test items have a label that was seen in training or validation."""
         return np.isin(self.labels[0, self.test], np.unique(self.labels[0, : self.n_fit]))
 
-
-class _Rows:
-    """Collects the cells of the result."""
-
-    def __init__(self, model: str, task: str, n: int, n_validation: int) -> None:
-        self.model, self.task, self.n, self.n_validation = model, task, n, n_validation
-        self.kept: list[ProbeRow] = []
-        self.validation: list[ProbeRow] = []
-
-    def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
-        """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""
-        task, control = float(accuracies[0]), float(accuracies[1:].mean())
-        found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
-        for metric, value in found:
-            self.validation.append(self._row(key, "ridge", metric, value, None, None, self.n_validation))
-
-    def _row(
-        self,
-        key: tuple[str, int | None],
-        probe: ProbeKind,
-        metric: ProbeMetric,
-        value: float | None,
-        low: float | None,
-        high: float | None,
-        n: int,
-    ) -> ProbeRow:
-        return ProbeRow(
-            model=self.model,
-            site=key[0],
-            layer=key[1],
-            task=self.task,
-            probe=probe,
-            metric=metric,
-            value=value,
-            ci_low=low,
-            ci_high=high,
-            n=n,
-        )
-
-    def add(
-        self,
-        key: tuple[str, int | None],
-        probe: ProbeKind,
-        metric: str,
-        found: Interval,
-        n: int | None = None,
-    ) -> None:
-        """One cell."""
-        if metric not in get_args(ProbeMetric):
-            raise ValueError(f"unknown metric {metric}")
-        known: ProbeMetric = metric  # type: ignore[assignment]
-        self.kept.append(self._row(key, probe, known, found.value, found.low, found.high, self.n if n is None else n))
-
-    def add_all(self, key: tuple[str, int | None], probe: ProbeKind, scores: dict[str, Interval]) -> None:
-        """A cell for each score."""
-        for metric, found in scores.items():
-            self.add(key, probe, metric, found)
+    def code_labels(self, task: int) -> tuple[IntArray, int]:
+        """Labels of training and validation, counted without gaps, and how many there are."""
+        seen, codes = np.unique(self.labels[task, : self.n_fit], return_inverse=True)
+        return codes.reshape(-1).astype(np.int64), len(seen)
 
 
-def _check(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_control: int) -> None:
+def _check(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_control: int, codes: str) -> None:
     unknown = sorted(set(probes) - set(get_args(Probe)))
     if unknown or not probes:
         raise UsageError(f"cannot fit probes={list(probes)}; available are {', '.join(get_args(Probe))}")
+    if codes not in get_args(Codes):
+        raise UsageError(f"codes is {codes!r}; available are {', '.join(get_args(Codes))}")
     if n_control < 1:
         raise UsageError(f"n_control is {n_control}; selectivity needs at least one control task")
     if test is not None and test.level != train.level:
@@ -221,7 +191,9 @@ def _check(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_co
 def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> _Plan:
     split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
     held_out = train.take(split.test) if test is None else test
-    parts = (train.take(split.train), train.take(split.validation), held_out)
+    # The split is random, so training then validation, each shuffled, is the random order that online codes need.
+    shuffle = np.random.default_rng([seed, 1]).permutation
+    parts = (train.take(shuffle(split.train)), train.take(shuffle(split.validation)), held_out)
     joined = _join(parts)
     items = make_items(handle, joined)
     ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
@@ -277,14 +249,43 @@ def _join(parts: Sequence[ProbeData]) -> ProbeData:
     )
 
 
-def _trivial(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> None:
-    """Baselines without activations. They learn from train and validation, as the probes finally do."""
+def _trivial(rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[np.bool_]]:
+    """Baselines without activations, and where they are right.
+
+    They learn from train and validation, as the probes finally do.
+    """
     gold, n_classes = plan.labels[0], len(plan.classes)
-    predicted = majority(gold, plan.n_fit)[plan.test]
-    rows.add_all((NO_SITE, None), "majority", bootstrap.score(predicted, gold[plan.test], n_classes))
+    predicted: dict[ProbeKind, IntArray] = {"majority": majority(gold, plan.n_fit)[plan.test]}
     if any(plan.items.form):
-        predicted = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
-        rows.add_all((NO_SITE, None), "type", bootstrap.score(predicted, gold[plan.test], n_classes))
+        predicted["type"] = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
+    for kind, labels in predicted.items():
+        rows.add_all((NO_SITE, None), kind, bootstrap.score(labels, gold[plan.test], n_classes))
+    return {(NO_SITE, None, kind): labels == gold[plan.test] for kind, labels in predicted.items()}
+
+
+def _coded(plan: _Plan, X: Float32Array, task: int) -> FloatArray:
+    """Bits of each label of training and validation."""
+    labels, n_classes = plan.code_labels(task)
+    return online_code(X[: plan.n_fit], labels, block_ends(plan.items.sentence[: plan.n_fit]), n_classes)
+
+
+def _code_rows(
+    rows: Rows,
+    plan: _Plan,
+    key: tuple[str, int | None],
+    probe: ProbeKind,
+    bits: FloatArray,
+    task: int,
+    n_bootstrap: int,
+) -> None:
+    """Description length and compression; the interval is over sentences, the probes as they are."""
+    each = ClusterBootstrap(plan.cluster[: plan.n_fit], n_bootstrap, rows.seed).mean(bits)
+    n, uniform = len(bits), float(np.log2(plan.code_labels(task)[1]))
+    if each.value is None or each.low is None or each.high is None:
+        return
+    length = Interval(n * each.value, n * each.low, n * each.high)
+    rows.add(key, probe, "description_length_bits", length, n)
+    rows.add(key, probe, "compression", Interval(uniform / each.value, uniform / each.high, uniform / each.low), n)
 
 
 class _Screened(NamedTuple):
@@ -321,20 +322,22 @@ def _ridge_cells(
     return screened, scores, over_draws(bootstrap.mean(control), draws, fresh=False)
 
 
-def _ridge_rows(rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array) -> RidgePath:
+def _ridge_rows(
+    rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array
+) -> tuple[RidgePath, npt.NDArray[np.bool_]]:
     screened, scores, control = _ridge_cells(plan, bootstrap, X)
     rows.add_validation(key, screened.validation)
     rows.add_all(key, "ridge", scores)
     rows.add(key, "control", "accuracy", control)
     if key[0] == "embed":
         rows.add_all(key, "embedding", scores)
-    return screened.path
+    return screened.path, screened.predicted[0] == plan.labels[0, plan.test]
 
 
 def _logistic_rows(
-    rows: _Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
-) -> bool:
-    """Refit by likelihood; returns whether the optimiser arrived."""
+    rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
+) -> tuple[bool, npt.NDArray[np.bool_]]:
+    """Refit by likelihood; returns whether the optimiser arrived, and where the probe is right."""
     gold = plan.labels[0]
     found, _ = fit_logistic_path(X[: plan.n_fit], gold[: plan.n_fit], plan.n_train, path)
     log_p = found.log_probabilities(X[plan.test])
@@ -345,11 +348,11 @@ def _logistic_rows(
     gain = log_p[np.arange(len(held)), held] - np.log(np.where(share > 0, share, 1.0))[held]
     bits = bootstrap.mean(gain / np.log(2), known)
     rows.add(key, "logistic", "v_information_bits", bits, int(known.sum()))
-    return found.converged
+    return found.converged, log_p.argmax(axis=1) == held
 
 
 def _random_rows(
-    rows: _Rows,
+    rows: Rows,
     plan: _Plan,
     bootstrap: ClusterBootstrap,
     handle: Handle,
@@ -357,14 +360,20 @@ def _random_rows(
     sites: Sequence[str] | str,
     seed: int,
     progress: bool,
+    right: dict[Cell, npt.NDArray[np.bool_]],
+    codes: Codes,
 ) -> Message | None:
     """Ridge and selectivity on an untrained model; a message where no such model can be made."""
     try:
         with random_weights(handle, seed) as untrained, FeatureStore(len(plan.items), len(keys)) as store:
             fill(store, untrained, plan.items, sites, "probe: random weights" if progress else None)
             for key in keys:
-                _, scores, _ = _ridge_cells(plan, bootstrap, store.standardise(key, plan.n_train))
+                X = store.standardise(key, plan.n_train)
+                screened, scores, _ = _ridge_cells(plan, bootstrap, X)
                 rows.add_all(key, "random_weights", scores)
+                right[*key, "random_weights"] = screened.predicted[0] == plan.labels[0, plan.test]
+                if codes == "all":
+                    _code_rows(rows, plan, key, "random_weights", _coded(plan, X, 0), 0, bootstrap.n_bootstrap)
                 store.drop(key)
     except (InterpretError, TypeError, ValueError, AttributeError) as err:
         # A class that cannot be built from its config alone (remote code, quantised weights) has no such baseline.
@@ -387,10 +396,14 @@ def _notes(plan: _Plan, train: ProbeData, test: ProbeData | None) -> list[Messag
     if unseen:
         notes.append(Message(code="probe_unseen_labels", params={"n": unseen}))
     if train.level == "word":
-        seen = set(items.form[: plan.n_fit])
-        share = float(np.mean([form in seen for form in items.form[plan.n_fit :]]))
-        notes.append(Message(code="probe_type_overlap", params={"share": share}))
+        notes.append(Message(code="probe_type_overlap", params={"share": _type_overlap(plan)}))
     else:
         notes.append(Message(code="probe_mean_pooling"))
         notes.append(Message(code="probe_control_is_capacity"))
     return notes
+
+
+def _type_overlap(plan: _Plan) -> float:
+    """The share of test words whose form stands in training or validation too."""
+    seen = set(plan.items.form[: plan.n_fit])
+    return float(np.mean([form in seen for form in plan.items.form[plan.n_fit :]]))

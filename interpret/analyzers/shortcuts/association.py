@@ -128,19 +128,6 @@ def competency_z(both: int, n_word: int, base_rate: float) -> float | None:
     return float((both / n_word - base_rate) / np.sqrt(base_rate * (1.0 - base_rate) / n_word))
 
 
-def holm(p: Sequence[float] | FloatArray) -> FloatArray:
-    """Adjusted p-values: those at most alpha are all true with probability 1 - alpha, whatever depends on what.
-
-    Reference: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
-    """
-    values = np.asarray(p, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    steps = np.arange(len(values), 0, -1)
-    out = np.empty_like(values)
-    out[order] = np.minimum(1.0, np.maximum.accumulate(steps * values[order]))
-    return out
-
-
 def benjamini_hochberg(p: Sequence[float] | FloatArray) -> FloatArray:
     """Adjusted p-values: of those at most alpha, a share of alpha is expected to be false.
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from interpret.analyzers.shortcuts.association import FloatArray, benjamini_hochberg, fisher, holm, log_odds
+from interpret.analyzers.shortcuts.association import FloatArray, benjamini_hochberg, fisher, log_odds
 from interpret.analyzers.shortcuts.presence import Tally, checked_options, tally
 from interpret.analyzers.shortcuts.stability import top_shares
 from interpret.errors import UsageError
 from interpret.results.explanations import Attribution
 from interpret.results.shortcuts import ErrorVerdict, ErrorWord, ErrorWords
+from interpret.statistics.multiple import holm
 
 
 def error_words(

@@ -15,7 +15,6 @@ from interpret.analyzers.shortcuts.association import (
     excess,
     excess_p,
     fisher,
-    holm,
     log_odds,
 )
 from interpret.analyzers.shortcuts.presence import IntArray, Tally, checked_options, neighbours, tally
@@ -23,6 +22,7 @@ from interpret.analyzers.shortcuts.stability import ClassCounts, top_shares
 from interpret.results.explanations import Attribution
 from interpret.results.record import Message
 from interpret.results.shortcuts import ShortcutWord, ShortcutWords, WordVerdict
+from interpret.statistics.multiple import holm
 
 
 @dataclass(frozen=True)

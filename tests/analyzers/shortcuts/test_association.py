@@ -18,9 +18,9 @@ from interpret.analyzers.shortcuts.association import (
     excess,
     excess_p,
     fisher,
-    holm,
     log_odds,
 )
+from interpret.statistics.multiple import holm
 
 CELLS = st.tuples(*[st.integers(0, 40)] * 4).filter(lambda t: t[0] + t[1] > 0 and t[0] + t[2] > 0 and sum(t) > 1)
 

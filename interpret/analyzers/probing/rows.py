@@ -1,0 +1,126 @@
+"""The cells of a probing run, and the paired tests between them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval
+from interpret.results.probes import ProbeKind, ProbeMetric, ProbeRow, ProbeTest
+from interpret.statistics.multiple import holm, sign_flip_p
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Cell = tuple[str, int | None, ProbeKind]
+
+
+class Rows:
+    """Collects the cells of the result."""
+
+    def __init__(self, model: str, task: str, n: int, n_validation: int, seed: int) -> None:
+        self.model, self.task, self.n, self.n_validation, self.seed = model, task, n, n_validation, seed
+        self.kept: list[ProbeRow] = []
+        self.validation: list[ProbeRow] = []
+
+    def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
+        """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""
+        task, control = float(accuracies[0]), float(accuracies[1:].mean())
+        found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
+        for metric, value in found:
+            self.validation.append(self._row(key, "ridge", metric, value, None, None, self.n_validation))
+
+    def _row(
+        self,
+        key: tuple[str, int | None],
+        probe: ProbeKind,
+        metric: ProbeMetric,
+        value: float | None,
+        low: float | None,
+        high: float | None,
+        n: int,
+    ) -> ProbeRow:
+        return ProbeRow(
+            model=self.model,
+            site=key[0],
+            layer=key[1],
+            task=self.task,
+            probe=probe,
+            metric=metric,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n=n,
+        )
+
+    def add(
+        self,
+        key: tuple[str, int | None],
+        probe: ProbeKind,
+        metric: str,
+        found: Interval,
+        n: int | None = None,
+    ) -> None:
+        """One cell."""
+        if metric not in get_args(ProbeMetric):
+            raise ValueError(f"unknown metric {metric}")
+        known: ProbeMetric = metric  # type: ignore[assignment]
+        self.kept.append(self._row(key, probe, known, found.value, found.low, found.high, self.n if n is None else n))
+
+    def add_all(self, key: tuple[str, int | None], probe: ProbeKind, scores: dict[str, Interval]) -> None:
+        """A cell for each score."""
+        for metric, found in scores.items():
+            self.add(key, probe, metric, found)
+
+
+def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed: int) -> tuple[ProbeTest, ...]:
+    """Accuracy of every trained probe minus that of what it must beat, on the same test items.
+
+    A probe is compared with the best baseline that looks at no activation (word types, else the majority), with the
+    same probe on the embedding layer, and the ridge probe with itself on random weights. P-values flip the signs of
+    sentences; Holm's correction is over all tests of the run.
+
+    Args:
+        right: for each cell, which test items [item] its prediction hits.
+        bootstrap: over the test items' sentences.
+        seed: of the flips.
+    """
+    trivial = [cell for cell in right if cell[2] == "type"] or [cell for cell in right if cell[2] == "majority"]
+    pairs: list[tuple[Cell, Cell]] = []
+    for cell in right:
+        site, layer, probe = cell
+        if probe not in ("ridge", "logistic"):
+            continue
+        pairs += [(cell, other) for other in trivial]
+        embed: Cell = ("embed", None, probe)
+        if embed in right and embed != cell:
+            pairs.append((cell, embed))
+        untrained: Cell = (site, layer, "random_weights")
+        if probe == "ridge" and untrained in right:
+            pairs.append((cell, untrained))
+    if not pairs:
+        return ()
+    differences = np.stack([right[a].astype(np.float64) - right[b] for a, b in pairs], axis=1)
+    p = sign_flip_p(bootstrap.totals(differences), seed=seed)
+    tests = []
+    for number, (((site, layer, probe), (other, _, baseline)), adjusted) in enumerate(
+        zip(pairs, holm(p).tolist(), strict=True)
+    ):
+        found = bootstrap.mean(differences[:, number])
+        tests.append(
+            ProbeTest(
+                site=site,
+                layer=layer,
+                probe=probe,
+                against="embedding" if other == "embed" and baseline == probe else baseline,
+                metric="accuracy",
+                difference=float(found.value or 0.0),
+                ci_low=float(found.low or 0.0),
+                ci_high=float(found.high or 0.0),
+                p=float(p[number]),
+                p_holm=adjusted,
+                n=len(differences),
+            )
+        )
+    return tuple(tests)
