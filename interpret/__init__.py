@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
+    from interpret.facade.intervening import ablate, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -53,6 +54,7 @@ _HOME = {
     "Edit": "interpret.capture",
     "InterpretError": "interpret.errors",
     "Store": "interpret.capture.store",
+    "ablate": "interpret.facade.intervening",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
@@ -61,6 +63,7 @@ _HOME = {
     "methods": "interpret.facade",
     "model_view": "reports.bertviz",
     "open_store": "interpret.capture.store",
+    "patch": "interpret.facade.intervening",
     "plan_audit": "interpret.facade",
     "plausibility": "interpret.facade",
     "probe": "interpret.facade",
@@ -80,6 +83,7 @@ __all__ = [
     "Edit",
     "InterpretError",
     "Store",
+    "ablate",
     "attach",
     "audit",
     "faithfulness",
@@ -88,6 +92,7 @@ __all__ = [
     "methods",
     "model_view",
     "open_store",
+    "patch",
     "plan_audit",
     "plausibility",
     "probe",

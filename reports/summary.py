@@ -29,7 +29,7 @@ ABOUT_THE_REPORT = frozenset({"verdict", "limits", "reproduce"})
 N_CLASSES = 6
 N_LOWER = 3
 #: Findings that the paragraph on what is notable puts into its own words.
-_SAID_ELSEWHERE = frozenset({"finding.slice_given", "finding.tuned_worse"})
+_SAID_ELSEWHERE = frozenset({"finding.tuned_worse"})
 
 
 def verdict_nodes(audit: Audit) -> tuple[Node, ...]:
@@ -67,8 +67,13 @@ def _lead(audit: Audit) -> tuple[Inline, ...]:
     if accuracy is None or accuracy.value is None:
         return (*parts, say("verdict.no_accuracy"))
     if accuracy.name != "accuracy":
-        return (*parts, say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n))
+        return (*parts, _right_of(accuracy, audit))
     return (*parts, say("verdict.right", right=round(accuracy.value * accuracy.n), n=accuracy.n))
+
+
+def _right_of(accuracy: Estimate, audit: Audit) -> Message:
+    unit = "example" if audit.performance is None else audit.performance.unit
+    return say("verdict.right_of", metric=accuracy.name, value=accuracy.value, n=accuracy.n, unit=unit)
 
 
 def _many(n: int) -> Message:
@@ -160,7 +165,9 @@ def _notable(audit: Audit) -> tuple[Message, ...]:
     for r in rows:
         if r.name == "accuracy_difference" and r.slice is None and None not in (r.value, r.ci_low, r.ci_high):
             out.append(say("verdict.change", difference=r.value, low=r.ci_low, high=r.ci_high))
-    slices = () if audit.performance is None else audit.performance.slices
+    # Audits of earlier versions name no findings.
+    named = any(one.message.code == "finding.slice_given" for one in audit.findings)
+    slices = () if audit.performance is None or named else audit.performance.slices
     lower = sorted(
         (s for s in slices if s.gap.ci_high is not None and s.gap.ci_high < 0),
         key=lambda s: (s.gap.value if s.gap.value is not None else 0.0, s.name),
@@ -186,7 +193,8 @@ def _missing(audit: Audit) -> Tile:
     """Sections without content, by name; those that are there only in part, by number."""
     label = say("verdict.missing_title")
     missing = [c.section for c in audit.coverage if c.status == "not_run"]
-    partial = sum(c.status == "partial" for c in audit.coverage)
+    # A section may lack several things, each of which has a row.
+    partial = len({c.section for c in audit.coverage if c.status == "partial"} - set(missing))
     if not missing:
         detail = say("verdict.only_partial", partial=partial) if partial else say("verdict.all_examined")
         return Tile(label, say("verdict.nothing_missing"), detail)

@@ -1,4 +1,4 @@
-"""A tiny classifier with a known truth: one planted word decides the label, every other word is noise."""
+"""Models with a known truth: a classifier that one planted word decides, models in which one head does anything."""
 
 from __future__ import annotations
 
@@ -79,3 +79,21 @@ def trained() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 def handle() -> Handle:
     model, tokenizer = trained()
     return attach_handle(model, tokenizer, name="planted")
+
+
+def one_head(handle: Handle, layer: int, head: int) -> None:
+    """Leave one head of a tiny random model that carries anything from one token to another.
+
+    The output projections take nothing from every other head. So what the model says at one place depends on tokens
+    elsewhere through this head only: it is the whole effect, and every other head has exactly none. (Of a model that is
+    already attached: the proof at attach would find that the other heads are not on the path to the output.)
+    """
+    roles = handle.roles
+    with torch.no_grad():
+        for number, projection in enumerate(roles.attention_output):
+            weight: torch.Tensor = projection.weight
+            # GPT-2's has the input first.
+            inputs = weight if roles.family == "gpt2" else weight.T
+            for other in range(roles.n_heads):
+                if (number, other) != (layer, head):
+                    inputs[other * roles.d_head : (other + 1) * roles.d_head] = 0.0

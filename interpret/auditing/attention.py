@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
+from interpret.analyzers.target import resolve_targets
 from interpret.auditing.ablation import ablation_effects, head_ablations
 from interpret.auditing.heads import attention_summary
 from interpret.auditing.stage import Run
@@ -55,9 +56,11 @@ def _ablated(run: Run, summary: AttentionSummary, numbers: Sequence[int]) -> Att
         else:
             why = Message(code="attention.too_many_heads", params={"heads": n_heads, "needed": MIN_BOOTSTRAP})
         return replace(summary, ablation_why=why)
-    chosen = [run.encoded[i] for i in run.sample(numbers, n, stream=101)]
+    chosen = run.sample(numbers, n, stream=101)
+    at = [int(run.results["predictions"].at[i]) for i in chosen] if run.handle.task == "token-classification" else None
+    targets = resolve_targets(run.handle, [run.encoded[i] for i in chosen], at=at)
     try:
-        effects = ablation_effects(run.handle, chosen, progress=run.progress)
+        effects = ablation_effects(run.handle, [run.encoded[i] for i in chosen], targets, progress=run.progress)
     except UnknownSiteError:
         return replace(summary, ablation_why=Message(code="attention.no_head_outputs"))
     rows = head_ablations(effects, seed=run.seed, n_bootstrap=run.config.bootstraps)

@@ -100,7 +100,7 @@ def words_used(run: Run) -> tuple[WordImportance, ...]:
     if words:
         run.done("global_attribution", len(explained))
     else:
-        run.not_run("global_attribution", "section.too_few", n=len(explained), needed=MIN_EXAMPLES)
+        run.not_run("global_attribution", "section.no_common_words", n=len(explained), needed=MIN_EXAMPLES)
     return words
 
 

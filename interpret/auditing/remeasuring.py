@@ -58,8 +58,8 @@ def measure_again(
         raise UsageError(f"sample is {sample}; give the number of rows to measure again, at least 1")
     if answers is None:
         raise UsageError(
-            f"the audit ({audit.title}) holds no answers to single examples: it was saved by an older version, so "
-            "there is nothing to hold the model against; run the audit again"
+            f"the audit ({audit.title}) holds no answers to single examples, because its task ({audit.identity.task}) "
+            "gives texts no class or it was saved by an older version; there is nothing to hold the model against"
         )
     column = audit.data.text_column
     if column not in table.columns:

@@ -8,11 +8,11 @@ import numpy as np
 
 from interpret.analyzers.attribution import gradients_available
 from interpret.analyzers.comparison.outputs import compare_outputs
-from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
 from interpret.auditing.attention import MAX_CASES, attention_section, n_ablated
+from interpret.auditing.costs import attributed, probe_costs, quality_costs, ranked
 from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
 from interpret.auditing.features import text_features
 from interpret.auditing.identity import capture_logit_difference
@@ -101,74 +101,17 @@ def _no_shortcuts(scope: Scope) -> Message | None:
 # --- what a stage costs
 
 
-def _ranked(scope: Scope) -> float:
-    """Distinct rows that the rankings of one text take: short texts have few different parts of one word."""
-    rankings, words = scope.config.random_rankings + 4, scope.n_words
-    kept = max(5, scope.config.random_rankings // 4) + 4
-    rows = 0.0
-    for size in {max(1, round(share * words)) for share in FRACTIONS}:
-        different = words if size == 1 else words * (words - 1) / 2
-        rows += min(rankings, different) + min(kept, different)
-    return 1 + rows
-
-
-def _attributed(scope: Scope, method: str) -> Cost:
-    """What one text costs with a method, without its quality."""
-    if method == "auto":
-        method = "integrated_gradients"
-    words = scope.n_words
-    costs = {
-        "integrated_gradients": Cost(backward=25),
-        "gradient_x_input": Cost(backward=1),
-        "saliency": Cost(backward=1),
-        "smooth_grad": Cost(backward=32),
-        "gradient_shap": Cost(backward=32),
-        "deep_lift": Cost(forward=1, backward=1),
-        "shap": Cost(forward=min(256, 2 ** min(8, words))),
-        "permutation_shap": Cost(forward=10 * (2 * words + 1)),
-        "lime": Cost(forward=500),
-        "occlusion": Cost(forward=words + 1),
-        "leave_one_out": Cost(forward=words + 1),
-        "attention_rollout": Cost(captured=1),
-        "gradient_attention": Cost(captured=1, backward=1),
-        "value_zeroing": Cost(forward=1.5 * words),
-    }
-    return costs.get(method, Cost(backward=25))
-
-
 def _explained(scope: Scope) -> int:
     errors = scope.config.errors_shown if _unlabelled(scope) is None and scope.handle.task != "causal-lm" else 0
     return min(len(scope), scope.config.explained + errors)
 
 
 def _explaining_costs(scope: Scope) -> Cost:
-    ranked = _ranked(scope)
+    rows = ranked(scope)
     if scope.config.method in ("leave_one_out", "occlusion"):
         # Texts without one word are rows of the rankings too.
-        ranked = max(1.0, ranked - min(scope.config.random_rankings, scope.n_words))
-    return (_attributed(scope, scope.config.method) + Cost(forward=ranked)) * _explained(scope)
-
-
-def _quality_costs(scope: Scope) -> Cost:
-    explained = scope.sampled("explained")
-    compared, randomised = (min(explained, getattr(scope.config, key)) for key in ("compared", "randomised"))
-    main = scope.config.method if scope.config.method != "auto" else "integrated_gradients"
-    names = [name for name in scope.config.compared_names if name != main]
-    total = Cost()
-    if names and compared:
-        # Random rankings are those of the main method, and of one another.
-        rows = _ranked(scope) * (1 + 0.25 * (len(names) - 1))
-        total += (sum((_attributed(scope, name) for name in names), Cost()) + Cost(forward=rows)) * compared
-    if randomised >= MIN_BOOTSTRAP:
-        total += _attributed(scope, main) * (5 * randomised)
-    return total
-
-
-def _probe_costs(scope: Scope) -> Cost:
-    n = scope.sampled("probed")
-    # Fits take about 50 ns for each example, dimension and layer in each of some 100 fits.
-    layers = scope.handle.n_layers + 1
-    return Cost(captured=n, seconds=0.5 + 5e-6 * n * scope.handle.d_model**0.5 * layers * 3)
+        rows = max(1.0, rows - min(scope.config.random_rankings, scope.n_words))
+    return (attributed(scope, scope.config.method) + Cost(forward=rows)) * _explained(scope)
 
 
 # --- what a stage does
@@ -245,8 +188,10 @@ def _attention(run: Run) -> AttentionSummary | None:
 
 def _attention_costs(scope: Scope) -> Cost:
     n = scope.sampled("attention")
-    n_heads = scope.handle.n_layers * scope.handle.n_heads
-    return Cost(captured=n + MAX_CASES, forward=n_ablated(n, n_heads, scope.config.ablated) * n_heads)
+    n_layers, n_heads = scope.handle.n_layers, scope.handle.n_layers * scope.handle.n_heads
+    taken = n_ablated(n, n_heads, scope.config.ablated)
+    # What is explained and its value as it is, the outputs of each layer's heads, and each head taken out.
+    return Cost(captured=n + min(len(scope), MAX_CASES) + taken * n_layers, forward=taken * (n_heads + 2))
 
 
 def _probes(run: Run) -> ProbeResult | None:
@@ -283,11 +228,11 @@ def _shortcut_split(scope: Scope) -> tuple[int, int]:
 
 def _shortcut_costs(scope: Scope) -> Cost:
     explained, held_out = _shortcut_split(scope)
-    one = _attributed(scope, _shortcut_method(scope))
+    one = attributed(scope, _shortcut_method(scope))
     # Five words, each put into some texts beside another word, and taken out of those that hold it. Rows without one
     # word are shared with the rankings.
     checked = 5 * 2 * min(50, held_out)
-    return one * explained + Cost(forward=0.8 * min(50, explained) * _ranked(scope) + checked, seconds=0.5)
+    return one * explained + Cost(forward=0.8 * min(50, explained) * ranked(scope) + checked, seconds=0.5)
 
 
 def _shortcuts(run: Run) -> Shortcuts | None:
@@ -310,7 +255,7 @@ def _robustness_costs(scope: Scope) -> Cost:
     # Ten to twelve ways of writing apply to a text, and each is explained for some of them.
     n = scope.sampled("perturbed")
     explained = min(n, scope.config.perturbed_explained)
-    return Cost(forward=12 * n, seconds=2e-3 * n) + _attributed(scope, scope.config.method) * (2 * explained)
+    return Cost(forward=12 * n, seconds=2e-3 * n) + attributed(scope, scope.config.method) * (2 * explained)
 
 
 STAGES: Final[tuple[Stage, ...]] = (
@@ -393,7 +338,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         result=ExplanationQuality,
         run=explanation_quality,
         count=lambda scope: scope.sampled("explained"),
-        cost=_quality_costs,
+        cost=quality_costs,
         counts=(
             Count("compared", "explanation_quality", MIN_BOOTSTRAP),
             Count("randomised", "explanation_quality", MIN_BOOTSTRAP),
@@ -423,7 +368,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         run=_probes,
         why_not=_no_probes,
         count=lambda scope: scope.sampled("probed"),
-        cost=_probe_costs,
+        cost=probe_costs,
         counts=(Count("probed", "probes", 200),),
     ),
     Stage(

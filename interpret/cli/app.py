@@ -17,8 +17,8 @@ Examples:
   interpret attribute ./model --text "A film to see twice."
   interpret audit ./model reviews.csv --base ./base --out audit/
 
-Exit codes: 0 fine, 1 a declared check failed, 2 wrong usage, 3 run-time error, 4 too little data,
-130 interrupted.
+Exit codes: 0 fine, 1 a declared check failed (or a regression, a changed audit), 2 wrong usage, 3 run-time
+error, 4 too little data, 130 interrupted.
 """
 
 app = typer.Typer(

@@ -327,6 +327,11 @@ def summary(audit: Audit) -> list[str]:
         lines.append(f"{accuracy.name.replace('_', ' '):<12}  {value}, n = {accuracy.n:,}{beside}")
         if accuracy.value is not None and majority is not None and accuracy.value < majority:
             lines.append("              below the majority rate: are the labels mapped the right way round?")
+    if audit.performance is not None and audit.performance.unit != "example":
+        others = [metric for metric in audit.performance.metrics if metric is not accuracy]
+        for metric in others:
+            value = _number(metric.value) + _interval(metric.ci_low, metric.ci_high)
+            lines.append(f"{metric.name.replace('_', ' '):<12}  {value}, n = {metric.n:,}")
     for part in audit.coverage:
         # A base was asked for and is not compared: not something to find out from the report only.
         missing = part.why if part.section == "comparison" and part.status == "not_run" else None

@@ -72,7 +72,7 @@ def audit(
         budget: time that this call may take: `"10m"`, `"90s"`, `"1h"` or seconds. Counts are lowered for it before
             anything is measured; they stand in the audit's `config`, with which it can be run again to the same bytes.
         partial: folder in which finished stages are kept; an audit of the same model, data, counts and seed that was
-            interrupted goes on from there. None keeps nothing.
+            interrupted goes on from there. It is not removed at the end. None keeps nothing.
         title: of the report.
         command: shown in the report as the way to run it again; None describes this call.
         progress: say on stderr which stage runs; None does so on a terminal.

@@ -81,7 +81,7 @@ def performance_nodes(record: Performance) -> tuple[Node, ...]:
         majority = record.majority_rate
         plot = IntervalPlot(
             tuple(IntervalRow(say("metric.named", name=e.name), e.value, e.ci_low, e.ci_high) for e in drawn),
-            say("axis.share"),
+            say("axis.share" if record.unit == "example" else "axis.share_plain"),
             "percent",
             say("column.value"),
             line=majority,
@@ -130,23 +130,17 @@ def _confusion(record: Performance) -> Table:
 def slice_nodes(rows: Sequence[SliceRow], overall: float | None) -> tuple[Node, ...]:
     """Accuracy and gap per slice, the worst first."""
     ordered = sorted(rows, key=lambda r: (1.0 if r.accuracy.value is None else r.accuracy.value, r.name))
-    columns = (
+    columns: tuple[Column, ...] = (
         Column(say("column.slice")),
         Column(say("column.n"), numeric=True),
         Column(say("metric.accuracy"), numeric=True),
         Column(say("column.gap"), numeric=True),
         Column(say("column.reading")),
     )
-    cells = tuple(
-        (
-            r.name,
-            Number(r.n, "count"),
-            estimate(r.accuracy, "percent"),
-            estimate(r.gap, "points"),
-            _gap_badge(r),
-        )
-        for r in ordered[:N_SLICES]
-    )
+    calibrated = any(r.calibration_error is not None for r in ordered)
+    if calibrated:
+        columns += (Column(say("metric.expected_calibration_error"), numeric=True),)
+    cells = tuple(_slice_cells(r, calibrated=calibrated) for r in ordered[:N_SLICES])
     table = Table(columns, cells, say("slices.table"), len(ordered))
     drawn = [r for r in ordered[:N_SLICES] if r.accuracy.value is not None][:30]
     children: list[Node] = [Paragraph((say("slices.adjusted", n=len(ordered)),))]
@@ -166,6 +160,19 @@ def slice_nodes(rows: Sequence[SliceRow], overall: float | None) -> tuple[Node, 
     if any(r.underpowered for r in rows):
         children.append(Note("warning", (say("slices.underpowered", n=sum(r.underpowered for r in rows)),)))
     return tuple(children)
+
+
+def _slice_cells(r: SliceRow, *, calibrated: bool) -> tuple[Inline, ...]:
+    cells: tuple[Inline, ...] = (
+        r.name,
+        Number(r.n, "count"),
+        estimate(r.accuracy, "percent"),
+        estimate(r.gap, "points"),
+        _gap_badge(r),
+    )
+    if not calibrated:
+        return cells
+    return (*cells, "–" if r.calibration_error is None else estimate(r.calibration_error, "percent"))
 
 
 def _gap_badge(row: SliceRow) -> Badge:

@@ -51,9 +51,10 @@ def finding_nodes(findings: Sequence[Finding]) -> tuple[Node, ...]:
     grave = tuple(one.message for one in findings if one.severity == "high")
     further = tuple(one.message for one in findings if one.severity == "medium")
     if grave:
-        boxes.append(Note("failure", grave))
+        # Nothing failed that anybody declared.
+        boxes.append(Note("warning", grave))
     if further:
-        boxes.append(Note("warning", further))
+        boxes.append(Note("note", further))
     return tuple(boxes)
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from functools import singledispatch
+from importlib import import_module
 
 from interpret.results.battery_views import battery_nodes, is_drop
 from interpret.results.explanations import (
@@ -91,39 +92,25 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
     return f'<div class="{SCOPE}" lang="{say_in.language}">{style}{body}</div>'
 
 
-def _viewed(record: Record) -> Node:
-    # These register their views here, and import this module to do so.
-    from interpret.results import (
-        attention_views,
-        audit_views,
-        diff_views,
-        matrix_views,
-        probe_views,
-        quality_views,
-        robustness_views,
-        shortcut_views,
-        subject_views,
-        verification_views,
-    )
+#: Modules that register views here, and import this one to do so.
+_VIEWS = (
+    "attention_views",
+    "audit_views",
+    "diff_views",
+    "intervention_views",
+    "matrix_views",
+    "probe_views",
+    "quality_views",
+    "robustness_views",
+    "shortcut_views",
+    "subject_views",
+    "verification_views",
+)
 
-    _ = (
-        audit_views,
-        diff_views,
-        matrix_views,
-        probe_views,
-        quality_views,
-        shortcut_views,
-        subject_views,
-        verification_views,
-        attention_views,
-        audit_views,
-        matrix_views,
-        probe_views,
-        quality_views,
-        robustness_views,
-        shortcut_views,
-        subject_views,
-    )
+
+def _viewed(record: Record) -> Node:
+    for name in _VIEWS:
+        import_module(f"interpret.results.{name}")
     return view(record)
 
 

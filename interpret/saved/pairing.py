@@ -82,8 +82,8 @@ def match(old: Side, new: Side, *, force: bool) -> Pairs:
             f"asked to compare two audits, but they have {int(kept.sum())} examples with the same label in common; "
             f"at least {MIN_BOOTSTRAP} are needed" + (_KEYED if kinds[0] == "keyed" else "")
         )
-    was = [old.answers.slice_names()[k] for k in i[kept].tolist()]
-    now = [new.answers.slice_names()[k] for k in j[kept].tolist()]
+    names = old.answers.slice_names(), new.answers.slice_names()
+    was, now = ([of[k] for k in rows[kept].tolist()] for of, rows in zip(names, (i, j), strict=True))
     slices = now if new.answers.slices else was
     both = bool(old.answers.slices and new.answers.slices)
     notes = [] if labelled else [Message(code="diff.no_labels")]

@@ -269,6 +269,8 @@
     show();
     form.scrollIntoView();
   });
+  // Stands there until a script lists them all: also where a browser runs scripts but not this one.
+  all(document, ".no-script").forEach((note) => note.remove());
   list.before(form, state);
   list.after(pager);
   window.addEventListener("hashchange", open);

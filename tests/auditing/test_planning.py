@@ -144,7 +144,7 @@ def test_rows_that_run_are_about_those_that_were_planned(monkeypatch: pytest.Mon
     monkeypatch.setattr(run, "STAGES", tuple(map(marked, STAGES)))
     interpret.audit(lm, rows, config=counts, progress=False)
     assert ran["predictions"] == planned["predictions"].forward == 120
-    assert ran["attention"] == planned["attention"].forward == 64
+    assert ran["attention"] == planned["attention"].forward == 264
     for name in ("explanations", "shortcuts"):
         assert ran[name] == pytest.approx(planned[name].forward, rel=0.3), name
 

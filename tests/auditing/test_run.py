@@ -115,7 +115,9 @@ def test_a_language_model_is_audited_on_its_next_token(family: str) -> None:
     assert audit.cases
     assert {e.attribution.target.kind for e in audit.cases} == {"next_token"}
     reasons = {c.section: c.why.code for c in audit.coverage if c.why}
-    assert reasons["performance"] == "section.task_not_supported"
+    assert audit.performance is not None
+    assert [metric.name for metric in audit.performance.metrics] == ["next_token_accuracy", "perplexity"]
+    assert reasons["slices"] == reasons["probes"] == "section.task_not_supported"
 
 
 def test_the_planted_cue_is_the_most_important_word_of_its_class(tmp_path: Path) -> None:

@@ -289,3 +289,24 @@ def test_without_references_a_model_that_writes_is_still_explained(tmp_path: Pat
     audit = interpret.audit(_copier(), [{"text": word} for word in WORDS[:8]], config=SMALL, progress=False)
     assert audit.performance is None
     assert _complete(audit, tmp_path)["performance"] == "section.no_labels"
+
+
+def test_every_task_can_be_planned(tmp_path: Path) -> None:
+    _treebank(tmp_path / "t.conllu", 20)
+    _squad(tmp_path / "q.json", 20)
+    texts = [{"text": " ".join(WORDS[i : i + 4]), "target": WORDS[i]} for i in range(12)]
+    asked: list[tuple[AttachedModel, Any]] = [
+        (_attach("bert", "token-classification", TAGS), tmp_path / "t.conllu"),
+        (_attach("bert", "question-answering"), tmp_path / "q.json"),
+        (_attach("llama", "causal-lm"), [{"text": row["text"]} for row in texts]),
+        (_copier(), texts),
+    ]
+    for lm, data in asked:
+        plan = interpret.plan_audit(lm, data, config=SMALL, budget="1h")
+        rows = {stage.stage: stage for stage in plan.stages}
+        assert rows["predictions"].forward == plan.n_examples
+        assert rows["explanations"].seconds > 0
+        assert rows["performance"].why is None
+        why = rows["shortcuts"].why
+        assert why is not None
+        assert why.params["task"] == lm.handle.task

@@ -10,12 +10,10 @@ import pytest
 
 from interpret.results.attention import AttentionPatterns
 from reports.bertviz import head_view, model_view
-from tests.browser.test_offline import browser, opened
+from tests.browser.chromium import opened
 from tests.reports.test_bertviz import HOSTILE, patterns
 
 pytestmark = pytest.mark.browser
-
-__all__ = ["browser"]
 
 OPACITIES = "[...document.querySelectorAll('#attention line')].map(l => +l.getAttribute('stroke-opacity'))"
 TOKENS = ("[CLS]", "a", "film", "to", "see", "[SEP]")

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 import reports
-from tests.browser.test_offline import browser, opened
+from tests.browser.chromium import opened
 from tests.reports import sample
 
 pytestmark = pytest.mark.browser
-
-__all__ = ["browser"]
 
 #: Weight by cell, from the paths: the shade of each is its opacity.
 CELLS = """() => [...document.querySelectorAll('.pattern svg path')].flatMap(path =>
@@ -49,12 +47,12 @@ def test_the_chosen_head_of_the_chosen_case_is_drawn(browser: Any, tmp_path: Pat
     one, two = audit.attention.maps.maps
     np.testing.assert_allclose(drawn(page, 6), shades(one.weights[first]), atol=1e-6)
     section.locator("select[name=head]").select_option("3")
-    page.wait_for_function("document.querySelector('.pattern svg').getAttribute('aria-label').includes('layer 3')")
+    page.locator(".pattern svg[aria-label*='layer 3']").wait_for()
     np.testing.assert_allclose(drawn(page, 6), shades(one.weights[3]), atol=1e-6)
     strongest = section.locator(".pattern tbody tr").first.locator("td").all_inner_texts()
     assert strongest == ["[CLS]", "was", "78.4%"], "200/255, the first in reading order"
     section.locator("select[name=case]").select_option("1")
-    page.wait_for_function("document.querySelector('.pattern svg').getAttribute('aria-label').includes('Row 4')")
+    page.locator(".pattern svg[aria-label*='Row 4']").wait_for()
     np.testing.assert_allclose(drawn(page, 5), shades(two.weights[3]), atol=1e-6)
     assert section.locator(".pattern svg text").all_text_contents()[:2] == ["[CLS]", "[CLS]"]
     assert found.console == []

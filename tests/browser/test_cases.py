@@ -95,6 +95,10 @@ def test_filters_show_what_the_audit_holds(page: Any, facet: str, value: str, fi
     assert shown(page) == expected
 
 
+def test_what_is_said_without_a_script_goes_with_it(page: Any) -> None:
+    assert page.locator(".no-script").count() == 0
+
+
 def test_filters_and_text_work_together_and_can_be_cleared(page: Any) -> None:
     page.locator("select[data-facet=class]").select_option("positive")
     page.get_by_role("searchbox", name="Text contains").fill(" SHOWER ")

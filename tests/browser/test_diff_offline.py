@@ -9,7 +9,7 @@ import pytest
 
 import reports
 from interpret.saved.diffing import compare_audits
-from tests.browser.test_offline import _CONTRAST, browser, opened  # noqa: F401
+from tests.browser.chromium import CONTRAST, opened
 from tests.reports import sample, sample_diff
 
 pytestmark = pytest.mark.browser
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "locale"), [("planted", "en"), ("planted", "zh"), ("hostile", "en")])
-def test_the_page_is_silent_and_readable(browser: Any, tmp_path: Path, name: str, locale: str, scheme: str) -> None:  # noqa: F811
+def test_the_page_is_silent_and_readable(browser: Any, tmp_path: Path, name: str, locale: str, scheme: str) -> None:
     pair = sample_diff.hostile() if name == "hostile" else sample_diff.pair(planted=True)
     path = reports.render_diff(compare_audits(*pair), tmp_path / "d.html", locale)
     found = opened(browser, path, color_scheme=scheme)
@@ -25,7 +25,7 @@ def test_the_page_is_silent_and_readable(browser: Any, tmp_path: Path, name: str
     for width in (1440, 375):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    ratio, where = page.evaluate(_CONTRAST)
+    ratio, where = page.evaluate(CONTRAST)
     assert ratio >= 4.5, where
     assert page.locator("#result .tiles").is_visible()
     assert page.locator("#slices svg").is_visible()

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from interpret.results.views import to_html
-from tests.browser.test_offline import _CONTRAST, browser, opened
+from tests.browser.chromium import CONTRAST, opened
 from tests.reports import sample
 
 pytestmark = pytest.mark.browser
-
-__all__ = ["browser"]
 
 #: How each notebook says its theme: attributes of html and of body, its own variables, and its paper.
 HOSTS = {
@@ -53,7 +51,7 @@ def test_text_is_legible_in_every_theme(browser: Any, tmp_path: Path, host: str,
         encoding="utf-8",
     )
     found = opened(browser, path, color_scheme=scheme)
-    ratio, where = found.page.evaluate(_CONTRAST)
+    ratio, where = found.page.evaluate(CONTRAST)
     assert ratio >= 4.5, where
     assert found.console == []
     found.page.context.close()

@@ -11,7 +11,7 @@ import pytest
 import reports
 from interpret.results.audits import SECTIONS, Audit
 from interpret.results.messages import visible
-from tests.browser.chromium import is_silent, opened
+from tests.browser.chromium import CONTRAST, is_silent, opened
 from tests.reports import sample
 from tests.reports.drenched import drenched
 
@@ -118,32 +118,9 @@ def test_failed_explanations_lose_their_colour(browser: Any, tmp_path: Path, sch
     page.context.close()
 
 
-_CONTRAST = """() => {
-  const light = c => { const v = c / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-  const lum = c => 0.2126 * light(c[0]) + 0.7152 * light(c[1]) + 0.0722 * light(c[2]);
-  const read = s => { const n = s.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n.length > 3 ? n[3] : 1]; };
-  const behind = e => {
-    const layers = [];
-    for (let x = e; x; x = x.parentElement) layers.push(read(getComputedStyle(x).backgroundColor));
-    let out = [255, 255, 255];
-    for (const l of layers.reverse()) out = out.map((c, i) => l[3] * l[i] + (1 - l[3]) * c);
-    return out;
-  };
-  let worst = [99, ''];
-  for (const e of document.querySelectorAll('main *, nav *, header *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
-    if (e.closest('svg') || e.closest(':disabled') || !e.getClientRects().length) continue;
-    const a = lum(read(getComputedStyle(e).color)), b = lum(behind(e));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < worst[0]) worst = [ratio, e.outerHTML.slice(0, 120)];
-  }
-  return worst;
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_at_least_that_of_wcag_aa(browser: Any, report: Path, scheme: str) -> None:
     page = opened(browser, report, color_scheme=scheme).page
-    ratio, where = page.evaluate(_CONTRAST)
+    ratio, where = page.evaluate(CONTRAST)
     assert ratio >= 4.5, where
     page.context.close()

@@ -403,3 +403,11 @@ def test_verdict_colours_stay_apart_for_the_colour_blind() -> None:
     for theme, (name, seen) in itertools.product(themes, sight.items()):
         for a, b in itertools.combinations(("good", "bad", "wait"), 2):
             assert np.linalg.norm(lab(theme[a], seen) - lab(theme[b], seen)) > 20, (a, b, name)
+
+
+def test_a_topic_that_lacks_two_things_is_one_topic() -> None:
+    audit = sample.full()
+    partial = next(row for row in audit.coverage if row.status == "partial")
+    again = replace(audit, coverage=(*audit.coverage, partial, partial))
+    assert "2 of them only in part" in reports.text(audit)
+    assert "2 of them only in part" in reports.text(again)

@@ -1,0 +1,6 @@
+"""What causes an answer: activations put from one run into another, parts taken out, layers read by the head."""
+
+from interpret.analyzers.intervention.ablation import ablate
+from interpret.analyzers.intervention.patching import patch
+
+__all__ = ["ablate", "patch"]

@@ -1,0 +1,132 @@
+"""What causes an answer, as verbs: activation patching, ablation, the logit lens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from interpret.analyzers.intervention import ablate as run_ablate
+from interpret.analyzers.intervention import patch as run_patch
+from interpret.analyzers.target import TargetRequest
+from interpret.facade.attaching import ModelLike, as_model
+from interpret.models.inputs import Text, encode
+from interpret.results.interventions import AblationSweep, Direction, EffectMetric, Operator, PatchSweep
+
+
+def patch(
+    model: ModelLike,
+    clean: Text,
+    corrupted: Text,
+    *,
+    site: str = "resid_post",
+    per: Literal["position", "head"] | None = None,
+    direction: Direction = "denoising",
+    metric: EffectMetric = "logit_difference",
+    target: TargetRequest = None,
+    at: int | None = None,
+    layers: Sequence[int] | None = None,
+    align: Sequence[tuple[int, int]] | None = None,
+) -> PatchSweep:
+    """Where in the model the difference between two texts is carried: activation patching, swept over layers.
+
+    A patch shows what suffices (denoising) or is needed (noising) for the answers to this pair of texts, not for
+    others; where parts stand in for each other, neither direction shows all of them.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier of texts or words, a masked or a causal language
+            model with one stack of blocks.
+        clean: the text with the answer that is explained.
+        corrupted: the same text with another answer, of as many tokens.
+        site: what is put from one run into the other: "resid_post", "attn_out", "mlp_out", "z" or another site with
+            layers and positions.
+        per: sweep over each "position" or each "head"; None takes heads of z, q, k and v, else positions.
+        direction: "denoising" puts clean activations into the corrupted run, "noising" the other way round.
+        metric: "logit_difference", "logit", "probability" or "log_probability" of the target, or "kl", that of the
+            patched run from the clean one in nats.
+        target: a label or token, or a pair of them; None takes the clean prediction rather than the corrupted one.
+        at: which word (of a classifier of words) or mask is read, counted from 0.
+        layers: only these, counted from 0.
+        align: pairs of positions (in the clean text, in the corrupted one) that belong together, for texts of
+            different lengths; what is not named is never patched.
+
+    Raises:
+        UsageError: texts of different lengths without `align`, or an unfit model, site, metric or target.
+        InconclusiveError: both texts give the same, so there is no difference to trace.
+    """
+    handle = as_model(model).handle
+    texts = encode(handle, [clean, corrupted])
+    return run_patch(
+        handle,
+        texts[0],
+        texts[1],
+        site=site,
+        per=per,
+        direction=direction,
+        metric=metric,
+        target=target,
+        at=at,
+        layers=layers,
+        align=align,
+    )
+
+
+def ablate(
+    model: ModelLike,
+    texts: Text | Sequence[Text],
+    *,
+    parts: Sequence[Literal["head", "mlp"]] = ("head", "mlp"),
+    operator: Operator = "mean",
+    metric: EffectMetric | None = None,
+    target: TargetRequest = None,
+    gold: Sequence[int | str] | None = None,
+    at: int | Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    reference: Sequence[Text] | None = None,
+    n_draws: int = 3,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> AblationSweep:
+    """What the answers to texts lose without each head and each mlp, with intervals over the texts.
+
+    Parts that stand in for each other show little effect one by one, and an effect says what a part does in this model
+    on these texts, not what the model would have learned without it.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier of texts or words, a masked or a causal language
+            model with one stack of blocks.
+        texts: one text or several; from 5 on there are intervals.
+        parts: "head", "mlp", or both.
+        operator: what stands in a part's place at every position: its "mean" over all tokens of the reference,
+            "zero" (harsher than it looks, since the model may never see it), or tokens drawn from the reference
+            ("resample").
+        metric: "logit_difference", "logit", "probability", "log_probability", or "kl" of the output without the part
+            from the plain one; None takes the logit difference of a pair, else the log probability of the target.
+        target: a label or token, a pair of them, "gold", or a list with one per text; None takes what is predicted.
+        gold: labels of the texts, for `target="gold"`.
+        at: which word (of a classifier of words) or mask is read, counted from 0.
+        layers: only these, counted from 0.
+        reference: texts for means and draws; None takes the texts themselves.
+        n_draws: how often "resample" draws; effects are means over draws.
+        n_bootstrap: resamples of the texts, for the intervals.
+        seed: of draws and resamples.
+
+    Raises:
+        UsageError: no text, or an unfit model, part, operator, metric or target.
+    """
+    handle = as_model(model).handle
+    listed: list[Any] = [texts] if isinstance(texts, str | tuple) else list(texts)
+    return run_ablate(
+        handle,
+        encode(handle, listed),
+        parts=parts,
+        operator=operator,
+        metric=metric,
+        target=target,
+        gold=gold,
+        at=at,
+        layers=layers,
+        reference=None if reference is None else encode(handle, list(reference)),
+        n_draws=n_draws,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )

@@ -1,0 +1,203 @@
+"""Views of what causes an answer: grids over layers and places, each with its table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from interpret.results.explanations import FloatArray, TargetRecord
+from interpret.results.interventions import AblationSweep, EffectMetric, PatchSweep
+from interpret.results.record import Message
+from interpret.results.tree import (
+    Column,
+    Figure,
+    Inline,
+    MatrixPlot,
+    Node,
+    Note,
+    Number,
+    Paragraph,
+    Section,
+    Table,
+    say,
+)
+from interpret.results.views import view
+
+#: Columns that a drawing shows, and rows of a table of the strongest.
+MAX_COLUMNS: Final = 40
+MAX_LAYERS: Final = 48
+_LONG: Final = 60
+#: How far from a full restoration a patch of the whole stream may be before the view warns.
+_EXACT: Final = 1e-3
+
+
+def visible_space(name: str) -> str:
+    """A token that is only space would leave an empty place beside its row."""
+    return name.strip() or name.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣")
+
+
+def effect_words(metric: EffectMetric, target: TargetRecord) -> Message:
+    """What was measured, as a noun."""
+    label = target.label if target.label is not None else str(target.index)
+    foil = target.foil_label if target.foil_label is not None else str(target.foil_index)
+    if metric == "logit" and target.foil_index is not None:
+        metric = "logit_difference"
+    return say(f"effect.{metric}", label=visible_space(label), foil=visible_space(foil))
+
+
+def grid(
+    values: FloatArray, rows: tuple[str, ...], columns: tuple[str, ...], row_axis: Message, column_axis: Message,
+    unit: Message, *, signed: bool = True,
+) -> tuple[MatrixPlot, bool]:  # fmt: skip
+    """A drawing of at most 48 rows and the 40 columns with the largest values, in order, and whether it is cut."""
+    last = len(rows) - min(len(rows), MAX_LAYERS)
+    shown = np.sort(np.argsort(-np.abs(values[last:]).sum(axis=0), kind="stable")[:MAX_COLUMNS])
+    plot = MatrixPlot(
+        tuple(tuple(float(values[r, c]) for c in shown) for r in range(last, len(rows))),
+        rows[last:],
+        tuple(visible_space(columns[c]) for c in shown),
+        row_axis,
+        column_axis,
+        unit,
+        signed,
+    )
+    return plot, bool(last) or len(shown) < len(columns)
+
+
+@view.register
+def _(record: PatchSweep) -> Node:
+    what = effect_words(record.metric, record.target)
+    head: tuple[Inline, ...] = (
+        say("patch.what", site=record.site, direction=record.direction),
+        say("patch.effect_on"),
+        what,
+    )
+    ends = Table(
+        (Column(say("column.run")), Column(say("column.text")), Column(say("column.value"), numeric=True)),
+        (
+            (say("patch.clean"), record.clean_text, Number(record.clean, "decimal")),
+            (say("patch.corrupted"), record.corrupted_text, Number(record.corrupted, "decimal")),
+        ),
+        say("patch.ends"),
+    )
+    effects = record.effects
+    plot, cut = grid(
+        effects,
+        tuple(map(str, record.layers)),
+        record.columns,
+        say("column.layer"),
+        say(f"axis.{record.per}"),
+        say("axis.effect"),
+    )
+    caption = say(f"patch.figure_{record.direction}")
+    parts: tuple[Inline, ...] = (say("patch.limits"), say("patch.cut")) if cut else (say("patch.limits"),)
+    alt = say("patch.figure_alt", layers=len(record.layers), columns=len(record.columns))
+    children: tuple[Node, ...] = (
+        Paragraph(head),
+        ends,
+        Figure(plot, alt, _strongest(record, effects), caption),
+        *_whole(record),
+        Paragraph(parts, "small"),
+    )
+    return Section(say("view.patch", site=record.site), children)
+
+
+def _strongest(record: PatchSweep, effects: FloatArray) -> Table:
+    order = np.argsort(-np.abs(effects).ravel(), kind="stable")[:_LONG]
+    numbers = record.to_frame()[record.per].to_numpy()
+    rows = tuple(
+        (
+            str(record.layers[at // len(record.columns)]),
+            Number(float(numbers[at]), "count"),
+            visible_space(record.columns[at % len(record.columns)]) if record.per == "position" else "–",
+            Number(float(record.values.ravel()[at]), "decimal"),
+            Number(float(effects.ravel()[at]), "signed"),
+        )
+        for at in order.tolist()
+    )
+    columns = (
+        Column(say("column.layer")),
+        Column(say(f"axis.{record.per}"), numeric=True),
+        Column(say("column.token")),
+        Column(say("column.value"), numeric=True),
+        Column(say("axis.effect"), numeric=True),
+    )
+    return Table(columns, rows, say("patch.table"), effects.size)
+
+
+def _whole(record: PatchSweep) -> tuple[Node, ...]:
+    """What the patch of a whole layer does: of the stream it is the other run again, or something is wrong."""
+    whole = record.whole_effects
+    table = Table(
+        (
+            Column(say("column.layer")),
+            Column(say("column.value"), numeric=True),
+            Column(say("axis.effect"), numeric=True),
+        ),
+        tuple(
+            (str(layer), Number(float(value), "decimal"), Number(float(effect), "signed"))
+            for layer, value, effect in zip(record.layers, record.whole, whole, strict=True)
+        ),
+        say("patch.whole"),
+    )
+    whole_stream = record.site in ("resid_pre", "resid_post") and len(record.columns) == len(record.positions)
+    off = float(np.abs(whole - 1.0).max())
+    if whole_stream and off > _EXACT:
+        return table, Note("warning", (say("patch.not_restored", off=off),))
+    return (table,)
+
+
+@view.register
+def _(record: AblationSweep) -> Node:
+    n = len(record.targets)
+    told: tuple[Inline, ...] = (
+        say("ablate.what", operator=record.operator, n=n, n_reference=record.n_reference, n_draws=record.n_draws),
+        say("patch.effect_on"),
+        _ablated_target(record),
+    )
+    children: list[Node] = [Paragraph(told)]
+    heads = record.heads
+    if heads.size:
+        layers = sorted({part.layer for part in record.parts if part.part == "head"})
+        columns = tuple(map(str, range(heads.shape[1])))
+        unit = say("axis.nats" if record.metric in ("kl", "log_probability") else "axis.loss")
+        names = (tuple(map(str, layers)), columns)
+        plot, cut = grid(heads, *names, say("column.layer"), say("axis.head"), unit, signed=record.metric != "kl")
+        alt = say("ablate.figure_alt", layers=len(layers), heads=heads.shape[1])
+        caption = say("ablate.figure_kl" if record.metric == "kl" else "ablate.figure")
+        children.append(Figure(plot, alt, _ablated(record, "head"), caption))
+        if cut:
+            children.append(Paragraph((say("patch.cut"),), "small"))
+    if any(part.part == "mlp" for part in record.parts):
+        children.append(_ablated(record, "mlp"))
+    limits: list[Inline] = [say("ablate.limits")]
+    limits += [say("ablate.intervals") if record.parts[0].ci_low is not None else say("ablate.no_interval", n=n)]
+    if record.n_truncated:
+        limits.append(say("quality.truncated", n=record.n_truncated))
+    children.append(Paragraph(tuple(limits), "small"))
+    return Section(say("view.ablate", n=n), tuple(children))
+
+
+def _ablated_target(record: AblationSweep) -> Message:
+    """What was measured; of several targets only that they are several."""
+    first = record.targets[0]
+    same = {(t.index, t.foil_index) for t in record.targets} == {(first.index, first.foil_index)}
+    return effect_words(record.metric, first) if same or record.metric == "kl" else say(f"effect.{record.metric}_each")
+
+
+def _ablated(record: AblationSweep, part: str) -> Table:
+    found = sorted((row for row in record.parts if row.part == part), key=lambda row: -abs(row.effect))
+    shown: tuple[Column, ...] = (Column(say("column.layer")),)
+    if part == "head":
+        shown += (Column(say("column.head")),)
+    columns = (*shown, Column(say("axis.loss"), numeric=True))
+    rows = tuple(
+        (
+            str(row.layer),
+            *(() if row.head is None else (str(row.head),)),
+            Number(row.effect, "signed", row.ci_low, row.ci_high),
+        )
+        for row in found[:_LONG]
+    )
+    return Table(columns, rows, say(f"ablate.table_{part}"), len(found))
