@@ -524,7 +524,9 @@ def test_attribute_lets_the_model_write_and_segments(model: Model) -> None:
 
 def test_attribute_asks_for_nothing_that_was_not_given(model: Model) -> None:
     assert call("attribute", "m", "--text", "a").exit_code == 0
-    assert set(model.asked) == {"source", "load", "texts", "target", "method", "unit", "quality", "gold", "seed"}
+    named = {"target", "method", "unit", "quality", "long_text", "doc_stride", "gold", "seed"}
+    assert set(model.asked) == {"source", "load", "texts", *named}
+    assert (model.asked["long_text"], model.asked["doc_stride"]) == ("truncate", None)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.html", "a"])
