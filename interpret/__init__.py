@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
-    from interpret.facade.intervening import ablate, patch
+    from interpret.facade.intervening import ablate, lens, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -59,6 +59,7 @@ _HOME = {
     "audit": "interpret.facade",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
+    "lens": "interpret.facade.intervening",
     "load": "interpret.facade",
     "methods": "interpret.facade",
     "model_view": "reports.bertviz",
@@ -88,6 +89,7 @@ __all__ = [
     "audit",
     "faithfulness",
     "head_view",
+    "lens",
     "load",
     "methods",
     "model_view",
