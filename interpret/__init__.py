@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from interpret.facade.bridges import to_shap
     from interpret.facade.comparing import compare
-    from interpret.facade.intervening import ablate, patch
+    from interpret.facade.intervening import ablate, lens, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -63,6 +63,7 @@ _HOME = {
     "compare": "interpret.facade.comparing",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
+    "lens": "interpret.facade.intervening",
     "load": "interpret.facade",
     "methods": "interpret.facade",
     "model_view": "reports.bertviz",
@@ -94,6 +95,7 @@ __all__ = [
     "compare",
     "faithfulness",
     "head_view",
+    "lens",
     "load",
     "methods",
     "model_view",

@@ -365,6 +365,20 @@ def class_names(handle: Handle) -> tuple[str, ...]:
     return tuple(str(names[index]) for index in range(len(names)))
 
 
+def entry_index(handle: Handle, wanted: int | str) -> int:
+    """The entry of the logits that a label, class index, token or token id means.
+
+    Raises:
+        UsageError: the model has no such label or token.
+    """
+    return _index(handle, wanted)
+
+
+def entry_names(handle: Handle, indices: Sequence[int]) -> tuple[str, ...]:
+    """What entries of the logits are called: labels, or tokens as they are written."""
+    return tuple(_entry_name(handle, index) for index in indices)
+
+
 def _base(handle: Handle, encoded: Encoded, at: int | None) -> Target:
     """Where the target stands, before it is known what is explained there."""
     kind = _ONE[handle.task]

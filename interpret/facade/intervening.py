@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from interpret.analyzers.intervention import ablate as run_ablate
+from interpret.analyzers.intervention import lens as run_lens
 from interpret.analyzers.intervention import patch as run_patch
 from interpret.analyzers.target import TargetRequest
 from interpret.facade.attaching import ModelLike, as_model
 from interpret.models.inputs import Text, encode
-from interpret.results.interventions import AblationSweep, Direction, EffectMetric, Operator, PatchSweep
+from interpret.results.interventions import AblationSweep, Direction, EffectMetric, LensReading, Operator, PatchSweep
 
 
 def patch(
@@ -130,3 +131,22 @@ def ablate(
         n_bootstrap=n_bootstrap,
         seed=seed,
     )
+
+
+def lens(model: ModelLike, text: Text, target: int | str | None = None) -> LensReading:
+    """The logit lens: what the model's own norm and head say of every layer at every position of a text.
+
+    The head was made for the last layer: a blurred reading of an early layer does not show that the answer is not
+    there, and a clear one is not shown to be used.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier of texts (read through its pooler and classifier)
+            or words, a masked or a causal language model with one stack of blocks.
+        text: one text.
+        target: a label or token whose rank is followed; None takes what the model finally says at each position.
+
+    Raises:
+        UsageError: the head reads more than one position at once, or the model cannot begin after its blocks.
+    """
+    handle = as_model(model).handle
+    return run_lens(handle, encode(handle, [text])[0], target)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from interpret.results.explanations import FloatArray, TargetRecord
-from interpret.results.interventions import AblationSweep, EffectMetric, PatchSweep
+from interpret.results.interventions import AblationSweep, EffectMetric, LensReading, PatchSweep
 from interpret.results.record import Message
 from interpret.results.tree import (
     Column,
@@ -48,7 +48,7 @@ def effect_words(metric: EffectMetric, target: TargetRecord) -> Message:
 
 def grid(
     values: FloatArray, rows: tuple[str, ...], columns: tuple[str, ...], row_axis: Message, column_axis: Message,
-    unit: Message, *, signed: bool = True,
+    unit: Message,
 ) -> tuple[MatrixPlot, bool]:  # fmt: skip
     """A drawing of at most 48 rows and the 40 columns with the largest values, in order, and whether it is cut."""
     last = len(rows) - min(len(rows), MAX_LAYERS)
@@ -60,7 +60,6 @@ def grid(
         row_axis,
         column_axis,
         unit,
-        signed,
     )
     return plot, bool(last) or len(shown) < len(columns)
 
@@ -163,7 +162,7 @@ def _(record: AblationSweep) -> Node:
         columns = tuple(map(str, range(heads.shape[1])))
         unit = say("axis.nats" if record.metric in ("kl", "log_probability") else "axis.loss")
         names = (tuple(map(str, layers)), columns)
-        plot, cut = grid(heads, *names, say("column.layer"), say("axis.head"), unit, signed=record.metric != "kl")
+        plot, cut = grid(heads, *names, say("column.layer"), say("axis.head"), unit)
         alt = say("ablate.figure_alt", layers=len(layers), heads=heads.shape[1])
         caption = say("ablate.figure_kl" if record.metric == "kl" else "ablate.figure")
         children.append(Figure(plot, alt, _ablated(record, "head"), caption))
@@ -201,3 +200,65 @@ def _ablated(record: AblationSweep, part: str) -> Table:
         for row in found[:_LONG]
     )
     return Table(columns, rows, say(f"ablate.table_{part}"), len(found))
+
+
+#: Positions whose readings a table shows side by side.
+_POSITIONS: Final = 8
+
+
+@view.register
+def _(record: LensReading) -> Node:
+    at = len(record.tokens) - 1 if record.read is None else record.read
+    plot, cut = grid(
+        record.kl, record.layers, record.tokens, say("column.layer"), say("axis.position"), say("axis.kl_final")
+    )
+    alt = say("lens.figure_alt", layers=len(record.layers), positions=len(record.tokens))
+    where = "last" if record.read is None else "read"
+    lead = say(f"lens.target_{'given' if record.given else 'final'}", target=visible_space(record.targets[at]))
+    notes: list[Inline] = [say("lens.limits")]
+    if record.read is not None:
+        notes.append(say("lens.one_place"))
+    if cut:
+        notes.append(say("patch.cut"))
+    if record.n_truncated:
+        notes.append(say("quality.truncated", n=record.n_truncated))
+    children: tuple[Node, ...] = (
+        Paragraph((lead,)),
+        _readings(record, at, say(f"lens.table_{where}", position=at, token=visible_space(record.tokens[at]))),
+        Figure(plot, alt, _tops(record), say("lens.figure")),
+        Paragraph(tuple(notes), "small"),
+    )
+    return Section(say("view.lens"), children)
+
+
+def _readings(record: LensReading, at: int, caption: Message) -> Table:
+    columns = (
+        Column(say("column.layer")),
+        Column(say("column.said_first")),
+        Column(say("column.rank"), numeric=True),
+        Column(say("column.probability"), numeric=True),
+        Column(say("axis.kl_final"), numeric=True),
+        Column(say("axis.entropy"), numeric=True),
+    )
+    rows = tuple(
+        (
+            name,
+            visible_space(record.top[n][at]),
+            Number(float(record.rank[n, at]) + 1.0, "count"),
+            Number(float(np.exp(record.log_probability[n, at])), "percent"),
+            Number(float(record.kl[n, at]), "decimal"),
+            Number(float(record.entropy[n, at]), "decimal"),
+        )
+        for n, name in enumerate(record.layers)
+    )
+    return Table(columns, rows, caption)
+
+
+def _tops(record: LensReading) -> Table:
+    """What is said first, at the last positions of the text."""
+    shown = range(max(0, len(record.tokens) - _POSITIONS), len(record.tokens))
+    columns = (Column(say("column.layer")), *(Column(visible_space(record.tokens[n])) for n in shown))
+    rows = tuple(
+        (name, *(visible_space(record.top[layer][n]) for n in shown)) for layer, name in enumerate(record.layers)
+    )
+    return Table(columns, rows, say("lens.table_top", n=len(shown)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interpret.results.explanations import FloatArray, TargetRecord
+from interpret.results.explanations import FloatArray, IntArray, TargetRecord
 from interpret.results.record import Record
 
 if TYPE_CHECKING:
@@ -151,3 +151,56 @@ class AblationSweep(Record):
         frame = pd.DataFrame([[getattr(part, name) for name in columns] for part in self.parts], columns=columns)
         numbers = ["effect", "ci_low", "ci_high"]
         return frame.astype({"head": "Int64", **dict.fromkeys(numbers, "float64")}).assign(n=len(self.targets))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LensReading(Record):
+    """The logit lens: what the model's own head says of the stream after each layer, at each position of one text.
+
+    All arrays are [layer, position]: `kl` of the final output at the position from this one, `entropy` of this one,
+    `log_probability` of the target (nats), and its `rank` (0: said first); `top` are the first entries in words.
+    `layers` begin with "embed", what enters the first block. `targets` stand for each position: what is finally said
+    there unless one was `given`. `read` is the position that the model reads its answer at, None where it answers at
+    every position; at other positions of a classifier the reading says what its head would say, had it been given that
+    position. The head was made for the last layer: of an early layer a blurred reading does not show that the answer
+    is not there, and a clear one is not shown to be used.
+    """
+
+    layers: tuple[str, ...]
+    tokens: tuple[str, ...]
+    kl: FloatArray
+    entropy: FloatArray
+    log_probability: FloatArray
+    rank: IntArray
+    top: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...]
+    given: bool
+    read: int | None
+    text: str
+    n_truncated: int
+    model: str
+
+    def __post_init__(self) -> None:
+        shape = (len(self.layers), len(self.tokens))
+        for name in ("kl", "entropy", "log_probability", "rank"):
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: layer, position, token, top, target, rank, log_probability, kl, entropy; all in nats."""
+        import pandas as pd
+
+        layer, position = np.indices(self.kl.shape).reshape(2, -1)
+        return pd.DataFrame(
+            {
+                "layer": [self.layers[n] for n in layer],
+                "position": position,
+                "token": [self.tokens[n] for n in position],
+                "top": [name for row in self.top for name in row],
+                "target": [self.targets[n] for n in position],
+                "rank": self.rank.ravel(),
+                "log_probability": self.log_probability.ravel(),
+                "kl": self.kl.ravel(),
+                "entropy": self.entropy.ravel(),
+            }
+        )
