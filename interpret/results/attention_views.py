@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,20 +31,22 @@ from interpret.results.tree import (
 )
 from interpret.results.views import view
 
-N_HEADS: Final = 160
+#: Cells of one grid [layer, head], and heads that are listed with their intervals.
+N_CELLS: Final = 400
+N_LISTED: Final = 12
 #: Tokens of one pattern that a drawing shows, and pairs of tokens that the table beside it lists.
 N_TOKENS: Final = 32
 N_PAIRS: Final = 12
 
 
 def attention_nodes(record: AttentionSummary) -> tuple[Node, ...]:
-    """Per head the effect of taking it out, entropy and distance; then one pattern, drawn.
+    """Per head the effect of taking it out, entropy and distance, by layer their means; then one pattern, drawn.
 
     The drawing of the pattern is the last figure: a page with a script puts the patterns to choose from in its place.
     """
     children: list[Node] = [Note("note", (say("attention.not_explanation"),)), *_effects(record)]
     if record.heads:
-        children += [_entropy(record), _distance(record)]
+        children += [_entropy(record), _distance(record), _by_layer(record)]
     children.append(Paragraph((say("attention.mode", mode=record.mode),), "small"))
     if record.maps is not None and record.maps.maps:
         children += _patterns(record.maps, most_effective(record))
@@ -71,22 +73,10 @@ def _effects(record: AttentionSummary) -> tuple[Node, ...]:
         n=record.n_ablated, layer=first.layer, head=first.head, effect=first.effect, low=first.ci_low,
         high=first.ci_high, apart=apart, heads=len(rows), chance=round(0.05 * len(rows)),
     )  # fmt: skip
-    columns = (
-        Column(say("column.layer"), numeric=True),
-        Column(say("column.head"), numeric=True),
-        Column(say("column.head_adds"), numeric=True),
-    )
-    cells = tuple(
-        (
-            Number(row.layer, "count"),
-            Number(row.head, "count"),
-            Number(row.effect, "signed", row.ci_low, row.ci_high),
-        )
-        for row in rows[:N_HEADS]
-    )
-    table = Table(columns, cells, say("attention.effect_table"), len(rows), row_headers=False)
-    at: dict[tuple[int, int], float | None] = {(row.layer, row.head): row.effect for row in rows}
     layers, heads = _grid(rows)
+    cells = {(row.layer, row.head): _effect_cell(row) for row in rows}
+    table = _grid_table(cells, layers, heads, say("attention.effect_grid"))
+    at: dict[tuple[int, int], float | None] = {(row.layer, row.head): row.effect for row in rows}
     plot = MatrixPlot(
         tuple(tuple(at.get((layer, head)) for head in heads) for layer in layers),
         tuple(map(str, layers)),
@@ -97,7 +87,32 @@ def _effects(record: AttentionSummary) -> tuple[Node, ...]:
     )
     alt = say("attention.effect_alt", layers=len(layers), heads=len(heads), high=first.effect)
     figure = Figure(plot, alt, table, say("attention.effect_figure", n=record.n_ablated))
-    return (Paragraph((lead,)), figure, Paragraph((say("attention.effect_reading"),), "small"))
+    return (Paragraph((lead,)), figure, _strongest(rows), Paragraph((say("attention.effect_reading"),), "small"))
+
+
+def _effect_cell(row: HeadAblation) -> Inline:
+    """The effect, with a star where the interval leaves out 0."""
+    if row.ci_low <= 0 <= row.ci_high:
+        return Number(row.effect, "signed")
+    return say("attention.apart", effect=row.effect)
+
+
+def _strongest(rows: Sequence[HeadAblation]) -> Table:
+    """The heads with the largest effect and their intervals; `rows` are in that order."""
+    columns = (
+        Column(say("column.layer"), numeric=True),
+        Column(say("column.head"), numeric=True),
+        Column(say("column.head_adds"), numeric=True),
+    )
+    listed = tuple(
+        (Number(row.layer, "count"), Number(row.head, "count"), Number(row.effect, "signed", row.ci_low, row.ci_high))
+        for row in rows[:N_LISTED]
+    )
+    if len(listed) < len(rows):
+        caption = say("attention.effect_top", shown=len(listed), n=len(rows))
+    else:
+        caption = say("attention.effect_table")
+    return Table(columns, listed, caption, row_headers=False)
 
 
 def most_effective(record: AttentionSummary) -> Head | None:
@@ -115,27 +130,23 @@ def _grid(rows: Sequence[HeadRow | HeadAblation]) -> tuple[list[int], list[int]]
     return sorted({row.layer for row in rows}), list(range(max(row.head for row in rows) + 1))
 
 
+def _grid_table(
+    cells: Mapping[tuple[int, int], Inline], layers: Sequence[int], heads: Sequence[int], caption: Message
+) -> Table:
+    """Layers in rows, heads in columns: a row for each head would make the largest tables of the report."""
+    shown = layers[: max(1, N_CELLS // len(heads))]
+    columns = (Column(say("column.layer_head"), numeric=True), *(Column(str(head), numeric=True) for head in heads))
+    none = Number(None)
+    rows = tuple((Number(layer, "count"), *(cells.get((layer, head), none) for head in heads)) for layer in shown)
+    return Table(columns, rows, caption, len(layers))
+
+
 def _entropy(record: AttentionSummary) -> Figure:
-    columns = (
-        Column(say("column.layer"), numeric=True),
-        Column(say("column.head"), numeric=True),
-        Column(say("column.entropy"), numeric=True),
-        Column(say("column.distance"), numeric=True),
-        Column(say("column.to_special"), numeric=True),
-    )
-    rows = tuple(
-        (
-            Number(h.layer, "count"),
-            Number(h.head, "count"),
-            Number(h.entropy_nats, "decimal", h.entropy_ci_low, h.entropy_ci_high),
-            Number(h.distance_tokens, "tenth"),
-            Number(h.to_special, "percent"),
-        )
-        for h in record.heads[:N_HEADS]
-    )
-    table = Table(columns, rows, say("attention.table"), len(record.heads), row_headers=False)
     values = {(h.layer, h.head): h.entropy_nats for h in record.heads}
     layers, heads = _grid(record.heads)
+    reach = max(max(h.entropy_ci_high - h.entropy_nats, h.entropy_nats - h.entropy_ci_low) for h in record.heads)
+    cells: dict[tuple[int, int], Inline] = {at: Number(value) for at, value in values.items()}
+    table = _grid_table(cells, layers, heads, say("attention.entropy_grid", reach=reach))
     plot = HeatPlot(_rows(values, layers, heads), say("column.layer"), say("column.head"), say("axis.entropy"))
     low, high = min(values.values()), max(values.values())
     alt = say("attention.figure_alt", layers=len(layers), heads=len(heads), low=low, high=high)
@@ -143,27 +154,41 @@ def _entropy(record: AttentionSummary) -> Figure:
 
 
 def _distance(record: AttentionSummary) -> Figure:
-    """Drawn with a table of the means over the heads of a layer; each head's stand in the table above."""
     values = {(h.layer, h.head): h.distance_tokens for h in record.heads}
     layers, heads = _grid(record.heads)
-    columns = (
-        Column(say("column.layer"), numeric=True),
-        Column(say("column.distance"), numeric=True),
-        Column(say("column.entropy"), numeric=True),
-    )
-    rows = tuple(
-        (
-            Number(layer, "count"),
-            Number(float(np.mean([h.distance_tokens for h in record.heads if h.layer == layer])), "tenth"),
-            Number(float(np.mean([h.entropy_nats for h in record.heads if h.layer == layer]))),
-        )
-        for layer in layers
-    )
-    table = Table(columns, rows, say("attention.distance_table"), row_headers=False)
+    cells: dict[tuple[int, int], Inline] = {at: Number(value, "tenth") for at, value in values.items()}
+    table = _grid_table(cells, layers, heads, say("attention.distance_grid"))
     plot = HeatPlot(_rows(values, layers, heads), say("column.layer"), say("column.head"), say("axis.distance"))
     low, high = min(values.values()), max(values.values())
     alt = say("attention.distance_alt", layers=len(layers), heads=len(heads), low=low, high=high)
     return Figure(plot, alt, table, say("attention.distance_figure", n=record.n))
+
+
+def _by_layer(record: AttentionSummary) -> Table:
+    """Means over the heads of a layer; of the share on special tokens also the two heads at the ends."""
+    columns = (
+        Column(say("column.layer"), numeric=True),
+        Column(say("column.entropy"), numeric=True),
+        Column(say("column.distance"), numeric=True),
+        Column(say("column.to_special"), numeric=True),
+        Column(say("column.to_special_low"), numeric=True),
+        Column(say("column.to_special_high"), numeric=True),
+    )
+    rows = []
+    for layer in sorted({h.layer for h in record.heads}):
+        within = [h for h in record.heads if h.layer == layer]
+        special = [h.to_special for h in within]
+        rows.append(
+            (
+                Number(layer, "count"),
+                Number(float(np.mean([h.entropy_nats for h in within]))),
+                Number(float(np.mean([h.distance_tokens for h in within])), "tenth"),
+                Number(float(np.mean(special)), "percent"),
+                Number(min(special), "percent"),
+                Number(max(special), "percent"),
+            )
+        )
+    return Table(columns, tuple(rows), say("attention.layer_table"))
 
 
 def _rows(

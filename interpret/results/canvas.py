@@ -17,6 +17,7 @@ from interpret.results.tree import NumberKind, Text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
 WIDTH = 580.0
 POINT = 72.0
@@ -91,6 +92,14 @@ def draw_legend(figure: Figure, rows: Sequence[Sequence[Entry]], left: float, la
             figure.add_artist(Line2D(ends, [y, y, y], markevery=[1], transform=figure.transFigure, **entry.look))
             figure.text((x + 30.0) / WIDTH, y, label(entry.name), va="center_baseline")
             x += text_width(entry.name) + 46.0
+
+
+def boxes(corners: Sequence[tuple[float, float, float, float]]) -> Path:
+    """Many boxes (left, top, right, bottom) as one path: one element of the page instead of a thousand."""
+    from matplotlib.path import Path
+
+    points = [p for x0, y0, x1, y1 in corners for p in ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))]
+    return Path(points, [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(corners))
 
 
 def side_label(axes: Any, text: str, left: float, right: float = 18.0) -> None:

@@ -35,6 +35,8 @@ from interpret.results.tree import (
 #: Steps of heat on either side of zero: ten up, ten down and none make 21 classes.
 HEAT_STEPS = 10
 _LINE = 100
+#: Tables of more columns are set closer together, so that they fit the page.
+_MANY_COLUMNS = 9
 SIGNS = {
     "pass": "✓",
     "done": "✓",
@@ -374,7 +376,8 @@ class Html:
         cut = ""
         if node.n_total is not None and node.n_total > len(node.rows):
             cut = f'<p class="hint">{escape(self.say("list.cut", shown=len(node.rows), n=node.n_total))}</p>'
-        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        dense = ' class="dense"' if len(node.columns) > _MANY_COLUMNS else ""
+        table = f"<table{dense}>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         return self._scroll(self._table_name(node), table) + cut
 
     def _cells(self, cell: Inline, kind: str, double: bool) -> str:

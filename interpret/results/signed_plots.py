@@ -14,6 +14,7 @@ from interpret.results.canvas import (
     WIDTH,
     Entry,
     Label,
+    boxes,
     cut,
     draw_legend,
     finite,
@@ -94,19 +95,15 @@ def _colour(share: float) -> tuple[str, float]:
 def _cells(axes: Any, values: npt.NDArray[np.float64], scale: float, ink: str) -> None:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
 
     # One path for each shade: a thousand rectangles would make a page of their own.
-    shades: dict[float, list[tuple[int, int]]] = {}
+    shades: dict[float, list[tuple[float, float, float, float]]] = {}
     for (r, c), value in np.ndenumerate(values):
         share = round(_SHADES * value / scale) / _SHADES if scale and np.isfinite(value) else 0.0
         if share:
-            shades.setdefault(share, []).append((c, r))
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+            shades.setdefault(share, []).append((c, r, c + 1, r + 1))
     for share, cells in sorted(shades.items()):
-        corners = [(c + x, r + y) for c, r in cells for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
-        path = Path(corners, codes * len(cells))
-        axes.add_patch(PathPatch(path, facecolor=to_rgba(*_colour(share)), linewidth=0, clip_on=False))
+        axes.add_patch(PathPatch(boxes(cells), facecolor=to_rgba(*_colour(share)), linewidth=0, clip_on=False))
     readable = np.isfinite(values)
     # The frame of what could be: where there is none, nothing could.
     across = [((start, r), (end, r)) for r, start, end in _runs(_edges(readable, axis=0))]
@@ -177,7 +174,7 @@ def _scale(
     axes.set_xlim(0, 1)
     axes.set_ylim(-1, 1)
     axes.axis("off")
-    n = 20
+    n = 10
     for step in range(-n, n):
         share = (step + 0.5) / n
         # Without signs the whole bar is of one hue.

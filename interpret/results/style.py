@@ -92,6 +92,7 @@ border-bottom:1px solid var(--line);background:none;color:inherit;max-width:34em
 .ilm table{min-width:min(100%,21rem)}.ilm th{font-weight:400}.ilm th[scope=row]{min-width:6.5em}
 .ilm td:last-child,.ilm th:last-child{padding-inline-end:.2em}.ilm td.v{padding-inline-end:.45em}
 .ilm td.ci{text-align:start}
+.ilm table.dense th,.ilm table.dense td{padding-inline-end:.5em}.ilm table.dense th[scope=row]{min-width:0}
 .ilm td:last-child:not(.n):not(:first-child){min-width:9em}
 .ilm thead th{word-break:keep-all;color:var(--soft);font-size:.87rem;vertical-align:bottom}
 .ilm tbody tr:last-child>*{border-bottom:0}

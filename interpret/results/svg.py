@@ -10,6 +10,7 @@ does not have.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from interpret.results.canvas import (
     WIDTH,
     Entry,
     Label,
+    boxes,
     cut,
     draw_legend,
     finite,
@@ -49,6 +51,8 @@ _REFERENCES: tuple[dict[str, Any], ...] = (
     {"color": "#7a70c8", "linestyle": (0, (6, 2, 1, 2))},
     {"color": GREY, "linestyle": "-"},
 )
+#: Shades of a grid of numbers without signs: each band of its scale is one of them.
+_HEAT_SHADES = 12
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 1)))
 _RC: dict[Any, Any] = {
@@ -163,8 +167,7 @@ def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure
     value, low, high = (_column(plot, name) for name in ("value", "low", "high"))
     shift = 0.16 if two else 0.0
     if plot.bars:
-        colours = [PALETTE[0] if v >= 0 else PALETTE[1] for v in np.nan_to_num(value)]
-        axes.barh(y, np.nan_to_num(value), height=0.62, color=colours, alpha=0.55, linewidth=0)
+        _bars(axes, np.nan_to_num(value))
         axes.axvline(0.0, color=ink, linewidth=0.8)
     else:
         axes.plot(value, y - shift, "o", color=PALETTE[0], markersize=6.5)
@@ -184,6 +187,16 @@ def _intervals(plot: IntervalPlot, say: Words, label: Label, ink: str) -> Figure
     set_ticks(axes.xaxis, plot.kind, label)
     axes.set_xlabel(label(named(plot.axis, say)), labelpad=5.0)
     return figure
+
+
+def _bars(axes: Any, value: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    """Bars from zero, those of one colour as one path."""
+    from matplotlib.patches import PathPatch
+
+    for colour, chosen in ((PALETTE[0], value >= 0), (PALETTE[1], value < 0)):
+        corners = [(0.0, n - 0.31, float(value[n]), n + 0.31) for n in np.flatnonzero(chosen).tolist()]
+        if corners:
+            axes.add_patch(PathPatch(boxes(corners), facecolor=colour, alpha=0.55, linewidth=0))
 
 
 def _pad(axes: Any, kind: NumberKind) -> None:
@@ -239,8 +252,17 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     cell = min(34.0, 420.0 / max(n_columns, 1), 560.0 / max(n_rows, 1))
     right = WIDTH - 58.0 - cell * n_columns
     figure, axes = new_axes(cell * n_rows + 50.0, 58.0, 8.0, 42.0, right)
-    mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", linewidth=0.6, edgecolor="face")
-    axes.invert_yaxis()
+    axes.set_xlim(0, n_columns)
+    axes.set_ylim(n_rows, 0)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
+    top = high if high > low else low + 1.0
+    shades: dict[int, list[tuple[float, float, float, float]]] = {}
+    for (r, c), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            shade = min(_HEAT_SHADES - 1, int(_HEAT_SHADES * (value - low) / (top - low)))
+            shades.setdefault(shade, []).append((c, r, c + 1, r + 1))
+    for shade, cells in sorted(shades.items()):
+        _shaded(axes, cells, shade)
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(length=0)
@@ -252,11 +274,11 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     bar_left = (58.0 + cell * n_columns + 20.0) / WIDTH
     box = axes.get_position()
     scale = figure.add_axes((bar_left, box.y0, 10.0 / WIDTH, box.height))
-    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
-    steps = np.linspace(low, high, 15)[:, None]
-    scale.pcolormesh(
-        [0, 1], np.linspace(low, high if high > low else low + 1, 16), steps, cmap=mesh.cmap, edgecolor="face"
-    )
+    scale.set_xlim(0, 1)
+    scale.set_ylim(low, top)
+    edges = np.linspace(low, top, _HEAT_SHADES + 1).tolist()
+    for shade in range(_HEAT_SHADES if high > low else 1):
+        _shaded(scale, [(0, edges[shade], 1, edges[shade + 1] if high > low else top)], shade)
     scale.set_xticks([])
     scale.yaxis.tick_right()
     scale.grid(visible=False)
@@ -265,3 +287,12 @@ def _heat(plot: HeatPlot, say: Words, label: Label) -> Figure:
     scale.yaxis.set_label_position("right")
     scale.set_ylabel(label(named(plot.unit, say)), labelpad=6.0)
     return figure
+
+
+def _shaded(axes: Any, cells: Sequence[tuple[float, float, float, float]], shade: int) -> None:
+    """Cells of one shade as one path, with an edge of the same colour so that no seam shows between them."""
+    from matplotlib import colormaps
+    from matplotlib.patches import PathPatch
+
+    colour = colormaps["cividis"](shade / (_HEAT_SHADES - 1))
+    axes.add_patch(PathPatch(boxes(cells), facecolor=colour, edgecolor=colour, linewidth=0.6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def cleaned(raw: str, held: Sequence[str], prefix: str, alt: str) -> str:
         element.tail = None
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
     _flatten(root)
+    _inline(root)
     _drop_unused(root)
     box = root.attrib["viewBox"].split()
     root.attrib.clear()
@@ -102,6 +104,43 @@ def _flatten(parent: ET.Element) -> None:
                 alike[look] = element
             kept.append(element)
     parent[:] = kept
+
+
+def _inline(root: ET.Element) -> None:
+    """Draw what `use` elements refer to as paths in their place; marks that look alike are one path."""
+    defined = {e.attrib["id"]: e for e in root.iter("path") if "id" in e.attrib}
+    for parent in list(root.iter()):
+        kept: list[ET.Element] = []
+        alike: dict[tuple[tuple[str, str], ...], ET.Element] = {}
+        for child in parent:
+            shape = defined.get(child.attrib.get("href", "")[1:]) if child.tag == "use" else None
+            if shape is None or "transform" in child.attrib or "transform" in shape.attrib:
+                kept.append(child)
+                continue
+            # What the definition says of itself wins over what the place of use would hand down.
+            look = {**child.attrib, **{key: value for key, value in shape.attrib.items() if key not in ("id", "d")}}
+            x, y = (float(look.pop(key, "0")) for key in ("x", "y"))
+            look.pop("href")
+            path = _moved(shape.attrib["d"], x, y)
+            name = tuple(sorted(look.items()))
+            # Marks that let the ground through would show each other as well, which one path does not.
+            solid = not any("opacity" in key for key in look)
+            if solid and name in alike:
+                alike[name].set("d", f"{alike[name].attrib['d']} {path}")
+                continue
+            kept.append(ET.Element("path", {"d": path, **look}))
+            alike[name] = kept[-1]
+        parent[:] = kept
+
+
+def _moved(path: str, x: float, y: float) -> str:
+    """The path moved by x and y; matplotlib writes absolute coordinates only, in pairs."""
+    shifts = itertools.cycle((x, y))
+    out = []
+    for piece in path.split():
+        shown = piece if piece.isalpha() else f"{float(piece) + next(shifts):.1f}".removesuffix(".0")
+        out.append("0" if shown == "-0" else shown)
+    return " ".join(out)
 
 
 def _drop_unused(root: ET.Element) -> None:

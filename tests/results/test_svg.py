@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 import xml.etree.ElementTree as ET
 
 import matplotlib
+import numpy as np
 import pytest
 
 from interpret.results import svg
 from interpret.results.messages import words
+from interpret.results.svg_tree import cleaned
 from interpret.results.tree import HeatPlot, IntervalPlot, IntervalRow, LayerPlot, Plot, Series
 from tests.reports import sample
 
@@ -113,3 +116,77 @@ def test_drawing_is_fast_and_small() -> None:
     made = drawn(big)
     assert time.perf_counter() - start < 5.0
     assert len(made) < 200_000
+
+
+def paths_of(made: str) -> list[dict[str, str]]:
+    return [e.attrib for e in ET.fromstring(made).iter() if e.tag.endswith("path")]
+
+
+def pieces(path: str) -> list[np.ndarray]:
+    """Points [point, 2] of every closed piece of a path."""
+    found = [re.findall(r"-?[\d.]+", piece) for piece in path.split("M") if piece.strip()]
+    return [np.array(numbers, dtype=float).reshape(-1, 2) for numbers in found]
+
+
+def middle(points: np.ndarray) -> np.ndarray:
+    """The middle of the box around the points."""
+    return (points.min(axis=0) + points.max(axis=0)) / 2
+
+
+def test_cells_of_a_grid_have_the_colour_of_their_number_in_a_path_for_each_shade() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 12))
+    made = drawn(HeatPlot(tuple(map(tuple, values.tolist())), "layer", "head", "nats"))
+    filled = [p for p in paths_of(made) if p.get("fill", "none") != "none"]
+    assert len(filled) <= 24, "twelve shades, and the twelve of the scale"
+    found: dict[tuple[int, int], str] = {}
+    cells = [(p["fill"], piece) for p in filled for piece in pieces(p["d"])]
+    edge = min(piece[:, 0].max() for _, piece in cells if np.ptp(piece[:, 0]) > 15)
+    left, top = min(p[:, 0].min() for _, p in cells), min(p[:, 1].min() for _, p in cells)
+    size = edge - left
+    for colour, piece in cells:
+        if np.ptp(piece[:, 0]) < 15:
+            continue  # of the scale
+        x, y = middle(piece)
+        found[int((y - top) // size), int((x - left) // size)] = colour
+    assert len(found) == values.size
+    share = (values - values.min()) / np.ptp(values)
+    for at, colour in found.items():
+        meant = matplotlib.colormaps["cividis"](min(11, np.floor(share[at] * 12)) / 11)
+        assert colour == matplotlib.colors.to_hex(meant)
+
+
+def test_marks_that_look_alike_are_one_path_and_stand_on_their_line() -> None:
+    values = (0.5, 0.61, 0.32, 0.95, 0.78)
+    made = drawn(LayerPlot(tuple("01234"), (Series("a", values), Series("b", values[::-1])), "share", "layer"))
+    assert "<use" not in made
+    assert "<defs" not in made
+    for colour in svg.PALETTE[:2]:
+        (marks,) = [p for p in paths_of(made) if p.get("fill") == colour]
+        (line,) = [p for p in paths_of(made) if p.get("stroke") == colour and p["fill"] == "none"]
+        at = [middle(piece) for piece in pieces(marks["d"])]
+        # The last one stands in the legend, on a line of three points.
+        meant = [*pieces(line["d"])[0], pieces(line["d"])[1][1]]
+        np.testing.assert_allclose(at, meant, atol=0.15)
+
+
+def test_marks_that_let_the_ground_through_stay_apart() -> None:
+    raw = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9">'
+        '<defs><path id="m" d="M 0 1 L 1 0 L -1 0 z" style="stroke: #ff0000"/></defs>'
+        '<use xlink:href="#m" x="2" y="3" style="fill-opacity: 0.5"/>'
+        '<use xlink:href="#m" x="2.5" y="3" style="fill-opacity: 0.5"/></svg>'
+    )
+    found = [(p["d"], p["stroke"]) for p in paths_of(cleaned(raw, [], "f-", "alt"))]
+    assert found == [("M 2 4 L 3 3 L 1 3 z", "#ff0000"), ("M 2.5 4 L 3.5 3 L 1.5 3 z", "#ff0000")]
+
+
+def test_bars_of_one_colour_are_one_path_and_as_long_as_their_numbers() -> None:
+    values = [1.5, -0.4, 0.9, 0.2, -1.1]
+    made = drawn(IntervalPlot(tuple(IntervalRow(f"w{v}", v) for v in values), "logits", bars=True))
+    widths = {}
+    for colour, sign in zip(svg.PALETTE[:2], (1, -1), strict=True):
+        (bars,) = [p for p in paths_of(made) if p.get("fill") == colour]
+        for piece in pieces(bars["d"]):
+            widths[piece[:, 1].min()] = sign * np.ptp(piece[:, 0])
+    found = np.array([width for _, width in sorted(widths.items())])
+    np.testing.assert_allclose(found / found[0], np.array(values) / values[0], atol=0.002)
