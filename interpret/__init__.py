@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
-    from interpret.facade.intervening import ablate, lens, patch
+    from interpret.facade.intervening import ablate, direct_logit_attribution, lens, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -57,6 +57,7 @@ _HOME = {
     "ablate": "interpret.facade.intervening",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
+    "direct_logit_attribution": "interpret.facade.intervening",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
     "lens": "interpret.facade.intervening",
@@ -87,6 +88,7 @@ __all__ = [
     "ablate",
     "attach",
     "audit",
+    "direct_logit_attribution",
     "faithfulness",
     "head_view",
     "lens",
