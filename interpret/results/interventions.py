@@ -140,10 +140,10 @@ class AblationSweep(Record):
 
     @property
     def heads(self) -> FloatArray:
-        """Mean effects of the heads, [layer, head], in the order of the layers that were swept."""
+        """Mean effects of the heads, [layer, head], of the layers that were swept; empty without heads."""
         layers = sorted({part.layer for part in self.parts if part.part == "head"})
         found = [[part.effect for part in self.parts if part.head is not None and part.layer == n] for n in layers]
-        return np.array(found, dtype=np.float64).reshape(len(layers), -1)
+        return np.array(found, dtype=np.float64) if found else np.zeros((0, 0))
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: part, layer, head (missing of mlps), effect, ci_low, ci_high, n."""

@@ -84,7 +84,7 @@ def direct_logit_attribution(
     with held(norms_of_head(handle)):
         value, read, gradient = head.at(found.stream[-1, place])
         constant = head.at_zero(found.stream[-1, place])
-    _same(handle, sum(normed.values(), torch.zeros_like(last)), read.double(), "the final norm")
+    _same(handle, sum(normed.values(), torch.zeros_like(last)), read.double(), "what the final norm gives")
     rows = [
         LogitPart(kind=name.kind, layer=name.layer, head=name.head, value=float(vector @ gradient.double()))
         for name, vector in normed.items()
@@ -117,7 +117,12 @@ def _vectors(handle: Handle, encoded: Encoded, place: int, heads: bool) -> dict[
         attention = values["attn_out", layer].double()
         if heads:
             own = _by_head(handle, handle.roles.attention_output[layer], values["z", layer])
-            _same(handle, own.sum(0), attention, f"the heads of layer {layer}")
+            if not _close(handle, own.sum(0), attention):
+                raise _unreadable(
+                    handle,
+                    f"what its heads write at layer {layer} is changed before it is added to the stream; give "
+                    "heads=False, which takes attention as a whole",
+                )
             found |= {_Name("attention", layer, head): vector for head, vector in enumerate(own[:-1])}
             if own[-1].any():
                 found[_Name("attention_bias", layer)] = own[-1]
@@ -253,7 +258,7 @@ def _close(handle: Handle, found: Tensor, expected: Tensor) -> bool:
 def _same(handle: Handle, found: Tensor, expected: Tensor, what: str) -> None:
     if not _close(handle, found, expected):
         off = float((found - expected).abs().max())
-        raise _unreadable(handle, f"its parts do not sum to what {what} gives (off by {off:.1e})")
+        raise _unreadable(handle, f"they do not sum to {what} (off by {off:.1e})")
 
 
 def _unreadable(handle: Handle, why: str) -> UsageError:
