@@ -110,7 +110,8 @@ def ablate(
             "zero" (harsher than it looks, since the model may never see it), or tokens drawn from the reference
             ("resample").
         metric: "logit_difference", "logit", "probability", "log_probability", or "kl" of the output without the part
-            from the plain one; None takes the logit difference of a pair, else the log probability of the target.
+            from the plain one; None takes the logit of the target, of a pair the difference: shares saturate, and say
+            least about the clearest texts.
         target: a label or token, a pair of them, "gold", or a list with one per text; None takes what is predicted.
         gold: labels of the texts, for `target="gold"`.
         at: which word (of a classifier of words) or mask is read, counted from 0.
