@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from interpret.facade.bridges import to_shap
     from interpret.facade.comparing import compare
-    from interpret.facade.intervening import ablate, lens, patch
+    from interpret.facade.intervening import ablate, direct_logit_attribution, lens, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -61,6 +61,7 @@ _HOME = {
     "attach": "interpret.facade",
     "audit": "interpret.facade",
     "compare": "interpret.facade.comparing",
+    "direct_logit_attribution": "interpret.facade.intervening",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
     "lens": "interpret.facade.intervening",
@@ -93,6 +94,7 @@ __all__ = [
     "attach",
     "audit",
     "compare",
+    "direct_logit_attribution",
     "faithfulness",
     "head_view",
     "lens",

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from interpret.analyzers.intervention import ablate as run_ablate
+from interpret.analyzers.intervention import direct_logit_attribution as run_direct
 from interpret.analyzers.intervention import lens as run_lens
 from interpret.analyzers.intervention import patch as run_patch
 from interpret.analyzers.target import TargetRequest
 from interpret.facade.attaching import ModelLike, as_model
 from interpret.models.inputs import Text, encode
-from interpret.results.interventions import AblationSweep, Direction, EffectMetric, LensReading, Operator, PatchSweep
+from interpret.results.interventions import (
+    AblationSweep,
+    Direction,
+    EffectMetric,
+    LensReading,
+    LogitParts,
+    Operator,
+    PatchSweep,
+)
 
 
 def patch(
@@ -101,7 +110,8 @@ def ablate(
             "zero" (harsher than it looks, since the model may never see it), or tokens drawn from the reference
             ("resample").
         metric: "logit_difference", "logit", "probability", "log_probability", or "kl" of the output without the part
-            from the plain one; None takes the logit difference of a pair, else the log probability of the target.
+            from the plain one; None takes the logit of the target, of a pair the difference: shares saturate, and say
+            least about the clearest texts.
         target: a label or token, a pair of them, "gold", or a list with one per text; None takes what is predicted.
         gold: labels of the texts, for `target="gold"`.
         at: which word (of a classifier of words) or mask is read, counted from 0.
@@ -150,3 +160,26 @@ def lens(model: ModelLike, text: Text, target: int | str | None = None) -> LensR
     """
     handle = as_model(model).handle
     return run_lens(handle, encode(handle, [text])[0], target)
+
+
+def direct_logit_attribution(
+    model: ModelLike, text: Text, target: TargetRequest = None, *, at: int | None = None, heads: bool = True
+) -> LogitParts:
+    """The target's logit as a sum of what embeddings, heads and mlps write, norms held as they are.
+
+    It counts only what a part writes for the head itself to read: what it does through later layers is theirs. Of a
+    head that is not linear, the parts sum to the gradient of the logit times the stream, and the remainder is given.
+
+    Args:
+        model: attached model, path, hub id or pipeline; a classifier of texts or words, a masked or a causal language
+            model with one stack of blocks.
+        text: one text.
+        target: a label or token, or a pair of them for their difference; None takes what is predicted.
+        at: which word (of a classifier of words) or mask is read, counted from 0.
+        heads: split the output of attention by heads.
+
+    Raises:
+        UsageError: the head reads several positions, a norm cannot be held, or the parts do not sum to the stream.
+    """
+    handle = as_model(model).handle
+    return run_direct(handle, encode(handle, [text])[0], target, at=at, heads=heads)

@@ -7,12 +7,14 @@ from typing import Final
 import numpy as np
 
 from interpret.results.explanations import FloatArray, TargetRecord
-from interpret.results.interventions import AblationSweep, EffectMetric, LensReading, PatchSweep
+from interpret.results.interventions import AblationSweep, EffectMetric, LensReading, LogitPart, LogitParts, PatchSweep
 from interpret.results.record import Message
 from interpret.results.tree import (
     Column,
     Figure,
     Inline,
+    IntervalPlot,
+    IntervalRow,
     MatrixPlot,
     Node,
     Note,
@@ -187,9 +189,7 @@ def _ablated_target(record: AblationSweep) -> Message:
 
 def _ablated(record: AblationSweep, part: str) -> Table:
     found = sorted((row for row in record.parts if row.part == part), key=lambda row: -abs(row.effect))
-    shown: tuple[Column, ...] = (Column(say("column.layer")),)
-    if part == "head":
-        shown += (Column(say("column.head")),)
+    shown = [Column(say("column.layer")), *([Column(say("column.head"))] if part == "head" else [])]
     columns = (*shown, Column(say("axis.loss"), numeric=True))
     rows = tuple(
         (
@@ -262,3 +262,52 @@ def _tops(record: LensReading) -> Table:
         (name, *(visible_space(record.top[layer][n]) for n in shown)) for layer, name in enumerate(record.layers)
     )
     return Table(columns, rows, say("lens.table_top", n=len(shown)))
+
+
+#: Parts that are drawn as bars.
+_BARS: Final = 16
+
+
+@view.register
+def _(record: LogitParts) -> Node:
+    fixed = [part for part in record.parts if part.kind in ("norm_bias", "constant")]
+    written = sorted((part for part in record.parts if part not in fixed), key=lambda part: -abs(part.value))
+    total = float(sum(part.value for part in record.parts))
+    sums = Table(
+        (Column(say("column.model_part")), Column(say("axis.logits_added"), numeric=True)),
+        (
+            (say("parts.written", n=len(written)), Number(sum(part.value for part in written), "signed")),
+            *((_part_name(part), Number(part.value, "signed")) for part in fixed),
+            (say("parts.remainder"), Number(record.remainder, "signed")),
+            (say("parts.logit"), Number(record.logit, "signed")),
+        ),
+        say("parts.sums"),
+    )
+    table = Table(
+        (Column(say("column.model_part")), Column(say("axis.logits_added"), numeric=True)),
+        tuple((_part_name(part), Number(part.value, "signed")) for part in written[:_LONG]),
+        say("parts.table"),
+        len(written),
+    )
+    bars = tuple(IntervalRow(_part_name(part), part.value) for part in written[:_BARS])
+    plot = IntervalPlot(bars, say("axis.logits_added"), "signed", bars=True)
+    linear = say("parts.linear") if record.linear else say("parts.curved", remainder=record.remainder, sum=total)
+    children: tuple[Node, ...] = (
+        Paragraph(
+            (
+                say("patch.effect_on"),
+                effect_words("logit", record.target),
+                say("parts.where", token=visible_space(record.token), position=record.position),
+                linear,
+            )
+        ),
+        sums,
+        Figure(plot, say("parts.figure_alt", n=len(bars)), table, say("parts.figure")),
+        Paragraph((say("parts.limits"),), "small"),
+    )
+    return Section(say("view.parts"), children)
+
+
+def _part_name(part: LogitPart) -> Message:
+    kind = "head" if part.kind == "attention" and part.head is not None else part.kind
+    return say(f"logit_part.{kind}", layer=part.layer, head=part.head)

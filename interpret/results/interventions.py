@@ -19,6 +19,8 @@ EffectMetric = Literal["logit_difference", "logit", "probability", "log_probabil
 #: needed for it).
 Direction = Literal["denoising", "noising"]
 Operator = Literal["zero", "mean", "resample"]
+#: Who writes into the stream; "norm_bias" is what the norms add, "constant" the head's logit where it reads nothing.
+PartKind = Literal["embed", "attention", "attention_bias", "mlp", "norm_bias", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -138,10 +140,10 @@ class AblationSweep(Record):
 
     @property
     def heads(self) -> FloatArray:
-        """Mean effects of the heads, [layer, head], in the order of the layers that were swept."""
+        """Mean effects of the heads, [layer, head], of the layers that were swept; empty without heads."""
         layers = sorted({part.layer for part in self.parts if part.part == "head"})
         found = [[part.effect for part in self.parts if part.head is not None and part.layer == n] for n in layers]
-        return np.array(found, dtype=np.float64).reshape(len(layers), -1)
+        return np.array(found, dtype=np.float64) if found else np.zeros((0, 0))
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: part, layer, head (missing of mlps), effect, ci_low, ci_high, n."""
@@ -204,3 +206,45 @@ class LensReading(Record):
                 "entropy": self.entropy.ravel(),
             }
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitPart:
+    """What one part adds to the logit; `head` is None where attention is not split by heads."""
+
+    kind: PartKind
+    layer: int | None
+    head: int | None
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LogitParts(Record):
+    """Direct logit attribution of one text: `logit` = sum of `parts` + `remainder`, in logits.
+
+    Norms are held as they are in this run. `linear`: the head reads the stream linearly and the remainder is rounding;
+    else the parts sum to the gradient of the logit times the stream, and the remainder is what the head's curve leaves.
+    It counts only what a part writes for the head itself to read, at `position`: what it does through later layers is
+    counted as theirs.
+    """
+
+    parts: tuple[LogitPart, ...]
+    logit: float
+    remainder: float
+    linear: bool
+    target: TargetRecord
+    text: str
+    token: str
+    position: int
+    n_truncated: int
+    model: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns: part, layer (missing where there is none), head (likewise), value; the remainder is the last row."""
+        import pandas as pd
+
+        rows = [(part.kind, part.layer, part.head, part.value) for part in self.parts]
+        frame = pd.DataFrame(
+            [*rows, ("remainder", None, None, self.remainder)], columns=["part", "layer", "head", "value"]
+        )
+        return frame.astype({"layer": "Int64", "head": "Int64"})

@@ -62,7 +62,10 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     figure, axes = new_axes(height * n_rows + top + 14.0, left, top, 14.0, WIDTH - left - width * n_columns)
     axes.set_xlim(0, n_columns)
     axes.set_ylim(n_rows, 0)
-    axes.axis("off")
+    # Not axis("off"), which would hide the name of the rows' axis as well.
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
     _cells(axes, values, scale, ink)
     if width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
         for (r, c), value in np.ndenumerate(values):

@@ -55,7 +55,7 @@ def ablate(
         parts: "head" (z of one head), "mlp" (mlp_out of a layer), or both.
         operator: what stands in the part's place at every position: "zero", its "mean" over the tokens of the
             reference, or tokens drawn from it ("resample").
-        metric: None takes the logit difference of a pair, else the log probability of the target.
+        metric: None takes the logit of the target, of a pair the difference.
         target: as for `resolve_targets`.
         gold: labels, for `target="gold"`.
         at: which word or mask is read, counted from 0.
@@ -75,7 +75,7 @@ def ablate(
     _check(parts, operator, n_draws)
     keys = {part: swappable(handle, _SITES[part], layers) for part in dict.fromkeys(parts)}
     targets = resolve_targets(handle, encoded, target, gold, at=at)
-    metric = metric or ("log_probability" if targets[0].foil_index is None else "logit_difference")
+    metric = metric or ("logit" if targets[0].foil_index is None else "logit_difference")
     for found in targets:
         check_metric(handle, metric, found)
     swaps = [swap for part in keys for key in keys[part] for swap in _swaps(handle, part, key)]

@@ -28,10 +28,10 @@ def require(handle: Handle, what: str) -> None:
         UsageError: says which models there are for.
     """
     if handle.task not in TASKS or len(handle.stacks) > 1:
-        why = f"a {handle.task} model" if len(handle.stacks) == 1 else f"a {handle.task} model of several stacks"
+        several = ", and it has several stacks" if len(handle.stacks) > 1 else ""
         raise UsageError(
-            f"{what} reads the logits at one place of a model with one stack of blocks ({', '.join(TASKS)}), and "
-            f"{handle.name} is {why}; its sites can be edited with interpret.Edit in capture()"
+            f"{what} reads the logits at one place of a model with one stack of blocks ({', '.join(TASKS)}), but the "
+            f"task of {handle.name} is {handle.task}{several}; its sites can be edited with interpret.Edit in capture()"
         )
 
 
