@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         shortcuts,
     )
     from interpret.facade.bridges import to_shap
+    from interpret.facade.erasing import erasure
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
     from interpret.results.audits import Audit
@@ -55,6 +56,7 @@ _HOME = {
     "Store": "interpret.capture.store",
     "attach": "interpret.facade",
     "audit": "interpret.facade",
+    "erasure": "interpret.facade.erasing",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
     "load": "interpret.facade",
@@ -82,6 +84,7 @@ __all__ = [
     "Store",
     "attach",
     "audit",
+    "erasure",
     "faithfulness",
     "head_view",
     "load",

@@ -97,6 +97,7 @@ def _viewed(record: Record) -> Node:
         attention_views,
         audit_views,
         diff_views,
+        erasure_views,
         matrix_views,
         probe_views,
         quality_views,
@@ -109,6 +110,7 @@ def _viewed(record: Record) -> Node:
     _ = (
         audit_views,
         diff_views,
+        erasure_views,
         matrix_views,
         probe_views,
         quality_views,
