@@ -36,6 +36,7 @@ COMMANDS = [
     ["attention"],
     ["probe"],
     ["probe", "run"],
+    ["probe", "erase"],
     ["audit"],
     ["report"],
     ["report", "render"],
