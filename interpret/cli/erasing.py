@@ -51,6 +51,9 @@ def erase(
     positions: Annotated[
         Literal["all", "probed"], typer.Option(help="Edit every position, or only those of labelled items.")
     ] = "all",
+    units: Annotated[
+        list[int] | None, typer.Option(metavar="K", help="Also rank the units of the site and ablate K of them.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to save the result in.")] = None,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
@@ -105,6 +108,7 @@ def erase(
         site=site,
         method=method,
         positions=positions,
+        units=units or (),
         task_label=task_label,
         label_map=label_map,
         text=text_column,

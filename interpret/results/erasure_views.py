@@ -36,7 +36,7 @@ def erasure_nodes(record: Erasure) -> tuple[Node, ...]:
     if any(row.part == "model" for row in record.rows):
         children += [_model_table(record), Paragraph((say("erasure.model_reading", n=len(record.random)),), "small")]
     if record.ablations:
-        children += [Heading(say("erasure.ablation_heading")), _ablation_table(record.ablations)]
+        children += [Heading(say(f"erasure.ranking.{record.ranking}")), _ablation_table(record.ablations)]
         children.append(Paragraph((say("erasure.ablation_reading"),), "small"))
     shares = [draw.removed_share for draw in record.random]
     children.append(
@@ -77,7 +77,7 @@ def _erased(record: Erasure) -> tuple[Inline, ...]:
         "after": _value(record, "ridge", "erased"),
         "majority": _value(record, "majority", "original"),
     }
-    near = {condition: _value(record, "nearest_neighbours", condition) for condition in ("original", "erased")}  # type: ignore[arg-type]
+    near = {condition: _value(record, "nearest_neighbours", condition) for condition in ("original", "erased")}
     first = say("erasure.linearly_erased" if record.linearly_erased else "erasure.not_erased", **found)
     return first, say("erasure.neighbours", before=near["original"], after=near["erased"])
 
@@ -122,6 +122,7 @@ def _ablation_table(ablations: tuple[UnitAblation, ...]) -> Table:
         Column(say("erasure.ablation.chosen")),
         Column(say("erasure.ablation.k"), numeric=True),
         Column(say("erasure.measure.changed_predictions"), numeric=True),
+        Column(say("erasure.measure.total_variation"), numeric=True),
         Column(say("erasure.ablation.units")),
     )
     rows: tuple[tuple[Inline, ...], ...] = tuple(
@@ -129,7 +130,8 @@ def _ablation_table(ablations: tuple[UnitAblation, ...]) -> Table:
             say(f"erasure.ablation.{a.chosen}"),
             Number(a.k, "count"),
             Number(a.changed_predictions, "percent", a.ci_low, a.ci_high),
-            ", ".join(map(str, a.units[:10])) + (", …" if len(a.units) > 10 else ""),
+            Number(a.total_variation, "percent"),
+            ", ".join(map(str, a.units[:10])) + (", …" if len(a.units) > 10 else "") or "–",
         )
         for a in ablations
     )
