@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from interpret.facade.bridges import to_shap
     from interpret.facade.comparing import compare
+    from interpret.facade.erasing import erasure
     from interpret.facade.intervening import ablate, direct_logit_attribution, lens, patch
     from interpret.facade.robust import robustness, sentence_pairs
     from interpret.results.attention import AttentionPatterns
@@ -62,6 +63,7 @@ _HOME = {
     "audit": "interpret.facade",
     "compare": "interpret.facade.comparing",
     "direct_logit_attribution": "interpret.facade.intervening",
+    "erasure": "interpret.facade.erasing",
     "faithfulness": "interpret.facade",
     "head_view": "reports.bertviz",
     "lens": "interpret.facade.intervening",
@@ -95,6 +97,7 @@ __all__ = [
     "audit",
     "compare",
     "direct_logit_attribution",
+    "erasure",
     "faithfulness",
     "head_view",
     "lens",

@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.cli import options as o
+from interpret.cli.erasing import EPILOG as ERASE_EPILOG
+from interpret.cli.erasing import erase
 from interpret.cli.models import load_model, read_texts
 from interpret.cli.shell import guarded, out_folder, show, show_json
 
@@ -134,3 +136,6 @@ def run(
     show(to_text(result))
     if out is not None:
         show(str(out))
+
+
+app.command(epilog=ERASE_EPILOG)(erase)

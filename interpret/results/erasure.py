@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ErasureMethod = Literal["leace", "inlp"]
 ErasedPositions = Literal["all", "probed"]
 ErasureVerdict = Literal["available_used", "available_not_used", "not_available", "inconclusive"]
+UnitRanking = Literal["probe_weights", "mean_difference"]
+Chosen = Literal["top", "bottom", "random"]
 ErasureMeasure = Literal[
     # Accuracy of what reads the label.
     "majority",
@@ -58,14 +60,19 @@ class RandomErasure:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitAblation:
-    """Share of predictions that change when `k` units of the site, chosen from the ranking, say their mean always."""
+    """What the model does when `k` units of the site, chosen from the ranking, always hold their mean.
 
-    chosen: Literal["top", "bottom", "random"]
+    Shares of changed predictions with the 95% interval over sentences, and of moved probability. Of `random` units
+    the means over several draws, and no `units`.
+    """
+
+    chosen: Chosen
     k: int
     units: tuple[int, ...]
     changed_predictions: float | None
     ci_low: float | None
     ci_high: float | None
+    total_variation: float | None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,7 +82,8 @@ class Erasure(Record):
     The eraser is fitted on the training and validation items; `rank` directions are taken away at every real position
     (`positions` "all") or at those of the items only ("probed"), and replaced by their mean. `random` are maps of the
     same kind and rank for directions drawn at random. `removed_share` is the share of the variance that is taken
-    away. Probes that are not linear may still read the label, see `nearest_neighbours`.
+    away. Probes that are not linear may still read the label, see `nearest_neighbours`. With `ranking` all units of
+    the site stand in `ranked_units` by what they say about the label, and `ablations` tests that order in the model.
     """
 
     model: str
@@ -102,6 +110,8 @@ class Erasure(Record):
     output: str
     n_texts: int
     seed: int
+    ranking: UnitRanking | None = None
+    ranked_units: tuple[int, ...] = ()
     ablations: tuple[UnitAblation, ...] = ()
     notes: tuple[Message, ...] = ()
 

@@ -37,6 +37,7 @@ COMMANDS = [
     ["attention"],
     ["probe"],
     ["probe", "run"],
+    ["probe", "erase"],
     ["audit"],
     ["report"],
     ["report", "render"],

@@ -10,14 +10,14 @@ out. Only the site is changed: the same label may still reach the output past it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from interpret.analyzers.probing.baselines import majority, most_frequent_of_type
+from interpret.analyzers.probing.baselines import majority
+from interpret.analyzers.probing.costs import Costs, Effects, ablations, summed
 from interpret.analyzers.probing.erased_outputs import (
     MEASURED,
     Change,
@@ -28,23 +28,22 @@ from interpret.analyzers.probing.erased_outputs import (
 )
 from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, inlp, leace, random_eraser
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
-from interpret.analyzers.probing.logistic import fit_logistic_path
-from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
+from interpret.analyzers.probing.reprobing import Reprobing
 from interpret.analyzers.probing.ridge import blocks, choose, moments, ridge_path
 from interpret.analyzers.probing.run import _Plan, _plan
-from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
+from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval
+from interpret.analyzers.probing.units import ablated, mean_ablation, ranked, scores
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, n_shared
 from interpret.results.erasure import (
     ErasedPositions,
     Erasure,
-    ErasureCondition,
-    ErasureMeasure,
     ErasureMethod,
-    ErasureRow,
     ErasureVerdict,
     RandomErasure,
+    UnitAblation,
+    UnitRanking,
 )
 from interpret.results.record import Message
 from interpret.sites import Key
@@ -59,8 +58,7 @@ Gold = Sequence[Sequence[int]]
 MARGIN: Final = 0.02
 #: A control that changes more than this share of predictions has broken the model and is no control.
 CONTROL_LIMIT: Final = 0.1
-#: Test items that neighbours are looked up for, and test texts that the model runs over again, at most.
-MAX_NEIGHBOUR_ITEMS: Final = 10_000
+#: Test texts that the model runs over again, at most.
 MAX_TEXTS: Final = 500
 N_RANDOM: Final = 5
 #: Correlation with a label that is left by rounding alone.
@@ -80,6 +78,8 @@ def erasure(
     n_random: int = N_RANDOM,
     margin: float = MARGIN,
     max_texts: int = MAX_TEXTS,
+    units: Sequence[int] = (),
+    ranking: UnitRanking = "probe_weights",
     n_bootstrap: int = 1000,
     progress: bool = True,
 ) -> Erasure:
@@ -109,6 +109,8 @@ def erasure(
         n_random: draws of as many random directions.
         margin: the least difference that matters, as a share.
         max_texts: test texts that the model runs over again, drawn at random.
+        units: rank the site's units and take so many of them out, from the top, the bottom and at random.
+        ranking: by "probe_weights" (ridge) or by "mean_difference" between the classes.
         n_bootstrap: replicates of the sentences.
         progress: show bars on a terminal.
 
@@ -119,7 +121,7 @@ def erasure(
     Reference: Belrose et al. 2023, arXiv 2306.03819 (LEACE); Ravfogel et al. 2020, arXiv 2004.07667 (INLP); Elazar et
     al. 2021, arXiv 2006.00995 (the comparison with random directions).
     """
-    _check(method, positions, n_random, margin, max_texts)
+    _check(method, positions, ranking, n_random, margin, max_texts)
     keys = probe_keys(handle, [site])
     if len(keys) != 1:
         raise UsageError(f"site={site!r} names {len(keys)} places; erase at one at a time, such as {keys[0][0]}.0")
@@ -129,20 +131,29 @@ def erasure(
     with FeatureStore(len(plan.items), 1) as store:
         fill(store, handle, plan.items, [site], "erase: activations" if progress else None)
         X = store.arrays[key]
+        wrong = [k for k in units if not 0 < k <= X.shape[1]]
+        if wrong:
+            raise UsageError(f"units={list(units)}: {site} has {X.shape[1]} units, so {wrong[0]} cannot be taken out")
         statistics = CrossMoments(X.shape[1], len(plan.classes)).update(X[: plan.n_fit], plan.labels[0, : plan.n_fit])
         eraser, n_rounds = _eraser(method, statistics, plan, X)
-        probes = _Probes(plan, bootstrap, seed)
+        probes = Reprobing(plan, bootstrap, seed)
         probes.read("original", _standard(statistics, X, None))
         probes.read("erased", _standard(statistics, X, eraser))
+    order = ranked(scores(statistics, probes.weights, ranking)) if units else np.zeros(0, dtype=np.int64)
+    taken_out = ablated(order, units, seed)
     gain = probes.gain("original")
     # By its theorem, or because INLP ended; and no probe of the test part may contradict it.
     ended = eraser.left_over(statistics) < _ROUNDING if n_rounds is None else n_rounds < MAX_ROUNDS
     erased = ended and not any(low is not None and low > margin for _, low, _ in probes.gain("erased"))
     drawn = [random_eraser(statistics, eraser.rank, [seed, 7, n], method) for n in range(n_random)]
-    effects = None
+    effects: Effects | None = None
+    found_ablations: tuple[UnitAblation, ...] = ()
     if handle.task in MEASURED and len(handle.labels) != 1 and not _independent(handle):
         own = None if gold is None else _joined_gold(train, test, gold, seed)
-        effects = _effects(handle, plan, key, [eraser, *drawn], positions, own, seed, max_texts, n_bootstrap, progress)
+        maps = [eraser, *drawn, *(mean_ablation(statistics, part.units) for part in taken_out)]
+        outputs, texts = _outputs(handle, plan, key, maps, positions, own, seed, max_texts, n_bootstrap, progress)
+        effects = summed(outputs, texts, n_random)
+        found_ablations = ablations(outputs, texts, taken_out, 1 + n_random)
     verdict, why = judge(gain, erased, None if effects is None else effects.costs, margin)
     shares = [draw.removed_share(statistics) for draw in drawn]
     return Erasure(
@@ -178,14 +189,18 @@ def erasure(
         output=handle.task,
         n_texts=0 if effects is None else effects.n_texts,
         seed=seed,
+        ranking=ranking if units else None,
+        ranked_units=tuple(order.tolist()),
+        ablations=found_ablations,
         notes=_notes(train, test, plan.items, eraser.removed_share(statistics), shares, probes.n_not_converged),
     )
 
 
-def _check(method: str, positions: str, n_random: int, margin: float, max_texts: int) -> None:
+def _check(method: str, positions: str, ranking: str, n_random: int, margin: float, max_texts: int) -> None:
     for name, value, known in (
         ("method", method, get_args(ErasureMethod)),
         ("positions", positions, get_args(ErasedPositions)),
+        ("ranking", ranking, get_args(UnitRanking)),
     ):
         if value not in known:
             raise UsageError(f"{name}={value!r} is unknown; available are {', '.join(known)}")
@@ -230,88 +245,6 @@ def _eraser(method: str, statistics: CrossMoments, plan: _Plan, X: Float32Array)
     return inlp(statistics, still_reads)
 
 
-class _Probes:
-    """Trains probes on the activations as they are and as they are after the erasure."""
-
-    def __init__(self, plan: _Plan, bootstrap: ClusterBootstrap, seed: int) -> None:
-        self.plan, self.bootstrap, self.seed = plan, bootstrap, seed
-        self.gold = plan.labels[0]
-        self.predicted: dict[tuple[str, str], IntArray] = {}
-        self.rows: list[ErasureRow] = []
-        self.n_not_converged = 0
-        self.floor = majority(self.gold, plan.n_fit)[plan.test]
-        self._add("majority", "original", self.floor)
-        if any(plan.items.form):
-            self._add("type", "original", most_frequent_of_type(plan.items.form, self.gold, plan.n_fit)[plan.test])
-
-    def read(self, condition: ErasureCondition, Z: Float32Array) -> None:
-        """Ridge, logistic, neighbours and one hidden layer with its control, on standardised activations."""
-        plan, gold = self.plan, self.gold
-        n_classes, fit, held = len(plan.classes), slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
-        task = plan.labels[:1]
-        sums = moments(Z[fit], task[:, fit], n_classes)
-        (lam,) = choose(ridge_path(sums).accuracies(Z[held], task[:, held]))
-        path = ridge_path(sums + moments(Z[held], task[:, held], n_classes))
-        self._add("ridge", condition, path.predict(Z[plan.test], lam, 0))
-        found, _ = fit_logistic_path(Z[: plan.n_fit], gold[: plan.n_fit], plan.n_train, path)
-        self.n_not_converged += not found.converged
-        self._add("logistic", condition, found.log_probabilities(Z[plan.test]).argmax(axis=1))
-        test = np.arange(plan.n_fit, len(Z))
-        if len(test) > MAX_NEIGHBOUR_ITEMS:
-            test = np.sort(np.random.default_rng([self.seed, 3]).choice(test, MAX_NEIGHBOUR_ITEMS, replace=False))
-        near = nearest_neighbours(Z[: plan.n_fit], gold[: plan.n_fit], Z[test], n_classes)
-        self._add("nearest_neighbours", condition, near, test)
-        for measure, labels in (("hidden_layer", gold), ("hidden_layer_control", plan.labels[1])):
-            said = hidden_layer(Z[: plan.n_fit], labels[: plan.n_fit], plan.n_train, Z[plan.test], n_classes, self.seed)
-            self._add(measure, condition, said, labels=labels)  # type: ignore[arg-type]
-
-    def _add(
-        self,
-        measure: ErasureMeasure,
-        condition: ErasureCondition,
-        predicted: IntArray,
-        items: IntArray | None = None,
-        labels: IntArray | None = None,
-    ) -> None:
-        self.predicted[measure, condition] = predicted
-        gold = self.gold if labels is None else labels
-        bootstrap = self.bootstrap
-        if items is not None and len(items) < len(self.floor):
-            bootstrap = ClusterBootstrap(self.plan.cluster[items], bootstrap.n_bootstrap, self.seed)
-        right = predicted == (gold[self.plan.test] if items is None else gold[items])
-        self.rows.append(_row("probe", measure, condition, bootstrap.mean(right.astype(np.float64)), len(right)))
-
-    def gain(self, condition: str) -> tuple[Interval, Interval]:
-        """Accuracy and balanced accuracy of the logistic probe less those of the majority, paired."""
-        predicted, n_classes = self.predicted["logistic", condition], len(self.plan.classes)
-        gold = self.gold[self.plan.test]
-        hits = (self.bootstrap.counts(gold, n_classes, said == gold) for said in (predicted, self.floor))
-        totals = np.concatenate([*hits, self.bootstrap.counts(gold, n_classes)], axis=1)
-
-        def accuracy(sums: FloatArray) -> FloatArray:
-            ours, floor, n = np.split(sums, 3, axis=-1)
-            return np.asarray((ours.sum(-1) - floor.sum(-1)) / n.sum(-1))
-
-        def balanced(sums: FloatArray) -> FloatArray:
-            ours, floor, n = np.split(sums, 3, axis=-1)
-            there = n > 0
-            return np.asarray(((ours - floor) / np.where(there, n, 1.0)).sum(-1) / there.sum(-1))
-
-        return self.bootstrap.of(totals, accuracy), self.bootstrap.of(totals, balanced)
-
-
-def _row(part: str, measure: ErasureMeasure, condition: ErasureCondition, found: Interval, n: int) -> ErasureRow:
-    return ErasureRow(
-        part="probe" if part == "probe" else "model",
-        measure=measure,
-        condition=condition,
-        value=found.value,
-        ci_low=found.low,
-        ci_high=found.high,
-        n=n,
-    )
-
-
 def _joined_gold(train: ProbeData, test: ProbeData | None, gold: tuple[Gold, Gold | None], seed: int) -> Gold:
     """The model's own answers in the order in which the plan has the sentences."""
     from interpret.analyzers.probing.run import _WITH_TEST, _WITHOUT_TEST
@@ -330,26 +263,7 @@ def _joined_gold(train: ProbeData, test: ProbeData | None, gold: tuple[Gold, Gol
     return [*parts[0], *parts[1], *held]
 
 
-class Costs(NamedTuple):
-    """What erasing costs beyond random directions: `answers` in predictions, `probability` in total variation.
-
-    `control` is the share of predictions that random directions change.
-    """
-
-    answers: Interval
-    probability: Interval
-    control: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Effects:
-    rows: tuple[ErasureRow, ...]
-    costs: Costs
-    draws: dict[str, list[float]]
-    n_texts: int
-
-
-def _effects(
+def _outputs(
     handle: Handle,
     plan: _Plan,
     key: Key,
@@ -360,8 +274,8 @@ def _effects(
     max_texts: int,
     n_bootstrap: int,
     progress: bool,
-) -> _Effects:
-    """Run the test texts as they are, erased, and with each draw of random directions."""
+) -> tuple[Outputs, ClusterBootstrap]:
+    """Run the test texts as they are and with each of the maps; the bootstrap resamples them."""
     sentences, first = np.unique(plan.items.sentence[plan.test], return_index=True)
     cluster = plan.cluster[plan.test][first]
     if len(sentences) > max_texts:
@@ -373,44 +287,11 @@ def _effects(
     probed = [plan.items.segments[s].position for s in sentences] if positions == "probed" else None
     label = "erase: outputs" if progress else None
     out = outputs_under(handle, texts, key, changes, probed=probed, progress=label)
-    return _summed(out, ClusterBootstrap(cluster, n_bootstrap, seed))
+    return out, ClusterBootstrap(cluster, n_bootstrap, seed)
 
 
 def _maker(eraser: Eraser, key: Key) -> Callable[[Tensor | None], Change]:
     return lambda where: affine_change(eraser, key[0], where)
-
-
-def _summed(out: Outputs, bootstrap: ClusterBootstrap) -> _Effects:
-    """Rows of every measure: as it is, erased, random, and the difference with its spread between draws."""
-    rows: list[ErasureRow] = []
-
-    def ratio(values: FloatArray, n: FloatArray) -> Interval:
-        totals = bootstrap.totals(np.column_stack([values, n]))
-        return bootstrap.of(totals, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
-
-    def add(measure: ErasureMeasure, erased: FloatArray, random: FloatArray, n: FloatArray, sign: int) -> Interval:
-        count = int(n.sum())
-        draws = random.sum(1) / max(count, 1)
-        rows.append(_row("model", measure, "erased", ratio(erased, n), count))
-        rows.append(_row("model", measure, "random", ratio(random.mean(0), n), count))
-        difference = over_draws(ratio(sign * (erased - random.mean(0)), n), draws, fresh=True)
-        rows.append(_row("model", measure, "difference", difference, count))
-        return difference
-
-    answers: Interval | None = None
-    if out.n_gold.sum() > 0:
-        for measure, values in (("task_accuracy", out.right), ("log_probability_nats", out.log_probability)):
-            name: ErasureMeasure = measure  # type: ignore[assignment]
-            rows.append(_row("model", name, "original", ratio(values[0], out.n_gold), int(out.n_gold.sum())))
-            found = add(name, values[1], values[2:], out.n_gold, -1)
-            answers = found if answers is None else answers
-    changed = add("changed_predictions", out.changed[0], out.changed[1:], out.n, 1)
-    probability = add("total_variation", out.total_variation[0], out.total_variation[1:], out.n, 1)
-    add("kl_nats", out.kl[0], out.kl[1:], out.n, 1)
-    total = max(float(out.n.sum()), 1.0)
-    draws = {name: (getattr(out, name)[1:].sum(1) / total).tolist() for name in ("changed", "total_variation", "kl")}
-    costs = Costs(answers or changed, probability, float(np.mean(draws["changed"])))
-    return _Effects(tuple(rows), costs, draws, len(out.n))
 
 
 def judge(gain: Sequence[Interval], erased: bool, costs: Costs | None, margin: float) -> tuple[ErasureVerdict, Message]:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
+from interpret.analyzers.probing.costs import Costs
 from interpret.analyzers.probing.erased_outputs import affine_change, outputs_under, readings
 from interpret.analyzers.probing.erasers import CrossMoments, leace
-from interpret.analyzers.probing.erasure import Costs, erasure, judge
+from interpret.analyzers.probing.erasure import erasure, judge
 from interpret.analyzers.probing.features import FeatureStore, fill, make_items
 from interpret.analyzers.probing.uncertainty import Interval
 from interpret.capture.capture import capture_texts
@@ -283,3 +284,36 @@ def test_verdicts_need_whole_intervals() -> None:
     assert said(some, some, costs=Costs(none, unclear, 0.0)) == "inconclusive effect_unclear"
     assert said(some, some, costs=Costs(none, none, 0.3)) == "inconclusive control_breaks"
     assert said(Interval(None, None, None), none) == "inconclusive availability_unclear"
+
+
+@pytest.mark.parametrize("ranking", ["probe_weights", "mean_difference"])
+def test_the_unit_that_the_model_reads_is_ranked_first_and_its_ablation_breaks_it(handle: Handle, ranking: Any) -> None:
+    result = erasure(
+        handle,
+        labelled(USED),
+        site=SITE,
+        gold=(gold(), None),
+        units=[1, 3],
+        ranking=ranking,
+        n_random=2,
+        progress=False,
+    )
+    assert result.ranked_units[0] == 0
+    assert sorted(result.ranked_units) == list(range(32))
+    found = {(a.chosen, a.k): a for a in result.ablations}
+    assert set(found) == {(chosen, k) for chosen in ("top", "bottom", "random") for k in (1, 3)}
+    top, bottom = found["top", 1], found["bottom", 1]
+    assert top.units == (0,)
+    assert top.changed_predictions is not None
+    assert top.changed_predictions > 0.3
+    assert bottom.changed_predictions == 0.0
+    for chosen in ("bottom", "random"):
+        other = found[chosen, 3]  # type: ignore[index]
+        assert other.ci_high is not None
+        assert found["top", 3].ci_low is not None
+        assert other.ci_high < found["top", 3].ci_low
+
+
+def test_units_that_are_not_there(handle: Handle) -> None:
+    with pytest.raises(UsageError, match="has 32 units"):
+        erasure(handle, labelled(USED), site=SITE, units=[33], progress=False)
