@@ -69,10 +69,51 @@ def compare(
     Raises:
         UsageError: a base that PEFT has turned into another tuned model, or options that mean nothing.
     """
+    return compare_pair(
+        as_pair(base, tuned),
+        dataset,
+        text=text,
+        label=label,
+        slices=slices,
+        seed=seed,
+        limit=limit,
+        parts=parts,
+        activations=activations,
+        attention=attention,
+        explanations=explanations,
+        method=method,
+        label_map=label_map,
+        header=header,
+        columns=columns,
+        skip_bad_rows=skip_bad_rows,
+        progress=progress,
+    )
+
+
+def compare_pair(
+    pair: Pair,
+    dataset: Any,
+    *,
+    text: str | None,
+    label: str | None,
+    slices: str | None,
+    seed: int,
+    limit: int | None,
+    parts: Sequence[str] | None,
+    activations: int,
+    attention: int,
+    explanations: int,
+    method: str,
+    label_map: str | Mapping[str, object] | None,
+    header: bool,
+    columns: Sequence[str] | None,
+    skip_bad_rows: bool,
+    progress: bool | None,
+) -> Comparison:
+    """`compare` with both models at hand."""
     for name, count in (("activations", activations), ("attention", attention), ("explanations", explanations)):
         if count < 0:
             raise UsageError(f"{name}={count} must be 0 or more: it is a number of examples")
-    pair = as_pair(base, tuned)
     examples = read_examples(
         pair.tuned,
         dataset,
@@ -87,9 +128,7 @@ def compare(
     return run_compare(
         pair,
         sample_examples(examples, limit, seed),
-        config=CompareConfig(
-            activations=activations, attention=attention, explanations=explanations, method=method
-        ),
+        config=CompareConfig(activations=activations, attention=attention, explanations=explanations, method=method),
         seed=seed,
         parts=parts,
         progress=sys.stderr.isatty() if progress is None else progress,

@@ -96,6 +96,7 @@ def _viewed(record: Record) -> Node:
     from interpret.results import (
         attention_views,
         audit_views,
+        comparison_views,
         matrix_views,
         probe_views,
         quality_views,
@@ -107,6 +108,7 @@ def _viewed(record: Record) -> Node:
     _ = (
         attention_views,
         audit_views,
+        comparison_views,
         matrix_views,
         probe_views,
         quality_views,

@@ -1,7 +1,7 @@
 """Two models, or one with its adapter off and on, run side by side on the same batches.
 
-    pair = Pair(base, tuned)                      # or Pair(tuned, tuned, switched=True): one copy in memory
-    for indices, found in lockstep(pair, rows, step): ...
+pair = Pair(base, tuned)                      # or Pair(tuned, tuned, switched=True): one copy in memory
+for indices, found in lockstep(pair, rows, step): ...
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def lockstep(
             before = run(base, here)
         return join(before, tuned, indices)
 
-    yield from run_batches(
-        pair.tuned, rows, step, token_budget=token_budget, max_batch=max_batch, progress=progress
-    )
+    yield from run_batches(pair.tuned, rows, step, token_budget=token_budget, max_batch=max_batch, progress=progress)
 
 
 def captured(handle: Handle, batch: dict[str, Tensor], sites: Sequence[str], *, stop: bool = True) -> Capture:
