@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from interpret.analyzers.comparison.pair import Pair
 from interpret.auditing.comparing import CompareConfig, run_compare
 from interpret.auditing.examples import sample_examples
@@ -153,20 +155,26 @@ def as_pair(base: ModelLike | None, tuned: ModelLike, **options: Any) -> Pair:
                 "model as the first argument"
             )
         return Pair(handle, handle, switched=True)
-    before = _base(base, handle, options)
-    if before.model is handle.model and _has_adapter(handle):
-        return Pair(handle, handle, switched=True)
-    ours = {parameter.data_ptr() for parameter in handle.model.parameters()}
-    shared = any(parameter.data_ptr() in ours for parameter in before.model.parameters())
-    if shared and before.model is not handle.model and _has_adapter(handle):
-        # PEFT has put its adapter into the very object that was the base: both are in the one model.
-        return Pair(handle, handle, switched=True)
-    if is_mutated_by_peft(before.model):
+    held = _held(base)
+    if held is not None and _has_adapter(handle):
+        ours = {parameter.data_ptr() for parameter in handle.model.parameters()}
+        if held is handle.model or any(parameter.data_ptr() in ours for parameter in held.parameters()):
+            # PEFT has put its adapter into the very object that was the base: both are in the one model.
+            return Pair(handle, handle, switched=True)
+    if held is not None and is_mutated_by_peft(held):
         raise UsageError(
-            f"the base {before.name} holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter "
-            "into the very object it is given; load the base a second time, or compare(None, peft_model, data)"
+            "the base holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter into the very "
+            "object it is given; load the base a second time, or give base=None and the PEFT model as tuned"
         )
-    return Pair(before, handle)
+    return Pair(_base(base, handle, options), handle)
+
+
+def _held(base: ModelLike) -> nn.Module | None:
+    """The model that somebody holds in memory; None where it has yet to be loaded."""
+    model = base.handle.model if isinstance(base, AttachedModel) else getattr(base, "model", None)
+    if isinstance(base, nn.Module):
+        return base
+    return model if isinstance(model, nn.Module) else None
 
 
 def is_adapter(model: ModelLike) -> bool:

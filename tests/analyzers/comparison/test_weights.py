@@ -92,9 +92,8 @@ def test_rounding_is_told_from_change() -> None:
 def test_other_heads_do_not_hide_the_model_below_them() -> None:
     base, tuned = handle(task="masked-lm"), handle()
     with torch.no_grad():
-        for (_, a), (_, b) in zip(
-            tuned.core.base_model.encoder.named_parameters(), base.core.base_model.encoder.named_parameters(), strict=True
-        ):
+        below = [one.core.base_model.encoder.parameters() for one in (tuned, base)]
+        for a, b in zip(*below, strict=True):
             a.copy_(b)
     states = {change.name: change.state for change in weight_changes(Pair(base, tuned))}
     inside = {name: state for name, state in states.items() if name.startswith("encoder.layer.")}
