@@ -8,7 +8,8 @@ Run it from the root of the repository, with the package installed or the root o
 Two BERT classifiers built from configs, random weights, 12 layers of width 192, fp32 on the CPU, on 64 texts of about
 250 tokens. Compared are `activation_rows`, which gives similarity (debiased CKA), relative shift and cosine of every
 layer with their intervals, with the logits of both models on the same rows. A ratio is the median, over repetitions,
-of the ratio of two runs right after each other, in alternating order; in brackets stand the quartiles. Beside it stands the memory that the sums take, which does not grow with the number of texts.
+of the ratio of two runs right after each other, in alternating order; in brackets stand the quartiles. Beside it
+stands the memory that the sums take, which does not grow with the number of texts.
 """
 
 from __future__ import annotations
