@@ -7,11 +7,11 @@ from collections.abc import Callable
 from interpret.results.attention_views import attention_nodes
 from interpret.results.audit_views import (
     audit_verdict,
-    comparison_nodes,
     performance_nodes,
     slice_nodes,
 )
 from interpret.results.audits import SECTIONS, Audit, Coverage
+from interpret.results.comparison_views import comparison_nodes
 from interpret.results.probe_views import probe_nodes
 from interpret.results.quality_views import importance_nodes, quality_nodes
 from interpret.results.robustness_views import robustness_nodes

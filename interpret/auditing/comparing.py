@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -216,7 +216,9 @@ def _outputs(run: _Run) -> _Outputs:
     pair, examples = run.pair, run.examples
     if pair.tuned.task in _AT_TOKENS:
         found = token_outputs(pair, run.encoded, _rows(run, range(len(run.encoded))), progress=run.bar("outputs"))
-        rows = token_rows(found, run.encoded, examples.slices, seed=run.seed, n_bootstrap=run.config.bootstraps)
+        rows = token_rows(
+            found, run.encoded, examples.slices, _namer(pair), seed=run.seed, n_bootstrap=run.config.bootstraps
+        )
         kl = np.array([one.mean_kl for one in found])
         rows += word_gap_rows(kl, [set(words_at(e).values()) for e in run.encoded])
         return _Outputs(rows, _moved_tokens(run, found, kl))
@@ -257,15 +259,21 @@ def _furthest(kl: np.ndarray) -> list[int]:
     return [i for i in order[:N_MOVED] if kl[i] > 0]
 
 
-def _moved_tokens(run: _Run, found: Sequence[TokenOutputs], kl: np.ndarray) -> list[MovedExample]:
-    tokenizer = run.pair.tuned.tokenizer
-    names = run.pair.tuned.config.id2label if run.pair.tuned.task == "token-classification" else None
+def _namer(pair: Pair) -> Callable[[int], str]:
+    """The words of an output: a class, or a piece of text."""
+    tokenizer = pair.tuned.tokenizer
+    names = pair.tuned.config.id2label if pair.tuned.task == "token-classification" else None
 
     def name(index: int) -> str:
         if names is not None:
             return str(names.get(index, index))
         return str(index) if tokenizer is None else str(tokenizer.decode([index]))
 
+    return name
+
+
+def _moved_tokens(run: _Run, found: Sequence[TokenOutputs], kl: np.ndarray) -> list[MovedExample]:
+    name = _namer(run.pair)
     out = []
     for i in _furthest(kl):
         one, e = found[i], run.encoded[i]

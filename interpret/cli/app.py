@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interpret.cli import attending, attributing, auditing, capturing, models, probing, saved
+from interpret.cli import attending, attributing, auditing, capturing, comparing, models, probing, saved
 from interpret.cli.shell import OneLineErrors
 
 EPILOG = """
@@ -57,6 +57,7 @@ app.command(epilog=capturing.EPILOG, short_help="Store activations of a data set
 app.command(epilog=attributing.EPILOG, short_help="Explain outputs, with measured quality.")(attributing.attribute)
 app.command(epilog=attending.EPILOG, short_help="Show where attention goes in a text.")(attending.attention)
 app.add_typer(probing.app, name="probe", short_help="Train probes on activations, layer by layer.")
+app.command(epilog=comparing.EPILOG, short_help="Show what fine-tuning changed.")(comparing.compare)
 app.command(epilog=auditing.AUDIT_EPILOG, short_help="Audit a model on a data set; write the report.")(auditing.audit)
 report = auditing.report_app
 report.command(epilog=saved.DIFF_EPILOG, short_help="Compare two saved audits; name regressions.")(saved.diff)

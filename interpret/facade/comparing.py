@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from interpret.analyzers.comparison.pair import Pair
 from interpret.auditing.comparing import CompareConfig, run_compare
 from interpret.auditing.examples import sample_examples
@@ -69,10 +71,51 @@ def compare(
     Raises:
         UsageError: a base that PEFT has turned into another tuned model, or options that mean nothing.
     """
+    return compare_pair(
+        as_pair(base, tuned),
+        dataset,
+        text=text,
+        label=label,
+        slices=slices,
+        seed=seed,
+        limit=limit,
+        parts=parts,
+        activations=activations,
+        attention=attention,
+        explanations=explanations,
+        method=method,
+        label_map=label_map,
+        header=header,
+        columns=columns,
+        skip_bad_rows=skip_bad_rows,
+        progress=progress,
+    )
+
+
+def compare_pair(
+    pair: Pair,
+    dataset: Any,
+    *,
+    text: str | None,
+    label: str | None,
+    slices: str | None,
+    seed: int,
+    limit: int | None,
+    parts: Sequence[str] | None,
+    activations: int,
+    attention: int,
+    explanations: int,
+    method: str,
+    label_map: str | Mapping[str, object] | None,
+    header: bool,
+    columns: Sequence[str] | None,
+    skip_bad_rows: bool,
+    progress: bool | None,
+) -> Comparison:
+    """`compare` with both models at hand."""
     for name, count in (("activations", activations), ("attention", attention), ("explanations", explanations)):
         if count < 0:
             raise UsageError(f"{name}={count} must be 0 or more: it is a number of examples")
-    pair = as_pair(base, tuned)
     examples = read_examples(
         pair.tuned,
         dataset,
@@ -112,20 +155,26 @@ def as_pair(base: ModelLike | None, tuned: ModelLike, **options: Any) -> Pair:
                 "model as the first argument"
             )
         return Pair(handle, handle, switched=True)
-    before = _base(base, handle, options)
-    if before.model is handle.model and _has_adapter(handle):
-        return Pair(handle, handle, switched=True)
-    ours = {parameter.data_ptr() for parameter in handle.model.parameters()}
-    shared = any(parameter.data_ptr() in ours for parameter in before.model.parameters())
-    if shared and before.model is not handle.model and _has_adapter(handle):
-        # PEFT has put its adapter into the very object that was the base: both are in the one model.
-        return Pair(handle, handle, switched=True)
-    if is_mutated_by_peft(before.model):
+    held = _held(base)
+    if held is not None and _has_adapter(handle):
+        ours = {parameter.data_ptr() for parameter in handle.model.parameters()}
+        if held is handle.model or any(parameter.data_ptr() in ours for parameter in held.parameters()):
+            # PEFT has put its adapter into the very object that was the base: both are in the one model.
+            return Pair(handle, handle, switched=True)
+    if held is not None and is_mutated_by_peft(held):
         raise UsageError(
-            f"the base {before.name} holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter "
-            "into the very object it is given; load the base a second time, or compare(None, peft_model, data)"
+            "the base holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter into the very "
+            "object it is given; load the base a second time, or give base=None and the PEFT model as tuned"
         )
-    return Pair(before, handle)
+    return Pair(_base(base, handle, options), handle)
+
+
+def _held(base: ModelLike) -> nn.Module | None:
+    """The model that somebody holds in memory; None where it has yet to be loaded."""
+    model = base.handle.model if isinstance(base, AttachedModel) else getattr(base, "model", None)
+    if isinstance(base, nn.Module):
+        return base
+    return model if isinstance(model, nn.Module) else None
 
 
 def is_adapter(model: ModelLike) -> bool:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from interpret.results.audits import (
     Audit,
     Check,
-    Comparison,
-    ComparisonRow,
     Performance,
     SliceRow,
 )
@@ -17,7 +15,6 @@ from interpret.results.record import Estimate
 from interpret.results.tree import (
     Badge,
     Column,
-    Details,
     Fact,
     Facts,
     Figure,
@@ -41,7 +38,6 @@ from interpret.results.views import (
 
 N_SLICES = 60
 N_CONFUSED = 12
-N_COMPARED = 80
 #: Checks whose numbers are shares.
 _SHARES = ("max_flip_rate", "max_group_difference")
 _DECIMAL = {"mcc", "matthews_correlation", "log_loss", "nll", "brier", "perplexity", "cohen_kappa"}
@@ -196,64 +192,6 @@ def _(record: Performance) -> Node:
         overall = next((e.value for e in record.metrics if e.name == "accuracy"), None)
         children += slice_nodes(record.slices, overall)
     return Section(say("view.performance"), children)
-
-
-# --- comparison
-
-
-def comparison_nodes(record: Comparison) -> tuple[Node, ...]:
-    """McNemar's counts and the paired rows, part by part."""
-    children: list[Node] = [
-        Paragraph((say("comparison.paired", base=record.base_name, tuned=record.tuned_name),)),
-        *([Paragraph(record.notes, "small")] if record.notes else []),
-    ]
-    if record.only_base_right is not None and record.only_tuned_right is not None:
-        children.append(
-            Facts(
-                (
-                    Fact(say("fact.only_tuned_right"), Number(record.only_tuned_right, "count")),
-                    Fact(say("fact.only_base_right"), Number(record.only_base_right, "count")),
-                    Fact(say("fact.mcnemar"), Number(record.p_value, "p"), say("comparison.mcnemar_hint")),
-                )
-            )
-        )
-    for part in dict.fromkeys(row.part for row in record.rows):
-        rows = [row for row in record.rows if row.part == part]
-        whole = [row for row in rows if row.slice is None]
-        sliced = [row for row in rows if row.slice is not None]
-        if whole:
-            table = _compared(whole, say(f"part.{part}"))
-            children.append(Details(say(f"part.{part}"), (table,)) if len(whole) > 12 else table)
-        if sliced:
-            name = say("comparison.by_slice", part=part)
-            children.append(Details(name, (_compared(sliced, None),)))
-    children.append(Paragraph((say("comparison.one_seed"),), "small"))
-    return tuple(children)
-
-
-def _compared(rows: Sequence[ComparisonRow], caption: Text | None) -> Table:
-    columns = [Column(say("column.quantity"))]
-    shown = [name for name in ("layer", "head", "slice") if any(getattr(r, name) is not None for r in rows)]
-    columns += [Column(say(f"column.{name}"), numeric=name != "slice") for name in shown]
-    columns += [Column(say("column.value_ci"), numeric=True), Column(say("column.n"), numeric=True)]
-    cells: list[tuple[Inline, ...]] = []
-    for r in rows[:N_COMPARED]:
-        kind: NumberKind = "decimal"
-        if r.part == "outputs" and r.name not in _DECIMAL:
-            kind = "points" if "difference" in r.name else "percent"
-            if r.value is not None and not -1.0 <= r.value <= 1.0:
-                kind = "decimal"
-            if any(word in r.name for word in ("divergence", "logit", "nats", "bits")):
-                kind = "decimal"
-        extra = tuple("–" if getattr(r, name) is None else str(getattr(r, name)) for name in shown)
-        value = Number(r.value, kind, r.ci_low, r.ci_high)
-        cells.append((say("quantity.named", name=r.name), *extra, value, Number(r.n, "count")))
-    return Table(tuple(columns), tuple(cells), caption, len(rows))
-
-
-@view.register
-def _(record: Comparison) -> Node:
-    return Section(say("view.comparison", base=record.base_name, tuned=record.tuned_name), comparison_nodes(record))
 
 
 # --- the whole audit, in short

@@ -96,6 +96,7 @@ def to_html(record: Record, *, locale: str = "en", prefix: str | None = None) ->
 _VIEWS = (
     "attention_views",
     "audit_views",
+    "comparison_views",
     "diff_views",
     "erasure_views",
     "intervention_views",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -26,7 +26,8 @@ def js_bits(p: Tensor, q: Tensor) -> Tensor:
     middle = (p + q) / 2
     terms = torch.xlogy(p, p) + torch.xlogy(q, q) - torch.xlogy(p + q, middle)
     # Rounding may leave less than nothing.
-    return (terms.sum(-1) / (2 * np.log(2))).clamp(min=0)
+    divergence: Tensor = (terms.sum(-1) / (2 * np.log(2))).clamp(min=0)
+    return divergence
 
 
 def attention_rows(
@@ -70,12 +71,12 @@ def attention_rows(
                     n=len(rows),
                     layer=layer,
                     head=head,
-                )  # fmt: skip
+                )
             )
     return out
 
 
-def _patterns(layers: range):  # type: ignore[no-untyped-def]
+def _patterns(layers: range) -> Callable[[Handle, dict[str, Tensor]], Capture]:
     sites = [f"attn_pattern.{layer}" for layer in layers]
 
     def run(handle: Handle, batch: dict[str, Tensor]) -> Capture:
@@ -84,14 +85,15 @@ def _patterns(layers: range):  # type: ignore[no-untyped-def]
     return run
 
 
-def _divergences(layers: range):  # type: ignore[no-untyped-def]
+def _divergences(layers: range) -> Callable[[Capture, Capture, list[int]], npt.NDArray[np.float64]]:
     def join(base: Capture, tuned: Capture, _: list[int]) -> npt.NDArray[np.float64]:
         mask = tuned.mask.bool().cpu()
         count = mask.sum(1).clamp(min=1)[:, None]
         values = []
         for layer in layers:
-            p, q = (one["attn_pattern", layer].float().nan_to_num() for one in (base, tuned))
-            at_queries = js_bits(p, q).double().cpu()
+            # In double precision: weights near 0 would have a mean that is 0 in their own.
+            p, q = (one["attn_pattern", layer].double().cpu().nan_to_num() for one in (base, tuned))
+            at_queries = js_bits(p, q)
             values.append((at_queries * mask[:, None]).sum(-1) / count)
         return np.asarray(torch.stack(values, 1).numpy())
 

@@ -29,17 +29,20 @@ class Moments:
     def __init__(self, shift_x: Tensor, shift_y: Tensor) -> None:
         self.shift_x, self.shift_y = shift_x, shift_y
         d, e = len(shift_x), len(shift_y)
-        wide = {"dtype": torch.float64, "device": shift_x.device}
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=shift_x.device)
+
         self.n = 0
-        self.xy = torch.zeros(d, e, **wide)
-        self.xx = torch.zeros(d, d, **wide)
-        self.yy = torch.zeros(e, e, **wide)
-        self.sums = [torch.zeros(size, **wide) for size in (d, e)]
+        self.xy = zeros(d, e)
+        self.xx = zeros(d, d)
+        self.yy = zeros(e, e)
+        self.sums = [zeros(size) for size in (d, e)]
         #: Of each side its samples, weighted with their squared lengths on either side.
-        self.weighted = [[torch.zeros(size, **wide) for _ in range(2)] for size in (d, e)]
+        self.weighted = [[zeros(size) for _ in range(2)] for size in (d, e)]
         #: Sums of squared lengths, and of their products.
-        self.lengths = torch.zeros(2, **wide)
-        self.products = torch.zeros(2, 2, **wide)
+        self.lengths = zeros(2)
+        self.products = zeros(2, 2)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Take in samples `[n, d]` and `[n, e]`; products are formed in the precision that they come in."""
@@ -74,7 +77,7 @@ class Moments:
         xy, xx, yy = self._hsic(0, 1, self.xy), self._hsic(0, 0, self.xx), self._hsic(1, 1, self.yy)
         if xx <= 0 or yy <= 0:
             return None
-        return min(1.0, xy / (xx * yy) ** 0.5)
+        return float(min(1.0, xy / (xx * yy) ** 0.5))
 
     def _hsic(self, a: int, b: int, cross: Tensor) -> float:
         """Up to the factor 1 / (n (n - 3)), which cancels in the ratio."""

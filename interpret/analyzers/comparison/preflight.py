@@ -1,4 +1,4 @@
-"""Before anything is compared: did anything change at all, and are these two models what a comparison takes them for?"""
+"""Before anything is compared: whether anything changed at all, and whether these two models can be compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from interpret.models.sources import public_name
 from interpret.results.comparisons import PreflightCheck
 from interpret.results.record import Message, Scalar
 
-#: Relative norm of the median matrix: fine-tuning stays below the first, unrelated weights are near 1.4 (the root of 2).
+#: Relative norm of the median matrix: fine-tuning stays below the first, unrelated weights are near the root of 2.
 _PLAUSIBLE: Final = 0.5
 _UNRELATED: Final = 1.0
 #: Texts whose logits are compared.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interpret.analyzers.comparison.pair import Pair, lockstep
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, Interval, bootstrap, resamples, student
+from interpret.analyzers.intervals import MIN_BOOTSTRAP, Interval, bootstrap, resamples, student, wilson
 from interpret.models.batching import Row, head_budget_of
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
@@ -94,6 +94,7 @@ def token_rows(
     found: Sequence[TokenOutputs],
     encoded: Sequence[Encoded],
     slices: Sequence[str | None] | None,
+    name: Callable[[int], str],
     *,
     seed: int,
     n_bootstrap: int = 1000,
@@ -101,7 +102,9 @@ def token_rows(
     """Means over each example's tokens, then over examples, with 95% intervals over examples; slice by slice.
 
     Intervals of slices are Bonferroni-adjusted over the slices. A mean over all tokens may be dominated by a frequent
-    one: the words after which outputs differ most follow, with their share of the whole divergence.
+    one: the words after which outputs differ most follow, with their share of the whole divergence. `kl_bits_next` is
+    what comes after the text, `new_answer_after` a rule that tuning may have taught: the share of a word's places after
+    which the tuned model says one and the same token that the base does not say there.
     """
     values: dict[str, FloatArray] = {
         "kl_bits": np.array([one.mean_kl for one in found]),
@@ -110,18 +113,19 @@ def token_rows(
     if all(one.nats is not None and len(one.at) > 1 for one in found):
         nats = np.array([np.nanmean(one.nats, axis=1) for one in found if one.nats is not None])
         values |= {"nats_base": nats[:, 0], "nats_tuned": nats[:, 1], "nats_difference": nats[:, 1] - nats[:, 0]}
+        values["kl_bits_next"] = np.array([float(one.kl_bits[-1]) for one in found])
     names = sorted({s for s in slices or () if s})
     parts: list[tuple[str | None, IntArray]] = [(None, np.arange(len(found)))]
-    parts += [(name, np.flatnonzero([s == name for s in slices or ()])) for name in names]
+    parts += [(one, np.flatnonzero([s == one for s in slices or ()])) for one in names]
     out = []
     for number, (slice_name, members) in enumerate(parts):
         level = 0.95 if slice_name is None else 1 - 0.05 / len(names)
         draws = resamples(len(members), n_bootstrap, (seed, 50, number))
-        for name, all_values in values.items():
+        for quantity, all_values in values.items():
             mine = all_values[members]
             ends = bootstrap(mine, draws, level) if len(mine) >= MIN_BOOTSTRAP else None
-            out.append(_row(name, float(mine.mean()), ends, len(mine), slice_name=slice_name))
-    return out + _after_words(found, encoded)
+            out.append(_row(quantity, float(mine.mean()), ends, len(mine), slice_name=slice_name))
+    return out + _after_words(found, encoded) + _rules(found, encoded, name)
 
 
 def _row(
@@ -172,6 +176,36 @@ def _after_words(found: Sequence[TokenOutputs], encoded: Sequence[Encoded]) -> l
     ]
     shares = sorted(sums, key=lambda word: (-sums[word], word))[:_TOP]
     return rows + [_row("kl_share_after", sums[w] / total, None, len(means[w]), item=w) for w in shares]
+
+
+def _rules(
+    found: Sequence[TokenOutputs], encoded: Sequence[Encoded], name: Callable[[int], str]
+) -> list[ComparisonRow]:
+    """Words after which the tuned model nearly always says what the base does not, the most regular first."""
+    said: dict[str, Counter[int]] = defaultdict(Counter)
+    places: Counter[str] = Counter()
+    texts: dict[str, set[int]] = defaultdict(set)
+    for number, (one, e) in enumerate(zip(found, encoded, strict=True)):
+        words = words_at(e)
+        for position, base, tuned in zip(one.at.tolist(), one.base.tolist(), one.tuned.tolist(), strict=True):
+            if position in words:
+                word = words[position]
+                places[word] += 1
+                texts[word].add(number)
+                if base != tuned:
+                    said[word][tuned] += 1
+    rows = []
+    for word, answers in said.items():
+        token, n = min(answers.items(), key=lambda item: (-item[1], item[0]))
+        if len(texts[word]) >= MIN_BOOTSTRAP and n > places[word] / 2:
+            low, high = wilson(n, places[word])
+            share = n / places[word]
+            rows.append(
+                _row(
+                    "new_answer_after", share, Interval(share, low, high), places[word], item=f"{word} → {name(token)}"
+                )
+            )
+    return sorted(rows, key=lambda row: (-(row.ci_low or 0.0), row.item or ""))[:_TOP]
 
 
 class WordGap(NamedTuple):

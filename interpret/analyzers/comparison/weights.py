@@ -72,7 +72,8 @@ def low_rank_spectrum(left: Tensor, right: Tensor) -> Tensor:
     """Singular values of `left @ right` ([out, r] and [r, in]) from an r x r core, without forming the product."""
     r_left = torch.linalg.qr(left.double(), mode="r")[1]
     r_right = torch.linalg.qr(right.double().T, mode="r")[1]
-    return torch.linalg.svdvals(r_left @ r_right.T)
+    values: Tensor = torch.linalg.svdvals(r_left @ r_right.T)
+    return values
 
 
 def spectrum(difference: Tensor) -> Tensor | None:
@@ -81,16 +82,18 @@ def spectrum(difference: Tensor) -> Tensor | None:
         return None
     matrix = difference.double()
     if max(matrix.shape) <= 4 * min(matrix.shape):
-        return torch.linalg.svdvals(matrix)
+        values: Tensor = torch.linalg.svdvals(matrix)
+        return values
     # A long matrix, such as that of embeddings: the spectrum of its short side.
     gram = matrix.T @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.T
-    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    roots: Tensor = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+    return roots
 
 
-def coarser(a: str, b: str) -> torch.dtype:
+def coarser(a: str | None, b: str | None) -> torch.dtype:
     """The stored type with fewer digits."""
     known = {name: getattr(torch, name) for name in ("float64", "float32", "float16", "bfloat16")}
-    found = [known.get(name, torch.float32) for name in (a, b)]
+    found: list[torch.dtype] = [known.get(name or "", torch.float32) for name in (a, b)]
     return max(found, key=lambda dtype: torch.finfo(dtype).eps)
 
 
@@ -153,7 +156,7 @@ def adapter_changes(handle: Handle) -> tuple[dict[str, AdapterChange], tuple[str
 def _active(module: Any) -> list[str]:
     if getattr(module, "disable_adapters", False):
         return []
-    return [name for name in module.active_adapters]
+    return list(map(str, module.active_adapters))
 
 
 def _lora(module: Any) -> AdapterChange | None:
@@ -219,7 +222,7 @@ def _change(
     after = after.to(before.device)
     same = before is after or torch.equal(before, after)
     base_norm = float(torch.linalg.vector_norm(before.double()))
-    size = {"n": before.numel(), "n_dims": before.ndim, "base_norm": base_norm}
+    size: dict[str, Any] = {"n": before.numel(), "n_dims": before.ndim, "base_norm": base_norm}
     if adapted is None and same:
         return WeightChange(name, "same", norm=0.0, singular_values=None, floor=0.0, **size)
     if adapted is not None and same:
