@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret.analyzers.intervals import FloatArray
 from interpret.analyzers.intervention.metrics import check_metric, require
 from interpret.analyzers.intervention.swapping import captured, row_of
 from interpret.analyzers.target import entry_index, entry_names
@@ -25,7 +24,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.prefixes import TOLERANCE
 from interpret.models.readout import log_shares, logits_of
-from interpret.results.explanations import IntArray
+from interpret.results.explanations import FloatArray, IntArray
 from interpret.results.interventions import LensReading
 
 

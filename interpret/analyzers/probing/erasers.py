@@ -45,7 +45,7 @@ class CrossMoments:
 
     def update(self, X: npt.NDArray[Any], labels: IntArray) -> CrossMoments:
         """Add activations [item, d] with their classes [item]."""
-        for part in blocks(len(X)):
+        for part in blocks(X):
             x = X[part].astype(np.float64)
             z = np.zeros((len(x), len(self.mean_z)))
             z[np.arange(len(x)), labels[part]] = 1.0
@@ -92,7 +92,7 @@ class Eraser:
     def __call__(self, X: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Activations [item, d] without the label, computed in float64, in the type they came in."""
         out = np.empty_like(X)
-        for part in blocks(len(X)):
+        for part in blocks(X):
             x = X[part].astype(np.float64)
             out[part] = x - ((x - self.mean) @ self.right) @ self.left.T
         return out

@@ -221,7 +221,7 @@ def _independent(handle: Handle) -> bool:
 def _standard(statistics: CrossMoments, X: Float32Array, eraser: Eraser | None) -> Float32Array:
     """Activations, erased in float64 where asked, in units of the deviations before the erasure."""
     out = np.empty(X.shape, dtype=np.float32)
-    for part in blocks(len(X)):
+    for part in blocks(X):
         x = X[part].astype(np.float64)
         out[part] = ((x if eraser is None else eraser(x)) - statistics.mean_x) / statistics.deviation
     return out

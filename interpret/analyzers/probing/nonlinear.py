@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from interpret.analyzers.probing.ridge import blocks
+from interpret.analyzers.probing.ridge import slices
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ def nearest_neighbours(
     # Of |x - t|^2 the part that differs between the rows of `train`.
     squares = (base.double() ** 2).sum(1).float()
     found = []
-    for part in blocks(len(X), _QUERIES):
+    for part in slices(len(X), _QUERIES):
         distance = torch.addmm(squares[None], torch.from_numpy(np.ascontiguousarray(X[part])), base.T, alpha=-2.0)
         nearest = gold[distance.topk(min(k, len(base)), dim=1, largest=False).indices]
         votes = torch.zeros(len(nearest), n_classes).scatter_add_(1, nearest, torch.ones(nearest.shape))
@@ -67,7 +67,7 @@ def hidden_layer(
     for _ in range(_MAX_EPOCHS):
         order = torch.randperm(n_train, generator=generator).numpy()
         with torch.enable_grad():
-            for part in blocks(n_train, _BATCH):
+            for part in slices(n_train, _BATCH):
                 batch = torch.from_numpy(order[part])
                 optimizer.zero_grad()
                 loss = torch.nn.functional.cross_entropy(forward(data[batch]), gold[batch])
@@ -84,5 +84,5 @@ def hidden_layer(
     with torch.no_grad():
         weights = best
         rows = torch.from_numpy(np.ascontiguousarray(held_out))
-        parts = [forward(rows[part]).argmax(1) for part in blocks(len(rows))]
+        parts = [forward(rows[part]).argmax(1) for part in slices(len(rows))]
     return torch.cat(parts).numpy() if parts else np.zeros(0, dtype=np.int64)

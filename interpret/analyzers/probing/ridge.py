@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +56,16 @@ def moments(X: Float32Array, labels: IntArray, n_classes: int) -> Moments:
     return Moments(len(X), x, xx, y, xy.reshape(d, n_tasks, n_classes))
 
 
-def blocks(X: Float32Array, n: int | None = None, size: int = _BLOCK) -> Iterator[slice]:
-    """Cut the first `n` rows of X, or all, into consecutive slices; what was read from a file is let go on the way."""
+def slices(n: int, size: int = _BLOCK) -> Iterator[slice]:
+    """Cut `n` rows into consecutive slices."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def blocks(X: npt.NDArray[Any], n: int | None = None, size: int = _BLOCK) -> Iterator[slice]:
+    """Slices over the first `n` rows of X, or all; what was read from a file is let go on the way."""
     touched = 0
-    for start in range(0, len(X) if n is None else n, size):
-        part = slice(start, min(start + size, len(X) if n is None else n))
+    for part in slices(len(X) if n is None else n, size):
         yield part
         touched += (part.stop - part.start) * X.shape[1] * X.itemsize
         if touched >= KEPT_BYTES:
@@ -68,7 +73,7 @@ def blocks(X: Float32Array, n: int | None = None, size: int = _BLOCK) -> Iterato
             touched = 0
 
 
-def release(X: Float32Array) -> None:
+def release(X: npt.NDArray[Any]) -> None:
     """Let the pages of an array that lies in a file leave memory; its contents stay."""
     mapped, advice = getattr(X, "_mmap", None), getattr(mmap, "MADV_DONTNEED", None)
     if mapped is not None and advice is not None:
