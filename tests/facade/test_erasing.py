@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -14,8 +16,9 @@ from interpret.analyzers.probing.erasure import erasure
 from interpret.cli.app import app
 from interpret.errors import UsageError
 from interpret.readers.probe_data import ProbeData
-from interpret.results.erasure import Erasure
+from interpret.results.erasure import Erasure, ErasureVerdict
 from interpret.results.messages import LOCALES
+from interpret.results.record import Message
 from tests import planted
 from tests.tiny import tiny
 
@@ -64,6 +67,24 @@ def test_saved_and_shown(found: Erasure, tmp_path: Path) -> None:
         assert f"{100 * near.value:.1f}%" in text
         assert "style=" not in found.show(locale).html.replace("<style>", "")
     assert "Linearly erased" in repr(found.show())
+
+
+def test_every_verdict_and_reason_has_words(found: Erasure) -> None:
+    """What `judge` can say, with the parameters that it gives."""
+    reasons = {
+        code: {"margin": 0.02}
+        for code in ("used", "not_used", "not_available", "availability_unclear", "effect_unclear")
+    }
+    reasons |= {"not_erased": {}, "no_output": {}, "control_breaks": {"share": 0.3, "limit": 0.1}}
+    for locale in LOCALES:
+        said = set()
+        for code, params in reasons.items():
+            why = Message(code=f"erasure_why.{code}", params=params)
+            said.add(repr(replace(found, why=why).show(locale)))
+        for verdict in get_args(ErasureVerdict):
+            said.add(repr(replace(found, verdict=verdict).show(locale)))
+        # The verdict and the reason of the record itself are among them.
+        assert len(said) == len(reasons) + len(get_args(ErasureVerdict)) - 1
 
 
 def test_what_the_model_has_no_use_for_is_refused(table: Path) -> None:

@@ -23,7 +23,7 @@ from interpret.results.record import Message
 from interpret.results.style import component_css
 from interpret.results.tree import Column, Number, Paragraph, Section, Table, Token, Tokens, say
 from interpret.results.views import MAX_HTML, to_html, to_text, view
-from tests.reports import sample, sample_robustness
+from tests.reports import sample, sample_erasure, sample_robustness
 
 
 class _Seen(HTMLParser):
@@ -79,6 +79,7 @@ RECORDS: dict[str, Any] = {
     "comparison": sample.comparison(),
     "explanation_quality": sample.explanation_quality(),
     "attention": sample.attention(),
+    "erasure": sample_erasure.erasure(),
     "robustness": sample_robustness.robustness(),
     "pair_scores": sample_robustness.pairs(),
     "attention_maps": sample.maps(),

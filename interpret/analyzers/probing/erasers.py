@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 #: Eigenvalues of a correlation matrix, and singular values beside the largest, that count as zero.
-_ZERO: Final = 1e-10
+_ZERO: Final = 1e-12
 #: Rounds of INLP at most; each takes as many directions as there are classes, less one.
 MAX_ROUNDS: Final = 20
 
