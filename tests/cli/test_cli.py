@@ -36,6 +36,7 @@ COMMANDS = [
     ["attention"],
     ["probe"],
     ["probe", "run"],
+    ["compare"],
     ["audit"],
     ["report"],
     ["report", "render"],
