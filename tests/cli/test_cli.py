@@ -38,6 +38,7 @@ COMMANDS = [
     ["probe"],
     ["probe", "run"],
     ["probe", "erase"],
+    ["compare"],
     ["audit"],
     ["report"],
     ["report", "render"],
