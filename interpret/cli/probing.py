@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.cli import options as o
+from interpret.cli import probe_comparing
 from interpret.cli.models import load_model, read_texts
 from interpret.cli.shell import guarded, out_folder, show, show_json
 
@@ -134,3 +135,7 @@ def run(
     show(to_text(result))
     if out is not None:
         show(str(out))
+
+
+app.command(epilog=probe_comparing.COMPARE_EPILOG)(probe_comparing.compare)
+app.command(epilog=probe_comparing.PLAN_EPILOG)(probe_comparing.plan)
