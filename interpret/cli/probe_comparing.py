@@ -109,7 +109,8 @@ def compare(
         out_folder(out)
     models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
     result = compare_probes(
-        *models,
+        models[0],
+        models[1],
         data,
         given["test"],
         label=given["label"],

@@ -141,7 +141,13 @@ def probe(
     Raises:
         InconclusiveError: too little data, or one class only.
     """
-    how = {"header": header, "columns": columns, "skip_bad_rows": skip_bad_rows, "limit": limit, "text": text}
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
     train, held_out = read_parts(data, test, label, **how)
     return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +19,9 @@ def read_parts(
     data: Any, test: Any | None, label: str | None = None, **options: Any
 ) -> tuple[ProbeData, ProbeData | None]:
     """Training data and, where it is given, test data; the words of `word_content` are those of the first."""
-    read = partial(read_probe_data, label=label, **options)
-    train = read(data)
+    train = read_probe_data(data, label, **options)
     words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
-    return train, None if test is None else read(test, vocabulary=words)
+    return train, None if test is None else read_probe_data(test, label, vocabulary=words, **options)
 
 
 def compare_probes(
@@ -70,7 +68,13 @@ def compare_probes(
         UsageError: no site and layer that both models have.
         InconclusiveError: too little data, or one class only.
     """
-    how = {"header": header, "columns": columns, "skip_bad_rows": skip_bad_rows, "limit": limit, "text": text}
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
     train, held_out = read_parts(data, test, label, **how)
     folder = None if out is None else Path(out)
     compared = run_comparison(
@@ -111,7 +115,13 @@ def plan_probes(
     Raises:
         InconclusiveError: too little data for probes.
     """
-    how = {"header": header, "columns": columns, "skip_bad_rows": skip_bad_rows, "limit": limit, "text": text}
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
     train, held_out = read_parts(data, test, label, **how)
     lm = as_model(model)
     return run_plan(lm.handle, train, held_out, sites=sites, seed=seed, codes=codes, random_weights=random_weights)

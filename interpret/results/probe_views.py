@@ -143,7 +143,7 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
         alt = say("probe.figure_alt", task=record.task, n=len(plot.layers))
         children.append(Figure(plot, alt, probe_table(record), say("probe.figure")))
     control: Message = say(f"probe.control.{record.control}", n=record.n_control_seeds)
-    counts = (
+    counts: tuple[Fact, ...] = (
         Fact(say("fact.task"), record.task, say(f"probe.level.{record.level}")),
         Fact(say("fact.classes"), Number(len(record.classes), "count")),
         Fact(say("fact.n_train"), Number(record.n_train, "count")),
