@@ -40,7 +40,7 @@ def speed(model: Path, train_file: Path, dev_file: Path, n: int, layers: list[in
     import interpret
     from interpret.analyzers.probing.baselines import control_labels
     from interpret.analyzers.probing.features import FeatureStore, fill, make_items
-    from interpret.analyzers.probing.logistic import fit_logistic, fit_logistic_path
+    from interpret.analyzers.probing.logistic import FINAL_TOLERANCE, choose_penalty, fit_logistic
     from interpret.analyzers.probing.ridge import choose, moments, ridge_path
     from interpret.readers.conllu import read_conllu
     from interpret.readers.probe_data import ProbeData
@@ -61,7 +61,7 @@ def speed(model: Path, train_file: Path, dev_file: Path, n: int, layers: list[in
     )
     sites = ("embed", "resid_post")
     start = time.perf_counter()
-    names = "ridge grid", "choice of penalty and refit", "refit", "scikit-learn, same penalty", "scikit-learn, C = 1"
+    names = "ridge grid", "choice of penalty", "refit", "scikit-learn, same penalty", "scikit-learn, C = 1"
     total = dict.fromkeys(names, 0.0)
     worst = 0.0
     with FeatureStore(len(items), lm.handle.n_layers + 1) as store:
@@ -80,12 +80,12 @@ def speed(model: Path, train_file: Path, dev_file: Path, n: int, layers: list[in
             path = ridge_path(sums + moments(X[held], labels[:, held], len(classes)))
             right = [(path.predict(X[test], lam, t) == labels[t, test]).mean() for t, lam in enumerate(lambdas)]
             clock.append(time.process_time())
-            found, l2 = fit_logistic_path(X[:n_fit], gold[:n_fit], n_train, path)
+            start_at, l2 = choose_penalty(X[:n_fit], gold[:n_fit], n_train, path)
+            clock.append(time.process_time())
+            found = fit_logistic(X[:n_fit], gold[:n_fit], l2, path, start_at, FINAL_TOLERANCE)
+            clock.append(time.process_time())
             log_p = found.log_probabilities(X[test])
-            clock.append(time.process_time())
-            once = fit_logistic(X[:n_fit], gold[:n_fit], l2, path, tolerance=5e-4)
-            accuracy = float((once.log_probabilities(X[test]).argmax(axis=1) == gold[test]).mean())
-            clock.append(time.process_time())
+            clock[-1] = time.process_time()
             reached = []
             for c in (1 / (l2 * n_fit), 1.0):
                 theirs = LogisticRegression(C=c, max_iter=1000).fit(X[:n_fit], gold[:n_fit])
@@ -95,7 +95,7 @@ def speed(model: Path, train_file: Path, dev_file: Path, n: int, layers: list[in
             for name, seconds in zip(total, took, strict=True):
                 total[name] += float(seconds)
             chosen = float((log_p.argmax(axis=1) == gold[test]).mean())
-            worst = max(worst, *(100 * (reached[0] - own) for own in (accuracy, chosen)))
+            worst = max(worst, 100 * (reached[0] - chosen))
             share = np.bincount(gold[:n_fit]) / n_fit
             bits = (log_p[np.arange(len(log_p)), gold[test]] - np.log(share)[gold[test]]).mean() / np.log(2)
             control = float(np.mean(right[1:]))
@@ -107,12 +107,10 @@ def speed(model: Path, train_file: Path, dev_file: Path, n: int, layers: list[in
             store.drop(key)
     print("CPU seconds:", {name: round(seconds, 1) for name, seconds in total.items()})
     same, default = total[names[3]], total[names[4]]
-    grid, refit = total[names[0]] / same, total[names[2]] / same
+    grid, refit = total[names[0]] / default, total[names[2]] / same
     for name in names[:3]:
-        print(
-            f"{name}: {total[name] / same:.3f} of scikit-learn at the same penalty, {total[name] / default:.3f} at C = 1"
-        )
-    print(f"limits at the same penalty: grid {GRID_LIMIT}, refit {REFIT_LIMIT}")
+        print(f"{name}: {total[name] / same:.3f} of scikit-learn at that penalty, {total[name] / default:.3f} at C = 1")
+    print(f"limits: grid {GRID_LIMIT} of C = 1, refit {REFIT_LIMIT} of the same penalty")
     print(f"largest loss of accuracy against scikit-learn: {worst:.2f} points (limit {POINTS_LIMIT})", flush=True)
     return grid <= GRID_LIMIT and refit <= REFIT_LIMIT and worst <= POINTS_LIMIT
 

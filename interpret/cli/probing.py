@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from interpret.cli import options as o
+from interpret.cli import probe_comparing
 from interpret.cli.erasing import EPILOG as ERASE_EPILOG
 from interpret.cli.erasing import erase
 from interpret.cli.models import load_model, read_texts
@@ -139,3 +140,5 @@ def run(
 
 
 app.command(epilog=ERASE_EPILOG)(erase)
+app.command(epilog=probe_comparing.COMPARE_EPILOG)(probe_comparing.compare)
+app.command(epilog=probe_comparing.PLAN_EPILOG)(probe_comparing.plan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.analyzers.attribution import METHODS, methods_frame
@@ -17,7 +16,7 @@ from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
 from interpret.facade.attaching import ModelLike, as_model, attach, load
 from interpret.facade.auditing import audit, plan_audit
-from interpret.readers.probe_data import read_probe_data
+from interpret.facade.probing import compare_probes, plan_probes, read_parts
 from interpret.readers.tables import read_table
 
 if TYPE_CHECKING:
@@ -36,10 +35,12 @@ __all__ = [
     "as_model",
     "attach",
     "audit",
+    "compare_probes",
     "faithfulness",
     "load",
     "methods",
     "plan_audit",
+    "plan_probes",
     "plausibility",
     "probe",
     "shortcuts",
@@ -140,19 +141,14 @@ def probe(
     Raises:
         InconclusiveError: too little data, or one class only.
     """
-    read = partial(
-        read_probe_data,
-        label=label,
-        text=text,
-        header=header,
-        columns=columns,
-        skip_bad_rows=skip_bad_rows,
-        limit=limit,
-    )
-    train = read(data)
-    # The words to look for are those of the training data; other tasks need no such agreement.
-    words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
-    held_out = None if test is None else read(test, vocabulary=words)
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
+    train, held_out = read_parts(data, test, label, **how)
     return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
 
 

@@ -98,6 +98,30 @@ def probe_table(record: ProbeResult, limit: int = 60) -> Table:
     return Table(tuple(columns), tuple(rows), say("probe.table"), len(keys))
 
 
+def paired_table(record: ProbeResult, limit: int = 60) -> Table:
+    """Every probe against what it must beat."""
+    columns = (
+        Column(say("column.site")),
+        Column(say("column.layer"), numeric=True),
+        Column(say("column.probe")),
+        Column(say("column.against")),
+        Column(say("column.accuracy_difference"), numeric=True),
+        Column(say("column.p_holm"), numeric=True),
+    )
+    rows = tuple(
+        (
+            Code(t.site),
+            "–" if t.layer is None else str(t.layer),
+            say("probe.named", name=t.probe),
+            say("probe.named", name=t.against),
+            Number(t.difference, "points", t.ci_low, t.ci_high),
+            Number(t.p_holm, "p"),
+        )
+        for t in record.tests[:limit]
+    )
+    return Table(columns, rows, say("probe.tests"), len(record.tests))
+
+
 def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
     """The best layers, the curve, the counts and the warnings."""
     children: list[Node] = []
@@ -119,7 +143,7 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
         alt = say("probe.figure_alt", task=record.task, n=len(plot.layers))
         children.append(Figure(plot, alt, probe_table(record), say("probe.figure")))
     control: Message = say(f"probe.control.{record.control}", n=record.n_control_seeds)
-    counts = (
+    counts: tuple[Fact, ...] = (
         Fact(say("fact.task"), record.task, say(f"probe.level.{record.level}")),
         Fact(say("fact.classes"), Number(len(record.classes), "count")),
         Fact(say("fact.n_train"), Number(record.n_train, "count")),
@@ -133,7 +157,13 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
         Fact(say("fact.truncated_words"), Number(record.n_truncated_words, "count")),
         Fact(say("fact.duplicate_sentences"), Number(record.n_duplicate_sentences, "count")),
     )
+    if record.type_overlap is not None:
+        counts += (Fact(say("fact.type_overlap"), Number(record.type_overlap, "percent")),)
+    if record.tests:
+        counts += (Fact(say("fact.duplicate_train_sentences"), Number(record.n_duplicate_train_sentences, "count")),)
     children.append(Facts(counts))
+    if record.tests:
+        children.append(paired_table(record))
     if record.notes:
         children.append(Note("note", record.notes))
     children.append(Paragraph((say("probe.encoded_not_used"),), "small"))

@@ -42,6 +42,7 @@ from interpret.results.tree import CurvePlot, HeatPlot, IntervalPlot, LayerPlot,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from interpret.results.probe_comparison import ProbeComparison
     from interpret.results.probes import ProbeResult
 
 #: Lines that only compare: one value across all layers.
@@ -99,11 +100,13 @@ def draw(plot: Plot, say: Words, *, prefix: str, alt: str) -> str:
     return cleaned(out.getvalue(), held, prefix, alt)
 
 
-def probe_figure(result: ProbeResult) -> Figure:
-    """A matplotlib figure of accuracy, control and selectivity over layers."""
+def probe_figure(result: ProbeResult | ProbeComparison) -> Figure:
+    """A matplotlib figure of accuracy, control and selectivity over layers, or of two models' accuracy."""
+    from interpret.results.probe_comparison import ProbeComparison
+    from interpret.results.probe_comparison_views import comparison_plot
     from interpret.results.probe_views import probe_plot
 
-    plot = probe_plot(result)
+    plot = comparison_plot(result) if isinstance(result, ProbeComparison) else probe_plot(result)
     if plot is None:
         raise ValueError("this probe result holds no value over layers to draw")
     with _style(ink="black"):

@@ -47,12 +47,14 @@ class Segment(NamedTuple):
 class Items:
     """What is classified: one row per labelled word or text that the model saw whole.
 
-    `sentence`, `label` and `form` have one entry per item; `form` is the word, or empty at sentence level.
+    `sentence`, `place` (which of the sentence's labels), `label` and `form` have one entry per item;
+    `form` is the word, or empty at sentence level.
     """
 
     encoded: list[Encoded]
     segments: list[Segment]
     sentence: IntArray
+    place: IntArray
     label: tuple[str, ...]
     form: tuple[str, ...]
     n_truncated_words: int
@@ -72,6 +74,7 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
     words = data.level == "word"
     encoded = _encode(handle, data)
     sentence: list[int] = []
+    place: list[int] = []
     label: list[str] = []
     form: list[str] = []
     segments: list[Segment] = []
@@ -92,6 +95,7 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
                 position += groups[w]
                 item += [len(label)] * len(groups[w])
                 sentence.append(s)
+                place.append(w)
                 label.append(name)
                 form.append(data.sentences[s][w] if words else "")
         segments.append(Segment(np.asarray(position, dtype=np.int64), np.asarray(item, dtype=np.int64)))
@@ -100,6 +104,7 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
         encoded,
         segments,
         np.asarray(sentence, dtype=np.int64),
+        np.asarray(place, dtype=np.int64),
         tuple(label),
         tuple(form),
         n_truncated,
@@ -185,6 +190,8 @@ class FeatureStore:
         self._stack = ExitStack()
         self._folder: Path | None = None
         self._touched = 0
+        #: Mean and deviation [d] by which each standardised array was centred and divided.
+        self.scaling: dict[Key, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -238,6 +245,7 @@ class FeatureStore:
         deviation[deviation <= 1e-7 * (1 + np.abs(mean))] = 1.0
         for part in blocks(X):
             X[part] = (X[part] - mean) / deviation
+        self.scaling[key] = mean, deviation
         return X
 
     def drop(self, key: Key) -> None:

@@ -17,6 +17,7 @@ Float32Array = npt.NDArray[np.float32]
 #: Penalties in units of the mean eigenvalue of the covariance (which is 1 for standardised features).
 LAMBDAS: Final = np.logspace(-6, 2, 15)
 _BLOCK: Final = 8192
+_SMALL: Final = 1024
 #: So much of an array that lies in a file stays in memory.
 KEPT_BYTES: Final = 32 * 1024**2
 
@@ -44,15 +45,19 @@ def moments(X: Float32Array, labels: IntArray, n_classes: int) -> Moments:
     d, n_tasks = X.shape[1], len(labels)
     x, xx = np.zeros(d), np.zeros((d, d))
     y, xy = np.zeros((n_tasks, n_classes)), np.zeros((d, n_tasks * n_classes))
-    for part in blocks(X):
-        block = X[part].astype(np.float64)
-        one_hot = np.zeros((len(block), n_tasks, n_classes))
+    # Small blocks in the same memory each time: they stay in the processor's cache.
+    held, held_y = np.empty((_SMALL, d)), np.empty((_SMALL, n_tasks, n_classes))
+    for part in blocks(X, size=_SMALL):
+        size = part.stop - part.start
+        block, one_hot = held[:size], held_y[:size]
+        block[:] = X[part]
+        one_hot[:] = 0.0
         for task in range(n_tasks):
-            one_hot[np.arange(len(block)), task, labels[task, part]] = 1.0
+            one_hot[np.arange(size), task, labels[task, part]] = 1.0
         x += block.sum(axis=0)
         xx += block.T @ block
         y += one_hot.sum(axis=0)
-        xy += block.T @ one_hot.reshape(len(block), -1)
+        xy += block.T @ one_hot.reshape(size, -1)
     return Moments(len(X), x, xx, y, xy.reshape(d, n_tasks, n_classes))
 
 

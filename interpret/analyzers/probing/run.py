@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.probing.baselines import (
-    control_labels,
     majority,
     most_frequent_of_type,
-    permuted_labels,
     random_weights,
 )
 from interpret.analyzers.probing.description import block_ends, frequency_code, online_code
-from interpret.analyzers.probing.features import FeatureStore, Items, fill, make_items, probe_keys
+from interpret.analyzers.probing.features import FeatureStore, fill, probe_keys
 from interpret.analyzers.probing.logistic import fit_logistic_path
+from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
 from interpret.analyzers.probing.rows import Cell, Rows, paired_tests
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
-from interpret.errors import InconclusiveError, InterpretError, UsageError
+from interpret.errors import InterpretError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared, split_sentences
+from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
 from interpret.results.probes import ProbeKind, ProbeResult
 from interpret.results.record import Message
 from interpret.sites import Key
@@ -32,18 +30,8 @@ from interpret.sites import Key
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-Probe = Literal["ridge", "logistic"]
-#: Whose description length is measured: of nothing, of the task at each cell, or of controls and random weights too.
-Codes = Literal["none", "task", "all"]
-
-#: Fewer items than this, in training or in test, decide nothing; nor do fewer test sentences than the second number.
-MIN_ITEMS: Final = 50
-MIN_SENTENCES: Final = 10
 #: Up to so many sentences the random-weights baseline is run unless told otherwise: it costs a second pass.
 RANDOM_WEIGHTS_LIMIT: Final = 3000
-#: Shares of train and validation where the caller brings the test data.
-_WITH_TEST: Final = (0.8, 0.2, 0.0)
-_WITHOUT_TEST: Final = (0.6, 0.2, 0.2)
 #: `site` of rows that look at no activation.
 NO_SITE: Final = "none"
 
@@ -89,9 +77,9 @@ def probe(
         UsageError: a site without a vector per token, or data of two levels.
         InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
     """
-    _check(train, test, probes, n_control, codes)
+    check_request(train, test, probes, n_control, codes)
     keys = probe_keys(handle, sites)
-    plan = _plan(handle, train, test, seed, n_control)
+    plan = make_parts(handle, train, test, seed, n_control)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
     rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
     right = _trivial(rows, plan, bootstrap)
@@ -145,111 +133,7 @@ def probe(
     )
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Items in the order train, validation, test, the sentences of training and of validation shuffled.
-
-    `labels` is [task, item]: the task itself, then the controls.
-    """
-
-    items: Items
-    labels: IntArray
-    classes: tuple[str, ...]
-    cluster: IntArray
-    n_train: int
-    n_fit: int
-
-    @property
-    def test(self) -> slice:
-        return slice(self.n_fit, len(self.items))
-
-    @property
-    def known(self) -> npt.NDArray[np.bool_]:
-        """Which test items have a label that was seen in training or validation."""
-        return np.isin(self.labels[0, self.test], np.unique(self.labels[0, : self.n_fit]))
-
-    def code_labels(self, task: int) -> tuple[IntArray, int]:
-        """Labels of training and validation, counted without gaps, and how many there are."""
-        seen, codes = np.unique(self.labels[task, : self.n_fit], return_inverse=True)
-        return codes.reshape(-1).astype(np.int64), len(seen)
-
-
-def _check(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_control: int, codes: str) -> None:
-    unknown = sorted(set(probes) - set(get_args(Probe)))
-    if unknown or not probes:
-        raise UsageError(f"cannot fit probes={list(probes)}; available are {', '.join(get_args(Probe))}")
-    if codes not in get_args(Codes):
-        raise UsageError(f"codes is {codes!r}; available are {', '.join(get_args(Codes))}")
-    if n_control < 1:
-        raise UsageError(f"n_control is {n_control}; selectivity needs at least one control task")
-    if test is not None and test.level != train.level:
-        raise UsageError(
-            f"{train.name} is labelled by {train.level} and {test.name} by {test.level}; bring data of one level"
-        )
-
-
-def _plan(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> _Plan:
-    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
-    held_out = train.take(split.test) if test is None else test
-    # The split is random, so training then validation, each shuffled, is the random order that online codes need.
-    shuffle = np.random.default_rng([seed, 1]).permutation
-    parts = (train.take(shuffle(split.train)), train.take(shuffle(split.validation)), held_out)
-    joined = _join(parts)
-    items = make_items(handle, joined)
-    ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
-    n_train, n_fit = int(ends[0]), int(ends[1])
-    sizes = {"training": n_train, "validation": n_fit - n_train, "test": len(items) - n_fit}
-    what = "words" if train.level == "word" else "texts"
-    for name, size in sizes.items():
-        floor = MIN_ITEMS if name != "validation" else MIN_ITEMS // 5
-        if size < floor:
-            raise InconclusiveError(
-                f"probing {train.task} on {train.name} leaves {size} labelled {what} for {name}; "
-                f"at least {floor} are needed to say anything, so bring more data",
-                code="thin_data",
-            )
-    classes, codes = np.unique(np.asarray(items.label, dtype=object), return_inverse=True)
-    codes = codes.reshape(-1).astype(np.int64)
-    for name, part in (("training", slice(0, n_train)), ("test", slice(n_fit, None))):
-        present = np.unique(codes[part])
-        if len(present) < 2:
-            raise InconclusiveError(
-                f"every labelled item for {name} in {train.name} has {train.task} = {classes[present[0]]!r}; "
-                "a probe needs at least two labels to tell apart",
-                code="one_class",
-            )
-    numbers: dict[tuple[str, ...], int] = {}
-    group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
-    cluster = group[items.sentence]
-    n_clusters = len(np.unique(cluster[n_fit:]))
-    if n_clusters < MIN_SENTENCES:
-        raise InconclusiveError(
-            f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
-            f"{MIN_SENTENCES} are needed for an interval, so bring more data",
-            code="thin_data",
-        )
-    seeds = [(seed, i) for i in range(n_control)]
-    if train.level == "word":
-        controls = control_labels(items.form, codes, seeds)
-    else:
-        controls = permuted_labels(codes, seeds)
-    labels = np.concatenate([codes[None], controls])
-    return _Plan(items, labels, tuple(str(c) for c in classes), cluster, n_train, n_fit)
-
-
-def _join(parts: Sequence[ProbeData]) -> ProbeData:
-    first = parts[0]
-    return ProbeData(
-        level=first.level,
-        texts=tuple(text for part in parts for text in part.texts),
-        labels=tuple(row for part in parts for row in part.labels),
-        name=first.name,
-        task=first.task,
-        sentences=tuple(words for part in parts for words in part.sentences),
-    )
-
-
-def _trivial(rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[np.bool_]]:
+def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[np.bool_]]:
     """Baselines without activations, and where they are right.
 
     They learn from train and validation, as the probes finally do.
@@ -263,7 +147,7 @@ def _trivial(rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap) -> dict[Cell,
     return {(NO_SITE, None, kind): labels == gold[plan.test] for kind, labels in predicted.items()}
 
 
-def _coded(plan: _Plan, X: Float32Array, task: int) -> FloatArray:
+def _coded(plan: Parts, X: Float32Array, task: int) -> FloatArray:
     """Bits of each label of training and validation."""
     labels, n_classes = plan.code_labels(task)
     return online_code(X[: plan.n_fit], labels, block_ends(plan.items.sentence[: plan.n_fit]), n_classes)
@@ -271,7 +155,7 @@ def _coded(plan: _Plan, X: Float32Array, task: int) -> FloatArray:
 
 def _code_rows(
     rows: Rows,
-    plan: _Plan,
+    plan: Parts,
     key: tuple[str, int | None],
     probe: ProbeKind,
     bits: FloatArray,
@@ -296,7 +180,7 @@ class _Screened(NamedTuple):
     validation: FloatArray
 
 
-def _ridge_predictions(plan: _Plan, X: Float32Array) -> _Screened:
+def _ridge_predictions(plan: Parts, X: Float32Array) -> _Screened:
     """Lambda is chosen for the task and for each control on validation, the probe refitted on both parts."""
     n_classes = len(plan.classes)
     fit, held = slice(0, plan.n_train), slice(plan.n_train, plan.n_fit)
@@ -309,7 +193,7 @@ def _ridge_predictions(plan: _Plan, X: Float32Array) -> _Screened:
 
 
 def _ridge_cells(
-    plan: _Plan, bootstrap: ClusterBootstrap, X: Float32Array
+    plan: Parts, bootstrap: ClusterBootstrap, X: Float32Array
 ) -> tuple[_Screened, dict[str, Interval], Interval]:
     """The screen, scores with selectivity, and control accuracy."""
     screened = _ridge_predictions(plan, X)
@@ -323,7 +207,7 @@ def _ridge_cells(
 
 
 def _ridge_rows(
-    rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array
+    rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array
 ) -> tuple[RidgePath, npt.NDArray[np.bool_]]:
     screened, scores, control = _ridge_cells(plan, bootstrap, X)
     rows.add_validation(key, screened.validation)
@@ -335,7 +219,7 @@ def _ridge_rows(
 
 
 def _logistic_rows(
-    rows: Rows, plan: _Plan, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
+    rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
 ) -> tuple[bool, npt.NDArray[np.bool_]]:
     """Refit by likelihood; returns whether the optimiser arrived, and where the probe is right."""
     gold = plan.labels[0]
@@ -353,7 +237,7 @@ def _logistic_rows(
 
 def _random_rows(
     rows: Rows,
-    plan: _Plan,
+    plan: Parts,
     bootstrap: ClusterBootstrap,
     handle: Handle,
     keys: Sequence[Key],
@@ -381,7 +265,7 @@ def _random_rows(
     return None
 
 
-def _notes(plan: _Plan, train: ProbeData, test: ProbeData | None) -> list[Message]:
+def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Message]:
     notes = []
     items = plan.items
     if test is not None and (shared := n_shared(train, test)):
@@ -403,7 +287,7 @@ def _notes(plan: _Plan, train: ProbeData, test: ProbeData | None) -> list[Messag
     return notes
 
 
-def _type_overlap(plan: _Plan) -> float:
+def _type_overlap(plan: Parts) -> float:
     """The share of test words whose form stands in training or validation too."""
     seen = set(plan.items.form[: plan.n_fit])
     return float(np.mean([form in seen for form in plan.items.form[plan.n_fit :]]))

@@ -1,0 +1,139 @@
+"""What a probe is trained, tuned and tested on: items of three parts, their labels and their control labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from interpret.analyzers.probing.baselines import control_labels, permuted_labels
+from interpret.analyzers.probing.features import Items, make_items
+from interpret.errors import InconclusiveError, UsageError
+from interpret.models.handle import Handle
+from interpret.readers.probe_data import ProbeData, split_sentences
+
+IntArray = npt.NDArray[np.int64]
+Probe = Literal["ridge", "logistic"]
+#: Whose description length is measured: of nothing, of the task at each cell, or of controls and random weights too.
+Codes = Literal["none", "task", "all"]
+
+#: Fewer items than this, in training or in test, decide nothing; nor do fewer test sentences than the second number.
+MIN_ITEMS: Final = 50
+MIN_SENTENCES: Final = 10
+#: Shares of train and validation where the caller brings the test data.
+_WITH_TEST: Final = (0.8, 0.2, 0.0)
+_WITHOUT_TEST: Final = (0.6, 0.2, 0.2)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Items in the order train, validation, test, the sentences of training and of validation shuffled.
+
+    `labels` is [task, item]: the task itself, then the controls.
+    """
+
+    items: Items
+    labels: IntArray
+    classes: tuple[str, ...]
+    cluster: IntArray
+    n_train: int
+    n_fit: int
+
+    @property
+    def test(self) -> slice:
+        return slice(self.n_fit, len(self.items))
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which test items have a label that was seen in training or validation."""
+        return np.isin(self.labels[0, self.test], np.unique(self.labels[0, : self.n_fit]))
+
+    def code_labels(self, task: int) -> tuple[IntArray, int]:
+        """Labels of training and validation, counted without gaps, and how many there are."""
+        seen, codes = np.unique(self.labels[task, : self.n_fit], return_inverse=True)
+        return codes.reshape(-1).astype(np.int64), len(seen)
+
+
+def check_request(train: ProbeData, test: ProbeData | None, probes: Sequence[str], n_control: int, codes: str) -> None:
+    """Refuse what cannot be probed before any work is done."""
+    unknown = sorted(set(probes) - set(get_args(Probe)))
+    if unknown or not probes:
+        raise UsageError(f"cannot fit probes={list(probes)}; available are {', '.join(get_args(Probe))}")
+    if codes not in get_args(Codes):
+        raise UsageError(f"codes is {codes!r}; available are {', '.join(get_args(Codes))}")
+    if n_control < 1:
+        raise UsageError(f"n_control is {n_control}; selectivity needs at least one control task")
+    if test is not None and test.level != train.level:
+        raise UsageError(
+            f"{train.name} is labelled by {train.level} and {test.name} by {test.level}; bring data of one level"
+        )
+
+
+def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> Parts:
+    """Split, encode and align; identical sentences stand in one part, and each part has enough to say something.
+
+    Raises:
+        InconclusiveError: too few items, sentences or labels in a part.
+    """
+    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    held_out = train.take(split.test) if test is None else test
+    # The split is random, so training then validation, each shuffled, is the random order that online codes need.
+    shuffle = np.random.default_rng([seed, 1]).permutation
+    parts = (train.take(shuffle(split.train)), train.take(shuffle(split.validation)), held_out)
+    joined = joined_parts(parts)
+    items = make_items(handle, joined)
+    ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
+    n_train, n_fit = int(ends[0]), int(ends[1])
+    sizes = {"training": n_train, "validation": n_fit - n_train, "test": len(items) - n_fit}
+    what = "words" if train.level == "word" else "texts"
+    for name, size in sizes.items():
+        floor = MIN_ITEMS if name != "validation" else MIN_ITEMS // 5
+        if size < floor:
+            raise InconclusiveError(
+                f"probing {train.task} on {train.name} leaves {size} labelled {what} for {name}; "
+                f"at least {floor} are needed to say anything, so bring more data",
+                code="thin_data",
+            )
+    classes, codes = np.unique(np.asarray(items.label, dtype=object), return_inverse=True)
+    codes = codes.reshape(-1).astype(np.int64)
+    for name, part in (("training", slice(0, n_train)), ("test", slice(n_fit, None))):
+        present = np.unique(codes[part])
+        if len(present) < 2:
+            raise InconclusiveError(
+                f"every labelled item for {name} in {train.name} has {train.task} = {classes[present[0]]!r}; "
+                "a probe needs at least two labels to tell apart",
+                code="one_class",
+            )
+    numbers: dict[tuple[str, ...], int] = {}
+    group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
+    cluster = group[items.sentence]
+    n_clusters = len(np.unique(cluster[n_fit:]))
+    if n_clusters < MIN_SENTENCES:
+        raise InconclusiveError(
+            f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
+            f"{MIN_SENTENCES} are needed for an interval, so bring more data",
+            code="thin_data",
+        )
+    seeds = [(seed, i) for i in range(n_control)]
+    if train.level == "word":
+        controls = control_labels(items.form, codes, seeds)
+    else:
+        controls = permuted_labels(codes, seeds)
+    labels = np.concatenate([codes[None], controls])
+    return Parts(items, labels, tuple(str(c) for c in classes), cluster, n_train, n_fit)
+
+
+def joined_parts(parts: Sequence[ProbeData]) -> ProbeData:
+    """The sentences of all parts, under the name of the first."""
+    first = parts[0]
+    return ProbeData(
+        level=first.level,
+        texts=tuple(text for part in parts for text in part.texts),
+        labels=tuple(row for part in parts for row in part.labels),
+        name=first.name,
+        task=first.task,
+        sentences=tuple(words for part in parts for words in part.sentences),
+    )

@@ -1,0 +1,175 @@
+"""Two models probed on the same items, and what a run of probes will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from interpret.analyzers.probing.compare import Compared
+from interpret.analyzers.probing.compare import compare_probes as run_comparison
+from interpret.analyzers.probing.planning import plan_probes as run_plan
+from interpret.facade.attaching import ModelLike, as_model
+from interpret.readers.probe_data import ProbeData, read_probe_data
+from interpret.results.probe_comparison import ProbeComparison
+from interpret.results.probe_plans import ProbePlan
+
+
+def read_parts(
+    data: Any, test: Any | None, label: str | None = None, **options: Any
+) -> tuple[ProbeData, ProbeData | None]:
+    """Training data and, where it is given, test data; the words of `word_content` are those of the first."""
+    train = read_probe_data(data, label, **options)
+    words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
+    return train, None if test is None else read_probe_data(test, label, vocabulary=words, **options)
+
+
+def compare_probes(
+    base: ModelLike,
+    tuned: ModelLike,
+    data: Any,
+    test: Any | None = None,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    sites: Sequence[str] = ("embed", "resid_post"),
+    seed: int = 0,
+    limit: int | None = None,
+    header: bool = True,
+    columns: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+    n_control: int = 5,
+    n_bootstrap: int = 1000,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> ProbeComparison:
+    """What fine-tuning changed in what can be read off each layer: paired differences with intervals, Holm over all.
+
+    Args:
+        base: the model before: attached, path, hub id or pipeline.
+        tuned: the model after.
+        data: labelled words or texts, as for `probe`.
+        test: data to test on; None splits `data` by sentence.
+        label: the label, as for `probe`; None takes `upos` or the usual column.
+        text: text column of a table; None guesses.
+        sites: sites to probe.
+        seed: of splits, control labels, bootstraps and sign flips.
+        limit: read at most so many sentences.
+        header: whether a csv or tsv has a header line.
+        columns: names for the columns of a file without header.
+        skip_bad_rows: count bad rows instead of stopping at the first.
+        n_control: control tasks.
+        n_bootstrap: bootstrap replicates.
+        out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and layers.svg; measured
+            cells are kept there under a hash of all they depend on, so that a stopped run goes on.
+        progress: show bars.
+
+    Raises:
+        UsageError: no site and layer that both models have.
+        InconclusiveError: too little data, or one class only.
+    """
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
+    train, held_out = read_parts(data, test, label, **how)
+    folder = None if out is None else Path(out)
+    compared = run_comparison(
+        as_model(base).handle,
+        as_model(tuned).handle,
+        train,
+        held_out,
+        sites=sites,
+        seed=seed,
+        n_control=n_control,
+        n_bootstrap=n_bootstrap,
+        folder=None if folder is None else folder / "cells",
+        progress=progress,
+    )
+    if folder is not None:
+        _write(compared, folder)
+    return compared.record
+
+
+def plan_probes(
+    model: ModelLike,
+    data: Any,
+    test: Any | None = None,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    sites: Sequence[str] = ("embed", "resid_post"),
+    seed: int = 0,
+    limit: int | None = None,
+    header: bool = True,
+    columns: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+    codes: Literal["none", "task", "all"] = "task",
+    random_weights: bool | None = None,
+) -> ProbePlan:
+    """Cells, bytes and seconds of `probe` with the same arguments; a few sentences are run to know.
+
+    Raises:
+        InconclusiveError: too little data for probes.
+    """
+    how: dict[str, Any] = {
+        "header": header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "limit": limit,
+        "text": text,
+    }
+    train, held_out = read_parts(data, test, label, **how)
+    lm = as_model(model)
+    return run_plan(lm.handle, train, held_out, sites=sites, seed=seed, codes=codes, random_weights=random_weights)
+
+
+def _write(compared: Compared, folder: Path) -> None:
+    """The record and its files for other programs."""
+    import hashlib
+    import json
+
+    import numpy as np
+    from safetensors.numpy import save
+
+    from interpret.results.messages import words
+    from interpret.results.probe_comparison_views import comparison_plot
+    from interpret.results.svg import draw
+    from interpret.results.tree import say
+
+    record = compared.record
+    record.save(folder)
+    tensors = {}
+    for name, cells in (("base", compared.base), ("tuned", compared.tuned)):
+        for (site, layer), cell in cells.items():
+            place = site if layer is None else f"{site}.{layer}"
+            for part in ("weights", "intercept", "mean", "deviation"):
+                tensors[f"{name}/{place}/{part}"] = np.ascontiguousarray(getattr(cell, part))
+    record.to_frame().to_parquet(folder / "results.parquet", index=False)
+    (folder / "probes.safetensors").write_bytes(save(tensors, metadata={"classes": json.dumps(record.classes)}))
+    summary = {
+        "base": record.base,
+        "tuned": record.tuned,
+        "task": record.task,
+        "n_test": record.n_test,
+        "n_sentences": record.n_clusters_test,
+        "n_rows": len(record.rows),
+        "changed": [vars(row) for row in record.changed()],
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    plot = comparison_plot(record)
+    if plot is not None:
+        alt = words("en").text(say("probe_compare.figure_alt", task=record.task, n=len(plot.layers)))
+        figure = draw(plot, words("en"), prefix="probes", alt=alt)
+        (folder / "layers.svg").write_text(figure, encoding="utf-8")
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "manifest.json")
+    manifest = {
+        "schema": 1,
+        "content_sha256": record.content_sha256,
+        "seed": record.seed,
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
