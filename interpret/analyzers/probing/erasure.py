@@ -28,9 +28,9 @@ from interpret.analyzers.probing.erased_outputs import (
 )
 from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, inlp, leace, random_eraser
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
+from interpret.analyzers.probing.parts import Parts, make_parts, sentence_order
 from interpret.analyzers.probing.reprobing import Reprobing
 from interpret.analyzers.probing.ridge import blocks, choose, moments, ridge_path
-from interpret.analyzers.probing.run import _Plan, _plan
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval
 from interpret.analyzers.probing.units import ablated, mean_ablation, ranked, scores
 from interpret.errors import UsageError
@@ -126,7 +126,7 @@ def erasure(
     if len(keys) != 1:
         raise UsageError(f"site={site!r} names {len(keys)} places; erase at one at a time, such as {keys[0][0]}.0")
     (key,) = keys
-    plan = _plan(handle, train, test, seed, 1)
+    plan = make_parts(handle, train, test, seed, 1)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
     with FeatureStore(len(plan.items), 1) as store:
         fill(store, handle, plan.items, [site], "erase: activations" if progress else None)
@@ -227,7 +227,7 @@ def _standard(statistics: CrossMoments, X: Float32Array, eraser: Eraser | None) 
     return out
 
 
-def _eraser(method: str, statistics: CrossMoments, plan: _Plan, X: Float32Array) -> tuple[Eraser, int | None]:
+def _eraser(method: str, statistics: CrossMoments, plan: Parts, X: Float32Array) -> tuple[Eraser, int | None]:
     if method == "leace":
         return leace(statistics), None
     labels, held = plan.labels[:1], slice(plan.n_train, plan.n_fit)
@@ -247,9 +247,6 @@ def _eraser(method: str, statistics: CrossMoments, plan: _Plan, X: Float32Array)
 
 def _joined_gold(train: ProbeData, test: ProbeData | None, gold: tuple[Gold, Gold | None], seed: int) -> Gold:
     """The model's own answers in the order in which the plan has the sentences."""
-    from interpret.analyzers.probing.run import _WITH_TEST, _WITHOUT_TEST
-    from interpret.readers.probe_data import split_sentences
-
     own, own_test = gold
     for name, data, answers in ((train.name, train, own), ("" if test is None else test.name, test, own_test)):
         if data is None:
@@ -257,15 +254,14 @@ def _joined_gold(train: ProbeData, test: ProbeData | None, gold: tuple[Gold, Gol
         if answers is None or len(answers) != len(data):
             n = 0 if answers is None else len(answers)
             raise UsageError(f"{name} has {len(data)} sentences and gold= has answers for {n}; give one row for each")
-    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
-    parts = [[own[i] for i in part.tolist()] for part in (split.train, split.validation)]
-    held = [own[i] for i in split.test.tolist()] if test is None else list(own_test or ())
-    return [*parts[0], *parts[1], *held]
+    for_training, for_validation, for_test = sentence_order(train, test, seed)
+    fitted = [own[i] for i in (*for_training.tolist(), *for_validation.tolist())]
+    return [*fitted, *([own[i] for i in for_test.tolist()] if test is None else own_test or ())]
 
 
 def _outputs(
     handle: Handle,
-    plan: _Plan,
+    plan: Parts,
     key: Key,
     erasers: Sequence[Eraser],
     positions: str,

@@ -78,11 +78,9 @@ def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: i
     Raises:
         InconclusiveError: too few items, sentences or labels in a part.
     """
-    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
-    held_out = train.take(split.test) if test is None else test
-    # The split is random, so training then validation, each shuffled, is the random order that online codes need.
-    shuffle = np.random.default_rng([seed, 1]).permutation
-    parts = (train.take(shuffle(split.train)), train.take(shuffle(split.validation)), held_out)
+    for_training, for_validation, for_test = sentence_order(train, test, seed)
+    held_out = train.take(for_test) if test is None else test
+    parts = (train.take(for_training), train.take(for_validation), held_out)
     joined = joined_parts(parts)
     items = make_items(handle, joined)
     ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
@@ -124,6 +122,17 @@ def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: i
         controls = permuted_labels(codes, seeds)
     labels = np.concatenate([codes[None], controls])
     return Parts(items, labels, tuple(str(c) for c in classes), cluster, n_train, n_fit)
+
+
+def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Numbers of the sentences of `train` for training, validation and test, in the order of the items of `Parts`.
+
+    Those for test are none where `test` is given.
+    """
+    split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    # The split is random, so training then validation, each shuffled, is the random order that online codes need.
+    shuffle = np.random.default_rng([seed, 1]).permutation
+    return shuffle(split.train), shuffle(split.validation), split.test
 
 
 def joined_parts(parts: Sequence[ProbeData]) -> ProbeData:

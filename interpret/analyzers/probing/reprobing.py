@@ -10,8 +10,8 @@ import numpy.typing as npt
 from interpret.analyzers.probing.baselines import majority, most_frequent_of_type
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
+from interpret.analyzers.probing.parts import Parts
 from interpret.analyzers.probing.ridge import choose, moments, ridge_path
-from interpret.analyzers.probing.run import _Plan
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval
 from interpret.results.erasure import ErasureCondition, ErasureMeasure, ErasureRow
 
@@ -26,7 +26,7 @@ MAX_NEIGHBOUR_ITEMS: Final = 10_000
 class Reprobing:
     """Trains probes on the activations as they are and as they are after the erasure."""
 
-    def __init__(self, plan: _Plan, bootstrap: ClusterBootstrap, seed: int) -> None:
+    def __init__(self, plan: Parts, bootstrap: ClusterBootstrap, seed: int) -> None:
         self.plan, self.bootstrap, self.seed = plan, bootstrap, seed
         self.gold = plan.labels[0]
         self.predicted: dict[tuple[str, str], IntArray] = {}
