@@ -22,11 +22,13 @@ from interpret.auditing.stage import Cost, Count, Scope, Stage
 from interpret.auditing.stages import STAGES
 from interpret.errors import UsageError
 from interpret.models.batching import run_batches
+from interpret.models.kernels import fast_linear
 from interpret.results.plans import AuditPlan, PlannedStage
 
 #: Texts that are run to see how long one takes, and how long is spent on that at least.
 _TIMED: Final = 32
 _TIMED_BACK: Final = 8
+_TIMED_STEPS: Final = 8
 _SECONDS: Final = 0.6
 #: Of a budget this share is planned with: texts differ in length, and a machine is not equally fast all the time.
 _PLANNED_SHARE: Final = 0.88
@@ -37,15 +39,16 @@ _LEAST_EXAMPLES: Final = 50
 
 
 class Rates(NamedTuple):
-    """Seconds for one row of mean length: forward, forward and back, and captured."""
+    """Seconds for one row of mean length: forward, forward and back, captured, and forward by the plain kernels."""
 
     forward: float
     backward: float
     captured: float
+    plain: float
 
     def seconds(self, cost: Cost) -> float:
-        rows = cost.forward * self.forward + cost.backward * self.backward + cost.captured * self.captured
-        return rows + cost.seconds
+        altered = cost.forward * self.forward + cost.backward * self.backward
+        return altered + cost.captured * self.captured + cost.plain * self.plain + cost.seconds
 
 
 def measure_rates(scope: Scope) -> Rates:
@@ -65,14 +68,22 @@ def measure_rates(scope: Scope) -> Rates:
             handle.model(**batch, **handle.without_cache)
 
     watch = _Watch(wall_only=handle.device.type != "cpu")
-    one = watch.mean(lambda: list(run_batches(handle, rows, forward))) / len(rows)
-    back, captured = 3 * one, 2 * one
+    plain = watch.mean(lambda: list(run_batches(handle, rows, forward))) / len(rows)
+    with fast_linear(handle):
+        one = watch.mean(lambda: list(run_batches(handle, rows, forward))) / len(rows)
+    back, captured = 3 * one, 2 * plain
     if gradients_available(handle):
-        at = [_first_word(e.word_index) for e in some] if handle.task == "token-classification" else None
-        back = watch.mean(lambda: attribute(handle, some, method="gradient_x_input", at=at)) / len(some)
+        few = some[:_TIMED_STEPS]
+        at = [_first_word(e.word_index) for e in few] if handle.task == "token-classification" else None
+
+        def integrate() -> object:
+            return attribute(handle, few, method="integrated_gradients", n_steps=_TIMED_STEPS, at=at)
+
+        # Many gradients in one call, as in an audit: of a single one the call itself would be the larger part.
+        back = watch.mean(integrate) / (_TIMED_STEPS * len(few))
     if handle.task != "seq2seq-lm":
         captured = watch.mean(lambda: capture_logit_difference(handle, some)) / len(some)
-    return Rates(*(watch.factor * rate for rate in (one, back, captured)))
+    return Rates(*(watch.factor * rate for rate in (one, back, captured, plain)))
 
 
 def _first_word(index: tuple[int, ...]) -> int:
@@ -116,7 +127,7 @@ def _planned(scope: Scope, rates: Rates, stage: Stage) -> PlannedStage:
     return PlannedStage(
         stage=stage.name,
         n=stage.count(scope),
-        forward=round(cost.forward + cost.captured),
+        forward=round(cost.forward + cost.captured + cost.plain),
         backward=round(cost.backward),
         seconds=round(rates.seconds(cost) + _PER_STAGE, 2),
     )

@@ -30,13 +30,15 @@ _LOOKED_AT = 200
 class Cost(NamedTuple):
     """What a stage runs: texts forward, texts forward and back, texts captured, and seconds beside the model.
 
-    A row is one text of the data, of mean length. A captured row is run with hooks that keep patterns or streams.
+    A row is one text of the data, of mean length. A captured row is run with hooks that keep patterns or streams. Rows
+    of `forward` are altered texts, which `models.kernels` may hasten; `plain` ones run as the model's owner would.
     """
 
     forward: float = 0.0
     backward: float = 0.0
     captured: float = 0.0
     seconds: float = 0.0
+    plain: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:  # type: ignore[override]
         return Cost(*(a + b for a, b in zip(self, other, strict=True)))

@@ -265,14 +265,14 @@ STAGES: Final[tuple[Stage, ...]] = (
         result=float,
         run=_difference,
         count=lambda scope: max(1, scope.sampled("attention")),
-        cost=lambda scope: Cost(forward=1, captured=1) * max(1, scope.sampled("attention")),
+        cost=lambda scope: Cost(plain=1, captured=1) * max(1, scope.sampled("attention")),
     ),
     Stage(
         name="predictions",
         sections=(),
         result=Predictions,
         run=predict,
-        cost=lambda scope: Cost(forward=len(scope)),
+        cost=lambda scope: Cost(plain=len(scope)),
     ),
     Stage(
         name="performance",
@@ -297,7 +297,7 @@ STAGES: Final[tuple[Stage, ...]] = (
         result=Comparison | None,
         run=_comparison,
         why_not=_without_base,
-        cost=lambda scope: Cost(forward=len(scope) * (1 if scope.classifies else 2)),
+        cost=lambda scope: Cost(plain=len(scope) * (1 if scope.classifies else 2)),
     ),
     Stage(
         name="explanations",
