@@ -28,7 +28,7 @@ from tests import planted
 from tests.auditing.test_run import SMALL, _rows
 from tests.tiny import LABELS, tiny
 
-RATES = Rates(0.01, 0.03, 0.02)
+RATES = Rates(0.01, 0.03, 0.02, 0.01)
 
 
 def _scope(n: int = 400, **config: Any) -> Scope:
