@@ -62,6 +62,7 @@ def test_options_from_a_file(tmp_path: Path, out: Path) -> None:
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
-    result = call("probe", "plan", DEMO / "tuned", DEMO / "reviews.csv", "--label", "label", "--device", "cpu", "--json")
+    asked = ("probe", "plan", DEMO / "tuned", DEMO / "reviews.csv", "--label", "label")
+    result = call(*asked, "--device", "cpu", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)
