@@ -11,6 +11,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ _MIN_WEIGHTS: Final = 128 * 128
 _MIN_ROWS: Final = 16
 #: How far both kernels may be apart, as a share of the largest output.
 _TOLERANCE: Final = 1e-4
+#: Whether calls are redirected already, in this thread.
+_active: ContextVar[bool] = ContextVar("interpret_fast_linear", default=False)
 
 
 @contextmanager
@@ -36,14 +39,22 @@ def fast_linear(handle: Handle) -> Iterator[None]:
     For rows that nobody but us asked for: altered texts, points on a path. What a user's own forward computes, and
     predictions, are left to the kernels that torch picks. The model is not touched: the calls of `linear` are
     redirected, and everything that is not a plain 32-bit matrix on the processor goes the usual way. Each shape is
-    compared with the usual way when it is first met, and left to it if they disagree.
+    compared with the usual way when it is first met, and left to it if they disagree. Inside another of these blocks
+    this one does nothing: what it compared with would be redirected by the other.
     """
+    if _active.get():
+        yield
+        return
     kernel = _kernel() if handle.device.type == "cpu" and not is_compiled(handle.model) else None
     if kernel is None:
         yield
         return
-    with _Redirected(kernel):
-        yield
+    token = _active.set(True)
+    try:
+        with _Redirected(kernel):
+            yield
+    finally:
+        _active.reset(token)
 
 
 class _Redirected(TorchFunctionMode):

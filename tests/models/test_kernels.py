@@ -113,6 +113,25 @@ def test_other_processors_devices_and_compiled_models_keep_the_usual_kernel(monk
     assert used.calls == 0
 
 
+@has_one_dnn
+def test_within_another_block_a_wrong_kernel_is_found_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, given = wide_bert(), operands()
+    plain = linear(*given)
+    wrong = Counted(factor=1.01)
+    monkeypatch.setattr(kernels, "_kernel", lambda: wrong)
+    with kernels.fast_linear(handle), kernels.fast_linear(handle):
+        assert torch.equal(linear(*given), plain)
+        assert torch.equal(linear(*given), plain)
+    assert wrong.calls == 1
+    right = Counted()
+    monkeypatch.setattr(kernels, "_kernel", lambda: right)
+    with pytest.raises(ZeroDivisionError), kernels.fast_linear(handle):
+        raise ZeroDivisionError
+    with kernels.fast_linear(handle):
+        linear(*given)
+    assert right.calls == 1
+
+
 def wide_bert() -> Any:
     torch.manual_seed(0)
     tokenizer = wordpiece()
