@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.intervals import bootstrap, resamples
 from interpret.analyzers.target import Target, resolve_targets
 from interpret.capture.capture import capture_texts, capturing
 from interpret.capture.edits import Edit
@@ -16,6 +15,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import readouts
 from interpret.results.attention import HeadAblation
+from interpret.statistics.intervals import bootstrap, resamples
 
 FloatArray = npt.NDArray[np.float64]
 

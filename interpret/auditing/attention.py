@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.target import resolve_targets
 from interpret.auditing.ablation import ablation_effects, head_ablations
 from interpret.auditing.heads import attention_summary
@@ -18,6 +17,7 @@ from interpret.errors import UnknownSiteError
 from interpret.results.attention import AttentionMap, AttentionMaps, Head
 from interpret.results.audits import AttentionSummary, Case
 from interpret.results.record import Message
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 #: Forwards of one text each that are spent on taking out heads; of many heads fewer texts are looked at.
 MAX_FORWARDS: Final = 6000

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.comparison.pair import Pair
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples, student
 from interpret.analyzers.target import resolve_targets
 from interpret.models.inputs import Encoded
 from interpret.results.comparisons import ComparisonRow
 from interpret.results.explanations import ExampleAttribution
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples, student
 
 FloatArray = npt.NDArray[np.float64]
 #: Words that are shown, of those whose share changed most.

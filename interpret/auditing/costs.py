@@ -6,8 +6,8 @@ Estimates for texts of mean length: methods that stop when they are sure take mo
 from __future__ import annotations
 
 from interpret.analyzers.faithfulness import FRACTIONS
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.auditing.stage import Cost, Scope
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 
 def ranked(scope: Scope) -> float:

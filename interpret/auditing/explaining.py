@@ -10,13 +10,13 @@ import numpy as np
 
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import agreement, completeness, measure, randomisation, with_quality
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.predicting import Predictions
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
 from interpret.results.audits import Case, ExplanationQuality, MethodQuality, WordImportance
 from interpret.results.explanations import Attribution, ExampleAttribution, RandomisationRow
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 CaseRule = Literal["error", "random"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from interpret.analyzers.intervals import expanded_tail, resamples
 from interpret.capture.attention import resolve_mode
 from interpret.capture.capture import stream
 from interpret.results.audits import AttentionSummary, HeadRow
+from interpret.statistics.intervals import expanded_tail, resamples
 
 if TYPE_CHECKING:
     from interpret.models.handle import Handle

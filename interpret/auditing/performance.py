@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.intervals import expanded_tail, newcombe, wilson
 from interpret.results.audits import Performance, SliceRow
 from interpret.results.record import Estimate, Message
 from interpret.statistics.calibration import expected_calibration_error
+from interpret.statistics.intervals import expanded_tail, newcombe, wilson
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 
 from interpret.analyzers.answers import likeliest
-from interpret.analyzers.intervals import softmax
 from interpret.analyzers.target import class_names
 from interpret.auditing.answering import exact, f1
 from interpret.auditing.encoding import row_of
@@ -24,6 +23,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
+from interpret.statistics.intervals import softmax
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from interpret.analyzers.attribution import METHODS, attribute
-from interpret.analyzers.intervals import softmax
 from interpret.auditing.answers import digests_of
 from interpret.auditing.identity import fingerprint
 from interpret.errors import UsageError
@@ -21,6 +20,7 @@ from interpret.results.audits import Audit, Case
 from interpret.results.examples import Answers
 from interpret.results.record import Message
 from interpret.results.verification import Deviation, Finding, FindingStatus, Part
+from interpret.statistics.intervals import softmax
 
 #: Probabilities may differ this much on another machine, or with another number of threads, by run dtype.
 TOLERANCE: Final = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-2}

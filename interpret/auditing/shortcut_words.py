@@ -9,7 +9,6 @@ import numpy as np
 
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import quality_auto
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.scheduler import Scheduler
 from interpret.analyzers.shortcuts import Candidate, causal_check, error_words, shortcut_words
 from interpret.auditing.examples import Examples
@@ -18,6 +17,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.results.explanations import Attribution, Faithfulness
 from interpret.results.shortcuts import Shortcuts, ShortcutWords
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 #: Held out of every ten texts, if they are fewer than asked for.
 _HELD_OUT_OF_TEN: Final = 4

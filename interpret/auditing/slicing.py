@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import hypergeom
 
-from interpret.analyzers.intervals import newcombe, wilson
 from interpret.auditing.features import Feature
 from interpret.results.record import Estimate, Message
 from interpret.results.slices import FoundSlice, FoundSlices
+from interpret.statistics.intervals import newcombe, wilson
 
 BoolArray = npt.NDArray[np.bool_]
 

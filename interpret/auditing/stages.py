@@ -8,7 +8,6 @@ import numpy as np
 
 from interpret.analyzers.attribution import gradients_available
 from interpret.analyzers.comparison.outputs import compare_outputs
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
 from interpret.auditing.attention import MAX_CASES, attention_section, n_ablated
@@ -40,6 +39,7 @@ from interpret.results.record import Message
 from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
 from interpret.results.slices import FoundSlices
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 #: Tasks whose answers are right or wrong, text by text.
 _SCORED: Final = ("text-classification", "token-classification", "question-answering", "seq2seq-lm")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.intervals import bootstrap, expanded_tail, resamples, wilson
 from interpret.auditing.performance import (
     MIN_CALIBRATION,
     MIN_METRIC,
@@ -21,6 +20,7 @@ from interpret.auditing.predicting import Predictions, Units
 from interpret.results.audits import Performance
 from interpret.results.record import Estimate, Message
 from interpret.statistics.calibration import expected_calibration_error
+from interpret.statistics.intervals import bootstrap, expanded_tail, resamples, wilson
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

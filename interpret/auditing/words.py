@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from interpret.analyzers.intervals import student
 from interpret.results.audits import WordImportance
 from interpret.results.explanations import Attribution, ExampleAttribution
+from interpret.statistics.intervals import student
 
 #: A word must stand in so many examples of a class before anything is said of it.
 MIN_EXAMPLES = 5

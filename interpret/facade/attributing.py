@@ -20,7 +20,6 @@ from tqdm import tqdm
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import measure, with_quality
 from interpret.analyzers.faithfulness.stats import verdict_by_bootstrap
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, student
 from interpret.analyzers.scheduler import Scheduler
 from interpret.capture.store.memory import trimming
 from interpret.capture.store.request import model_facts, texts_sha256
@@ -34,6 +33,7 @@ from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels
 from interpret.readers.texts import Texts
 from interpret.results.explanations import Attribution
+from interpret.statistics.intervals import MIN_BOOTSTRAP, student
 
 if TYPE_CHECKING:
     import pandas as pd

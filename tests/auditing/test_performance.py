@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from interpret.analyzers.intervals import wilson
 from interpret.auditing.performance import performance, slice_rows
 from interpret.statistics.calibration import expected_calibration_error
+from interpret.statistics.intervals import wilson
 
 
 def test_metrics_equal_scikit_learn() -> None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from interpret.analyzers.comparison.cka import Moments
 from interpret.analyzers.comparison.pair import Pair, captured, lockstep
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.capture.capture import sites_frame
 from interpret.capture.points import Key
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.results.comparisons import ComparisonRow
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 FloatArray = npt.NDArray[np.float64]
 

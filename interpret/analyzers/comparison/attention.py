@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from interpret.analyzers.comparison.pair import Pair, captured, lockstep
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.capture.capture import Capture
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.results.comparisons import ComparisonRow
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 #: Patterns of both models that are held at once.
 _PATTERN_BYTES: Final = 256 << 20

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, paired_proportions, resamples, wilson
 from interpret.results.audits import Comparison, ComparisonRow
 from interpret.results.record import Message
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, paired_proportions, resamples, wilson
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

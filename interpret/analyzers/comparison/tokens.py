@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from interpret.analyzers.comparison.pair import Pair, lockstep
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, Interval, bootstrap, resamples, student, wilson
 from interpret.models.batching import Row, head_budget_of
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.results.comparisons import ComparisonRow
+from interpret.statistics.intervals import MIN_BOOTSTRAP, Interval, bootstrap, resamples, student, wilson
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

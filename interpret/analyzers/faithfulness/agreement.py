@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from interpret.analyzers.faithfulness.stats import spearman
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.errors import UsageError
 from interpret.results.explanations import Attribution, ExampleAttribution, FloatArray
 from interpret.results.record import Estimate, Message
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 
 class Completeness(NamedTuple):

@@ -33,7 +33,6 @@ from interpret.analyzers.faithfulness.rankings import Design, Measured, curve_co
 from interpret.analyzers.faithfulness.stability import N_PERTURBATIONS, RADIUS, sensitivity_max, words_of
 from interpret.analyzers.faithfulness.stats import spearman
 from interpret.analyzers.faithfulness.words import Ranked, lay_out
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.scheduler import Operator, Scheduler, deletion, removal
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
@@ -46,6 +45,7 @@ from interpret.results.explanations import (
     RandomisationRow,
 )
 from interpret.results.record import Scalar
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 #: Explains texts and targets again: `again(handle, encoded, targets)`, with `seed=` or `baseline=` where asked.
 Again = Callable[..., Attribution]

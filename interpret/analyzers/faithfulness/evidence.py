@@ -9,8 +9,8 @@ from typing import Final, Literal
 import numpy as np
 
 from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_bootstrap, verdict_by_permutation
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.results.explanations import FaithfulnessRow, FloatArray
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 #: The rankings that every explanation is compared with, in the order of `trivial_scores`.
 TRIVIAL: Final = ("word_length", "position", "inverse_frequency")

@@ -12,11 +12,11 @@ from interpret.analyzers.faithfulness.evidence import TRIVIAL, Better, evidence
 from interpret.analyzers.faithfulness.rankings import Design, Measured, run_rankings
 from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_permutation
 from interpret.analyzers.faithfulness.words import lay_out
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.results.explanations import Attribution, ExampleQuality, Faithfulness, FaithfulnessRow, FloatArray
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 FRACTIONS: Final = (0.05, 0.1, 0.2, 0.5)
 #: Tokens that random rankings of many texts may cost in all, and in the cheap part shown with every

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.errors import UsageError
 from interpret.results.explanations import (
     Attribution,
@@ -21,6 +20,7 @@ from interpret.results.explanations import (
     Plausibility,
     PlausibilityRow,
 )
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 METRICS: Final = ("auprc", "token_f1", "token_f1_eraser", "iou_f1")
 #: Shuffled copies of every text's scores.

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from interpret.analyzers.intervals import Interval
 from interpret.results.explanations import FloatArray, Verdict
+from interpret.statistics.intervals import Interval
 
 #: From this many examples on, an interval that holds 0 means no effect worth the name rather than too little
 #: data.

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 from interpret.analyzers.intervention.metrics import check_metric, measure, place_of, require
 from interpret.analyzers.intervention.swapping import Bench, Swap, captured, lines_of, row_of, swappable
 from interpret.analyzers.target import TargetRequest, resolve_targets
@@ -23,6 +22,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.results.explanations import FloatArray
 from interpret.results.interventions import AblatedPart, AblationSweep, EffectMetric, Operator
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 Part = Literal["head", "mlp"]
 _SITES: Final[dict[Part, str]] = {"head": "z", "mlp": "mlp_out"}

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, bootstrap, paired_proportions, resamples, softmax, wilson
 from interpret.analyzers.scheduler import Operator, features, removal, without
 from interpret.analyzers.shortcuts.presence import FloatArray
 from interpret.errors import UsageError
@@ -17,6 +16,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, encode
 from interpret.models.units import Unit
 from interpret.results.shortcuts import CausalKind, CausalRow, CausalVerdict
+from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, paired_proportions, resamples, softmax, wilson
 
 #: Rows -> class logits [row, label]; `Scheduler.logits` is one.
 Logits = Callable[[Sequence[Row]], FloatArray]

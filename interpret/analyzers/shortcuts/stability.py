@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from interpret.analyzers.intervals import resamples
 from interpret.analyzers.shortcuts.association import FloatArray, excess, log_odds
 from interpret.analyzers.shortcuts.presence import IntArray, Tally
+from interpret.statistics.intervals import resamples
 
 #: Resamples whose counts [resample, word] are held at once.
 _CHUNK: Final = 100

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, student, wilson
 from interpret.auditing.perturbing import PERTURBATIONS, TermList, perturbed, rng_of, script_of, versions
 from interpret.results.explanations import FloatArray
 from interpret.results.robustness import (
@@ -23,6 +22,7 @@ from interpret.results.robustness import (
     PerturbationKind,
     PerturbationRow,
 )
+from interpret.statistics.intervals import MIN_BOOTSTRAP, student, wilson
 
 #: Classes whose probability is compared between groups, the most often predicted ones where there are more.
 MAX_LABELS: Final = 10

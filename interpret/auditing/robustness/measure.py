@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 
 from interpret.analyzers.attribution import attribute
-from interpret.analyzers.intervals import softmax
 from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.perturbing import TERMS, given_terms, script_of, typing_errors, writing
 from interpret.auditing.robustness.changes import (
@@ -31,6 +30,7 @@ from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.results.robustness import PairScores, Robustness
+from interpret.statistics.intervals import softmax
 
 #: Tasks for which something is measured here.
 TASKS: Final = ("text-classification", "masked-lm")

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP, student, wilson
 from interpret.analyzers.scheduler import Scheduler
 from interpret.analyzers.target import Target
 from interpret.errors import UsageError
@@ -20,6 +19,7 @@ from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, encode
 from interpret.results.robustness import PairRow, PairScores, SentencePair
+from interpret.statistics.intervals import MIN_BOOTSTRAP, student, wilson
 
 #: Scores (nats) that are nearer to each other than this are even: half a unit of the third decimal.
 EVEN: Final = 5e-4

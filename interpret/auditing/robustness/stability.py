@@ -10,9 +10,9 @@ import numpy as np
 
 from interpret.analyzers.faithfulness.agreement import estimate
 from interpret.analyzers.faithfulness.stats import spearman
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.results.explanations import ExampleAttribution, FloatArray
 from interpret.results.robustness import PerturbationKind, StabilityRow
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 #: First words that are compared; a pair needs more shared words than that.
 TOP: Final = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from interpret.analyzers.intervals import MIN_BOOTSTRAP
 from interpret.auditing.robustness.measure import TASKS, measure_robustness
 from interpret.auditing.stage import Run
 from interpret.results.robustness import Robustness
+from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 
 def robustness(run: Run) -> Robustness | None:

@@ -16,12 +16,12 @@ from interpret.analyzers.faithfulness import (
 )
 from interpret.analyzers.faithfulness.rankings import top_counts
 from interpret.analyzers.faithfulness.stats import percentile_of, spearman, verdict_by_bootstrap, verdict_by_permutation
-from interpret.analyzers.intervals import Interval, bootstrap, resamples
 from interpret.errors import UsageError
 from interpret.models.fingerprints import weights_sha256
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
 from interpret.results.explanations import Attribution
+from interpret.statistics.intervals import Interval, bootstrap, resamples
 from tests import planted, tiny
 
 N = 24

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from interpret.analyzers.intervals import paired_proportions
 from interpret.analyzers.shortcuts.association import (
     benjamini_hochberg,
     competency_z,
@@ -20,6 +19,7 @@ from interpret.analyzers.shortcuts.association import (
     fisher,
     log_odds,
 )
+from interpret.statistics.intervals import paired_proportions
 from interpret.statistics.multiple import holm
 
 CELLS = st.tuples(*[st.integers(0, 40)] * 4).filter(lambda t: t[0] + t[1] > 0 and t[0] + t[2] > 0 and sum(t) > 1)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from interpret.analyzers.intervals import wilson
 from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.analyzers.shortcuts import Candidate, causal_check
 from interpret.errors import UsageError
@@ -15,6 +14,7 @@ from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.results.shortcuts import CausalRow
+from interpret.statistics.intervals import wilson
 from tests import shortcut_model
 from tests.shortcut_model import TOKEN
 

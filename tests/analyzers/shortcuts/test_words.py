@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from interpret.analyzers.intervals import resamples
 from interpret.analyzers.shortcuts import error_words, shortcut_words
 from interpret.errors import InconclusiveError, UsageError
 from interpret.results.explanations import Attribution, ExampleAttribution
 from interpret.results.shortcuts import ShortcutWord, ShortcutWords
+from interpret.statistics.intervals import resamples
 from tests.analyzers.shortcuts.made import LABELS, Made, attributed, noise, planted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interpret.analyzers.intervals import (
+from interpret.statistics.intervals import (
     bootstrap,
     newcombe,
     paired_proportions,
