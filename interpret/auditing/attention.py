@@ -28,12 +28,9 @@ MAX_TOKENS: Final = 64
 MAX_NUMBERS: Final = 400_000
 
 
-def attention_section(run: Run, cases: Sequence[Case]) -> AttentionSummary | None:
+def attention_section(run: Run, cases: Sequence[Case]) -> AttentionSummary:
     """Section 10 of an audit, and what it covers; `cases` are those of section 9, whose patterns may be shown."""
     numbers = run.sample(range(len(run.examples)), run.config.attention, stream=100)
-    if len(numbers) < MIN_BOOTSTRAP:
-        run.not_run("attention", "section.too_few", n=len(numbers), needed=MIN_BOOTSTRAP)
-        return None
     run.done("attention", len(numbers))
     summary = attention_summary(
         run.handle, [run.encoded[i] for i in numbers], seed=run.seed, n_bootstrap=run.config.bootstraps

@@ -182,7 +182,7 @@ def _comparison(run: Run) -> Comparison:
     )
 
 
-def _attention(run: Run) -> AttentionSummary | None:
+def _attention(run: Run) -> AttentionSummary:
     return attention_section(run, run.results["cases"] or ())
 
 

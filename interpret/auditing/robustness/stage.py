@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from interpret.auditing.robustness.measure import TASKS, measure_robustness
+from interpret.auditing.robustness.measure import measure_robustness
 from interpret.auditing.stage import Run
 from interpret.results.robustness import Robustness
 from interpret.statistics.intervals import MIN_BOOTSTRAP
@@ -11,9 +11,6 @@ from interpret.statistics.intervals import MIN_BOOTSTRAP
 def robustness(run: Run) -> Robustness | None:
     """Measured on a random sample of different texts; a text that stands twice counts once."""
     config = run.config
-    if run.handle.task not in TASKS:
-        run.not_run("robustness", "section.task_not_supported", task=run.handle.task)
-        return None
     drawn = run.sample(range(len(run.examples)), config.perturbed, stream=130)
     first = {run.examples.texts[n]: n for n in reversed(drawn)}
     numbers = sorted(first.values())
