@@ -126,7 +126,7 @@ class RidgePath:
         d, n_tasks, n_classes = self.rotated.shape
         right = np.zeros((n_tasks, len(lambdas)))
         flat = self.rotated.reshape(d, -1)
-        for part in blocks(X):
+        for part in blocks(X, size=_SMALL):
             turned = (X[part] - self.mean_x.astype(np.float32)) @ self.basis.astype(np.float32)
             for i, lam in enumerate(lambdas.tolist()):
                 shrunk = flat / (self.eigenvalues + lam * self.scale)[:, None]
