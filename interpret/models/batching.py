@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from interpret.errors import RunError, UsageError
 from interpret.models.handle import EXPLAINED, Handle
+from interpret.models.memory import Trimmer
 from interpret.models.parts import argument_names
 from interpret.models.state import untouched
 
@@ -162,6 +163,7 @@ def run_batches(
     bounds = Halving() if halving is None else halving
     silent = progress is None or not sys.stderr.isatty()
     total = sum(map(len, planned))
+    trimmer = Trimmer()
     with tqdm(total=total, desc=progress, unit="row", disable=silent, file=sys.stderr) as bar:
         for wanted in planned:
             made = {index: rows[index] for index in wanted}
@@ -199,6 +201,8 @@ def run_batches(
                 left = left[size:]
                 bar.update(len(indices))
                 yield indices, result
+                if handle.device.type == "cpu":
+                    trimmer.ran(len(indices) * longest)
 
 
 def _of_one_length(rows: Sequence[Row]) -> list[list[int]]:

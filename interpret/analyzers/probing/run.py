@@ -31,7 +31,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 #: Up to so many sentences the random-weights baseline is run unless told otherwise: it costs a second pass.
-RANDOM_WEIGHTS_LIMIT: Final = 3000
+RANDOM_WEIGHTS_LIMIT: Final = 10_000
 #: `site` of rows that look at no activation.
 NO_SITE: Final = "none"
 
@@ -71,7 +71,7 @@ def probe(
         Liang 2019, arXiv:1909.03368); at sentence level labels are permuted, which measures capacity only.
         `majority`, and at word level `type` (most frequent label of the form), look at no activation: site `none`.
         `embedding`: the ridge rows of site `embed` again. `random_weights`: ridge on a model of the same config that
-        was never trained (None: at word level up to 3,000 sentences).
+        was never trained (None: at word level up to 10,000 sentences).
 
     Raises:
         UsageError: a site without a vector per token, or data of two levels.
