@@ -64,7 +64,9 @@ def run(
     sites: Annotated[
         list[str] | None, typer.Option(metavar="SITES", help="Sites to probe; default: embed,resid_post.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to save the result in.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for results, probes and figures; a stopped run goes on.")
+    ] = None,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
     task: o.TaskOption = None,
@@ -125,10 +127,9 @@ def run(
         header=not no_header,
         columns=o.names(columns),
         skip_bad_rows=skip_bad_rows,
+        out=out,
         **given,
     )
-    if out is not None:
-        result.save(out)
     if as_json:
         show_json({"path": None if out is None else str(out), "probe": result.to_dict()})
         return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
-from interpret.analyzers.probing import probe as run_probe
 from interpret.auditing.examples import select_examples
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.errors import UsageError
@@ -16,6 +16,7 @@ from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
 from interpret.facade.attaching import ModelLike, as_model, attach, load
 from interpret.facade.auditing import audit, plan_audit
+from interpret.facade.probe_running import run_probes
 from interpret.facade.probing import compare_probes, plan_probes, read_parts
 from interpret.readers.tables import read_table
 
@@ -108,7 +109,7 @@ def probe(
     data: DataLike,
     test: DataLike | None = None,
     *,
-    label: str = "label",
+    label: str | None = None,
     text: str | None = None,
     sites: Sequence[str] = ("embed", "resid_post"),
     seed: int = 0,
@@ -117,6 +118,8 @@ def probe(
     columns: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
     codes: Literal["none", "task", "all"] = "task",
+    out: str | Path | None = None,
+    progress: bool = True,
     **options: Any,
 ) -> ProbeResult:
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
@@ -126,7 +129,7 @@ def probe(
         data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
         test: data to test on; None splits `data` by sentence.
         label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
-            (`read_probe_data` lists them), or the label column of a table.
+            (`read_probe_data` lists them), or the label column of a table; None takes `upos`, or the usual column.
         text: text column of a table; None guesses.
         sites: sites to probe.
         seed: of splits, control labels and bootstraps.
@@ -136,6 +139,10 @@ def probe(
         skip_bad_rows: count bad rows instead of stopping at the first.
         codes: whose description length is measured: nothing's, the task's, or that of a control and of random
             weights too, which costs about as much again as all probes together.
+        out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and figures. Measured cells are
+            kept there under a hash of all they depend on: a run that was stopped goes on, and one that is finished is
+            read instead of repeated.
+        progress: show bars, and say what was found in `out`.
         options: passed to the analyzer, for example `random_weights=True`.
 
     Raises:
@@ -149,7 +156,9 @@ def probe(
         "text": text,
     }
     train, held_out = read_parts(data, test, label, **how)
-    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
+    options |= {"sites": [sites] if isinstance(sites, str) else list(sites), "seed": seed, "codes": codes}
+    folder = None if out is None else Path(out)
+    return run_probes(as_model(model).handle, [(train, held_out)], out=folder, progress=progress, **options)[0]
 
 
 def shortcuts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -180,11 +180,16 @@ def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:
 
 
 class FeatureStore:
-    """Features [item, d] by (site, layer) in float32: in memory up to a limit, in temporary files beyond it."""
+    """Features [item, d] by (site, layer) in float32: in memory up to a limit, in temporary files beyond it.
 
-    def __init__(self, n_items: int, n_keys: int, max_bytes: int | None = None) -> None:
+    Tasks on the same items share one: `n_users` of them.
+    """
+
+    def __init__(self, n_items: int, n_keys: int, max_bytes: int | None = None, n_users: int = 1) -> None:
         self.n_items = n_items
         self.n_keys = n_keys
+        self.n_users = n_users
+        self._n_drops: dict[Key, int] = {}
         self.max_bytes = MAX_BYTES_IN_MEMORY if max_bytes is None else max_bytes
         self.arrays: dict[Key, Float32Array] = {}
         self._stack = ExitStack()
@@ -234,6 +239,8 @@ class FeatureStore:
         A feature that is constant on those rows is only centred.
         """
         X = self.arrays[key]
+        if key in self.scaling:
+            return X
         total = np.zeros(X.shape[1])
         for part in blocks(X, n_train):
             total += X[part].sum(axis=0, dtype=np.float64)
@@ -249,25 +256,59 @@ class FeatureStore:
         return X
 
     def drop(self, key: Key) -> None:
-        """Forget the features of `key`."""
-        self.arrays.pop(key, None)
+        """Forget the features of `key`, when the last user says so."""
+        self._n_drops[key] = self._n_drops.get(key, 0) + 1
+        if self._n_drops[key] >= self.n_users:
+            self.arrays.pop(key, None)
+
+
+class Target(NamedTuple):
+    """Where features go: those of `items` at `keys`, into `store`."""
+
+    store: FeatureStore
+    items: Items
+    keys: Sequence[Key]
 
 
 def fill(
     store: FeatureStore, handle: Handle, items: Items, sites: Sequence[str] | str, progress: str | None = None
 ) -> None:
     """Run the model over the sentences that hold items and store the mean over each item's tokens."""
-    used = [s for s, segment in enumerate(items.segments) if len(segment.item)]
-    encoded = [items.encoded[s] for s in used]
+    fill_together([Target(store, items, expand_sites(sites, handle.layers))], handle, progress)
+
+
+def fill_together(targets: Sequence[Target], handle: Handle, progress: str | None = None) -> None:
+    """`fill` for several sets of items: the model reads every different input once."""
+    numbers: dict[tuple[tuple[int, ...], tuple[int, ...] | None], int] = {}
+    encoded: list[Encoded] = []
+    uses: list[list[list[Segment]]] = [[] for _ in targets]
+    for target, used in zip(targets, uses, strict=True):
+        for row, segment in zip(target.items.encoded, target.items.segments, strict=True):
+            if not len(segment.item):
+                continue
+            number = numbers.setdefault((row.ids, row.type_ids), len(encoded))
+            if number == len(encoded):
+                encoded.append(row)
+            used += [[] for _ in range(number + 1 - len(used))]
+            used[number].append(segment)
+    wanted = dict.fromkeys(key for target in targets for key in target.keys)
+    sites = [site if layer is None else f"{site}.{layer}" for site, layer in wanted]
     for indices, tensors, _ in stream(handle, encoded, sites, progress=progress):
-        segments = [items.segments[used[i]] for i in indices]
-        batch = np.concatenate([np.full(len(s.item), b) for b, s in enumerate(segments)])
-        position = torch.from_numpy(np.concatenate([s.position for s in segments]))
-        rows, local = np.unique(np.concatenate([s.item for s in segments]), return_inverse=True)
-        row_of = torch.from_numpy(local.reshape(-1))
-        count = torch.bincount(row_of, minlength=len(rows))[:, None]
-        for (site, layer), tensor in tensors.items():
-            aligned = tensor.movedim(axes_of(site).index("position"), 1)
-            tokens = aligned[torch.from_numpy(batch), position].flatten(1).float()
-            sums = torch.zeros(len(rows), math.prod(tokens.shape[1:])).index_add_(0, row_of, tokens)
-            store.write((site, layer), rows, (sums / count).numpy())
+        for target, used in zip(targets, uses, strict=True):
+            here = [(b, s) for b, i in enumerate(indices) if i < len(used) for s in used[i]]
+            if here:
+                _store_means(target, here, tensors)
+
+
+def _store_means(target: Target, here: Sequence[tuple[int, Segment]], tensors: Mapping[Key, torch.Tensor]) -> None:
+    """Means over the tokens of the items `here`, of which each stands in one row of the batch."""
+    batch = torch.from_numpy(np.concatenate([np.full(len(s.item), b) for b, s in here]))
+    position = torch.from_numpy(np.concatenate([s.position for _, s in here]))
+    rows, local = np.unique(np.concatenate([s.item for _, s in here]), return_inverse=True)
+    row_of = torch.from_numpy(local.reshape(-1))
+    count = torch.bincount(row_of, minlength=len(rows))[:, None]
+    for site, layer in target.keys:
+        aligned = tensors[site, layer].movedim(axes_of(site).index("position"), 1)
+        tokens = aligned[batch, position].flatten(1).float()
+        sums = torch.zeros(len(rows), math.prod(tokens.shape[1:])).index_add_(0, row_of, tokens)
+        target.store.write((site, layer), rows, (sums / count).numpy())

@@ -1,0 +1,126 @@
+"""What probes leave in a folder for other programs, and whether a folder holds the run that is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from interpret.results.record import Message, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from interpret.results.tree import LayerPlot
+
+MANIFEST: Final = "manifest.json"
+RESULTS: Final = "results.parquet"
+SUMMARY: Final = "summary.json"
+PROBES: Final = "probes.safetensors"
+#: Cells measured so far, see `analyzers.probing.kept`.
+CELLS: Final = "cells"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing of curves over layers, with the stem of its files and its text alternative."""
+
+    stem: str
+    plot: LayerPlot
+    alt: Message
+
+
+def write_files(
+    folder: Path,
+    record: Record,
+    *,
+    frame: pd.DataFrame,
+    probes: Mapping[str, npt.NDArray[np.float32]],
+    classes: Any,
+    summary: Mapping[str, Any],
+    figures: Iterable[Figure],
+    facts: Mapping[str, Any],
+) -> None:
+    """The record and its files; the manifest, with `facts`, is written last and holds a digest of each.
+
+    Args:
+        folder: where to; figures of an earlier run there are removed.
+        record: is saved as every record is.
+        frame: becomes `results.parquet`.
+        probes: arrays of the fitted probes by name.
+        classes: labels in the order of the columns of the probes' weights, as JSON.
+        summary: becomes `summary.json`.
+        figures: become SVG and PNG.
+        facts: what was asked and of what.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in folder.glob("layers*.??g"):
+        path.unlink()
+    record.save(folder)
+    frame.to_parquet(folder / RESULTS, index=False)
+    tensors = {name: np.ascontiguousarray(array) for name, array in probes.items()}
+    metadata = {"classes": json.dumps(classes), "apply": "(x - mean) / deviation @ weights + intercept"}
+    (folder / PROBES).write_bytes(save(tensors, metadata=metadata))
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    for figure in figures:
+        _draw(folder, figure)
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(folder)}
+    manifest = {"schema": 1, **facts, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a finished run; None where there is none that can be read."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
+
+
+def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether every file of a run is still what was written."""
+    present = {path.name: path for path in _files(folder)}
+    return all(
+        name in present and hashlib.sha256(present[name].read_bytes()).hexdigest() == digest
+        for name, digest in manifest["files"].items()
+    )
+
+
+def differences(found: Any, asked: Any, prefix: str = "") -> Iterator[str]:
+    """Names of what differs between two requests."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        for name in sorted(found.keys() | asked.keys()):
+            yield from differences(found.get(name), asked.get(name), f"{prefix}{name}.")
+    elif found != asked:
+        yield prefix.rstrip(".")
+
+
+def stem_of(*names: str) -> str:
+    """A file name without anything that a file system, or another program, could take for something else."""
+    return "-".join(["layers", *(re.sub(r"[^\w.]+", "_", name).strip("._") or "_" for name in names)])
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a run, which are those that lie in the folder itself."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+
+
+def _draw(folder: Path, figure: Figure) -> None:
+    from interpret.results.messages import words
+    from interpret.results.svg import draw, layer_figure
+
+    say = words("en")
+    drawing = draw(figure.plot, say, prefix="probes", alt=say.text(figure.alt))
+    (folder / f"{figure.stem}.svg").write_text(drawing, encoding="utf-8")
+    # Without the version of the library that drew it: the same numbers give the same bytes.
+    layer_figure(figure.plot).savefig(folder / f"{figure.stem}.png", dpi=150, metadata={"Software": None})
