@@ -53,7 +53,7 @@ def write_files(
         folder: where to; figures of an earlier run there are removed.
         record: is saved as every record is.
         frame: becomes `results.parquet`.
-        probes: arrays of the fitted probes by name.
+        probes: arrays of the fitted probes by name; (x - mean) / deviation @ weights + intercept are their outputs.
         classes: labels in the order of the columns of the probes' weights, as JSON.
         summary: becomes `summary.json`.
         figures: become SVG and PNG.
@@ -68,8 +68,8 @@ def write_files(
     record.save(folder)
     frame.to_parquet(folder / RESULTS, index=False)
     tensors = {name: np.ascontiguousarray(array) for name, array in probes.items()}
-    metadata = {"classes": json.dumps(classes), "apply": "(x - mean) / deviation @ weights + intercept"}
-    (folder / PROBES).write_bytes(save(tensors, metadata=metadata))
+    # One entry: of several the order in the file would not be the same each time.
+    (folder / PROBES).write_bytes(save(tensors, metadata={"classes": json.dumps(classes)}))
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for figure in figures:
         _draw(folder, figure)
