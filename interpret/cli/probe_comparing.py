@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
+from interpret.cli.config_files import with_file
 from interpret.cli.models import load_model
 from interpret.cli.shell import guarded, out_folder, records, say, show, show_json
-from interpret.errors import UsageError
 
 if TYPE_CHECKING:
     from interpret.facade.attached import AttachedModel
@@ -30,8 +30,6 @@ PLAN_EPILOG = """
 Example:
   interpret probe plan ./model train.conllu --test dev.conllu --label upos
 """
-#: Keys that --config may set, with the flags' names.
-_KEYS = ("label", "test", "sites", "seed", "limit", "text_column", "max_loss", "metric", "controls", "bootstraps")
 
 
 class Metric(StrEnum):
@@ -104,7 +102,7 @@ def compare(
         "bootstraps": bootstraps,
     }
     if config is not None:
-        given = _with_file(ctx, given, config)
+        given = with_file(ctx, given, config)
     if out is not None:
         out_folder(out)
     models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
@@ -207,43 +205,4 @@ def _loaded(name: str, device: str, dtype: str, trust_remote_code: bool) -> Atta
 
 
 def _sites(given: list[str] | None) -> list[str]:
-    return [name.strip() for part in given or ["embed,resid_post"] for name in part.split(",") if name.strip()]
-
-
-def _with_file(context: typer.Context, given: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Options of a file, where the command line left its own at their defaults.
-
-    Raises:
-        UsageError: no such file, not TOML or YAML, an unknown key, or a value of another type.
-    """
-    import tomllib
-
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = tomllib.loads(text) if path.suffix.lower() == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as err:
-        raise UsageError(f"cannot read --config {path}: {' '.join(str(err).split())}") from err
-    if not isinstance(found, dict):
-        raise UsageError(f"--config {path} holds no keys; it takes {', '.join(_KEYS)}")
-    unknown = sorted(set(map(str, found)) - set(_KEYS))
-    if unknown:
-        raise UsageError(f"--config {path} has unknown keys {', '.join(unknown)}; it takes {', '.join(_KEYS)}")
-    kinds: dict[str, tuple[type, ...]] = {
-        **dict.fromkeys(("label", "test", "text_column", "metric"), (str,)),
-        **dict.fromkeys(("seed", "limit", "controls", "bootstraps"), (int,)),
-        "sites": (str, list),
-        "max_loss": (int, float),
-    }
-    out = dict(given)
-    for key, value in found.items():
-        if not isinstance(value, kinds[key]) or isinstance(value, bool):
-            wanted = " or ".join(kind.__name__ for kind in kinds[key])
-            raise UsageError(f"--config {path}: {key} is {value!r}; it must be of type {wanted}")
-        if key == "metric" and value not in list(Metric):
-            raise UsageError(f"--config {path}: metric is {value!r}; available are {', '.join(Metric)}")
-        source = context.get_parameter_source(key)
-        if source is None or source.name in ("DEFAULT", "DEFAULT_MAP"):
-            out[key] = [value] if key == "sites" and isinstance(value, str) else value
-    return out
+    return o.listed(given or ["embed,resid_post"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interpret.results.explanations import Attribution, Faithfulness
+    from interpret.results.probe_grid import ProbeGrid
     from interpret.results.probes import ProbeResult
     from interpret.results.shortcuts import Shortcuts
 
@@ -104,12 +105,25 @@ def faithfulness(
     )
 
 
+@overload
+def probe(
+    model: ModelLike, data: DataLike, test: DataLike | None = None, *, label: str | None = None, **options: Any
+) -> ProbeResult: ...
+@overload
 def probe(
     model: ModelLike,
     data: DataLike,
     test: DataLike | None = None,
     *,
-    label: str | None = None,
+    label: list[str] | tuple[str, ...],
+    **options: Any,
+) -> ProbeGrid: ...
+def probe(
+    model: ModelLike,
+    data: DataLike,
+    test: DataLike | None = None,
+    *,
+    label: str | list[str] | tuple[str, ...] | None = None,
     text: str | None = None,
     sites: Sequence[str] = ("embed", "resid_post"),
     seed: int = 0,
@@ -121,7 +135,7 @@ def probe(
     out: str | Path | None = None,
     progress: bool = True,
     **options: Any,
-) -> ProbeResult:
+) -> ProbeResult | ProbeGrid:
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
 
     Args:
@@ -130,6 +144,7 @@ def probe(
         test: data to test on; None splits `data` by sentence.
         label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
             (`read_probe_data` lists them), or the label column of a table; None takes `upos`, or the usual column.
+            A list is probed in one pass, with Holm's correction over all of it, and gives a `ProbeGrid`.
         text: text column of a table; None guesses.
         sites: sites to probe.
         seed: of splits, control labels and bootstraps.
@@ -155,10 +170,12 @@ def probe(
         "limit": limit,
         "text": text,
     }
-    train, held_out = read_parts(data, test, label, **how)
+    labels = label if isinstance(label, list | tuple) else (label,)
+    tasks = [read_parts(data, test, name, **how) for name in labels]
     options |= {"sites": [sites] if isinstance(sites, str) else list(sites), "seed": seed, "codes": codes}
     folder = None if out is None else Path(out)
-    return run_probes(as_model(model).handle, [(train, held_out)], out=folder, progress=progress, **options)[0]
+    grid = isinstance(label, list | tuple)
+    return run_probes(as_model(model).handle, tasks, grid=grid, out=folder, progress=progress, **options)
 
 
 def shortcuts(

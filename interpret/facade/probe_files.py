@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from interpret.results.record import Message, Record
+from interpret.results.store import kind_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def write_files(
     """The record and its files; the manifest, with `facts`, is written last and holds a digest of each.
 
     Args:
-        folder: where to; figures of an earlier run there are removed.
+        folder: where to; the files of an earlier run there, as its manifest names them, are removed.
         record: is saved as every record is.
         frame: becomes `results.parquet`.
         probes: arrays of the fitted probes by name; (x - mean) / deviation @ weights + intercept are their outputs.
@@ -62,18 +63,22 @@ def write_files(
     import numpy as np
     from safetensors.numpy import save
 
+    before = read_manifest(folder) or {"files": {}}
     (folder / MANIFEST).unlink(missing_ok=True)
-    for path in folder.glob("layers*.??g"):
-        path.unlink()
+    for name in before["files"]:
+        # A name from a file that anybody may have written.
+        if Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
     record.save(folder)
     frame.to_parquet(folder / RESULTS, index=False)
     tensors = {name: np.ascontiguousarray(array) for name, array in probes.items()}
     # One entry: of several the order in the file would not be the same each time.
     (folder / PROBES).write_bytes(save(tensors, metadata={"classes": json.dumps(classes)}))
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    names = [f"{kind_of(type(record))}.json", RESULTS, PROBES, SUMMARY]
     for figure in figures:
-        _draw(folder, figure)
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(folder)}
+        names += _draw(folder, figure)
+    files = {name: _digest(folder / name) for name in sorted(names)}
     manifest = {"schema": 1, **facts, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
@@ -89,11 +94,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether every file of a run is still what was written."""
-    present = {path.name: path for path in _files(folder)}
-    return all(
-        name in present and hashlib.sha256(present[name].read_bytes()).hexdigest() == digest
-        for name, digest in manifest["files"].items()
-    )
+    files: dict[str, str] = manifest["files"]
+    return all(Path(name).name == name and _digest(folder / name) == digest for name, digest in files.items())
 
 
 def differences(found: Any, asked: Any, prefix: str = "") -> Iterator[str]:
@@ -110,17 +112,19 @@ def stem_of(*names: str) -> str:
     return "-".join(["layers", *(re.sub(r"[^\w.]+", "_", name).strip("._") or "_" for name in names)])
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of a run, which are those that lie in the folder itself."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _draw(folder: Path, figure: Figure) -> None:
+def _draw(folder: Path, figure: Figure) -> tuple[str, str]:
+    """Draw, and name the files."""
     from interpret.results.messages import words
     from interpret.results.svg import draw, layer_figure
 
     say = words("en")
+    names = f"{figure.stem}.svg", f"{figure.stem}.png"
     drawing = draw(figure.plot, say, prefix="probes", alt=say.text(figure.alt))
-    (folder / f"{figure.stem}.svg").write_text(drawing, encoding="utf-8")
+    (folder / names[0]).write_text(drawing, encoding="utf-8")
     # Without the version of the library that drew it: the same numbers give the same bytes.
-    layer_figure(figure.plot).savefig(folder / f"{figure.stem}.png", dpi=150, metadata={"Software": None})
+    layer_figure(figure.plot).savefig(folder / names[1], dpi=150, metadata={"Software": None})
+    return names

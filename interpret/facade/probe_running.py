@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from interpret.analyzers.probing.kept import KeptCells
 from interpret.analyzers.probing.run import Probed, probe_tasks
 from interpret.analyzers.probing.work import Request
 from interpret.auditing.identity import versions
 from interpret.capture.store.layout import locked
-from interpret.errors import InterpretError
+from interpret.errors import InterpretError, UsageError
 from interpret.facade.probe_files import CELLS, Figure, differences, is_whole, read_manifest, stem_of, write_files
 from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.models.handle import Handle
@@ -29,45 +29,32 @@ Task = tuple[ProbeData, ProbeData | None]
 _WHICH: Final = ("sites", "random_weights")
 
 
-class _Kind(NamedTuple):
-    """Of one label the result itself, of several a grid of them."""
-
-    one: bool
-
-    def record(self, results: Sequence[ProbeResult]) -> ProbeResult | ProbeGrid:
-        return results[0] if self.one else ProbeGrid(results=tuple(results))
-
-    def load(self, folder: Path) -> ProbeResult | ProbeGrid:
-        return ProbeResult.load(folder) if self.one else ProbeGrid.load(folder)
-
-
 def run_probes(
-    source: Handle, tasks: Sequence[Task], *, out: Path | None, progress: bool = True, **options: Any
-) -> tuple[ProbeResult, ...]:
-    """Probe every task, and keep the run in `out` if there is one.
+    source: Handle, tasks: Sequence[Task], *, grid: bool, out: Path | None, progress: bool = True, **options: Any
+) -> ProbeResult | ProbeGrid:
+    """Probe every task, and keep the run in `out` if there is one; with `grid` the results come as one record.
 
     A finished run of the same model, data, options and versions is read, not repeated; one that was stopped goes on
     with the cells that are missing; another one is replaced, cells that it shares with this one are kept.
+
+    Raises:
+        UsageError: no task, or two of the same name.
     """
+    names = [train.task for train, _ in tasks]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"the labels to probe are {', '.join(names) or 'none'}; name at least one, each once")
+
+    def record(probed: Sequence[Probed]) -> ProbeResult | ProbeGrid:
+        return ProbeGrid(results=tuple(one.result for one in probed)) if grid else probed[0].result
+
     if out is None:
-        return tuple(one.result for one in probe_tasks(source, tasks, progress=progress, **options))
+        return record(probe_tasks(source, tasks, progress=progress, **options))
     out.mkdir(parents=True, exist_ok=True)
-    kind = _Kind(len(tasks) == 1)
     asked = _asked(source, tasks, options)
     with locked(out, "probe run"):
-        found = read_manifest(out)
-        if found is not None:
-            changed = list(differences(found.get("request"), asked))
-            if not changed and is_whole(out, found):
-                try:
-                    record = kind.load(out)
-                except InterpretError:
-                    pass
-                else:
-                    _tell(progress, f"{out} holds this run: nothing is left to do")
-                    return _results(record)
-            if changed:
-                _tell(progress, f"{out} holds another run ({', '.join(changed)} changed): begun anew")
+        finished = _finished(out, asked, ProbeGrid if grid else ProbeResult, progress)
+        if finished is not None:
+            return finished
         kept = KeptCells(out / CELLS)
         facts = {key: value for key, value in asked.items() if key != "data"}
         facts["options"] = {key: value for key, value in asked["options"].items() if key not in _WHICH}
@@ -75,9 +62,29 @@ def run_probes(
         if kept.n_read:
             _tell(progress, f"{kept.n_read} of {kept.n_read + kept.n_written} cells were in {out} already")
         kept.drop_others()
-        record = kind.record([one.result for one in probed])
-        _write(out, record, probed, asked)
-    return _results(record)
+        _write(out, record(probed), probed, asked)
+    return record(probed)
+
+
+def _finished(
+    out: Path, asked: Mapping[str, Any], kind: type[ProbeResult | ProbeGrid], progress: bool
+) -> ProbeResult | ProbeGrid | None:
+    """The record of a whole run of the same request, None where there is something to do."""
+    found = read_manifest(out)
+    if found is None:
+        return None
+    changed = list(differences(found.get("request"), asked))
+    if changed:
+        _tell(progress, f"{out} holds another run ({', '.join(changed)} changed): begun anew")
+        return None
+    if not is_whole(out, found):
+        return None
+    try:
+        record = kind.load(out)
+    except InterpretError:
+        return None
+    _tell(progress, f"{out} holds this run: nothing is left to do")
+    return record
 
 
 def _results(record: ProbeResult | ProbeGrid) -> tuple[ProbeResult, ...]:

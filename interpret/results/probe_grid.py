@@ -12,6 +12,8 @@ from interpret.results.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interpret.results.audits import Check
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ProbeGrid(Record):
@@ -42,6 +44,12 @@ class ProbeGrid(Record):
     def best(self) -> dict[str, dict[str, BestLayer | None]]:
         """`ProbeResult.best` by label."""
         return {result.task: result.best for result in self.results}
+
+    def judged(self, *criteria: str) -> tuple[Check, ...]:
+        """As `ProbeResult.judged`; a criterion may name one of the labels, else it is about all of them."""
+        from interpret.results.probe_criteria import judged, parse_criterion
+
+        return judged(self.results, [parse_criterion(written, self.tasks) for written in criteria])
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""
