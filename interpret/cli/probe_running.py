@@ -23,12 +23,8 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
     """Check the options before anything is loaded, probe, show, and exit with the code of the criteria."""
     import interpret
 
-    model, data, test, out, junit = (given[name] for name in ("model", "data", "test", "out", "junit"))
-    if model is None or data is None:
-        raise UsageError(
-            f"{'MODEL and DATA are' if model is None else 'DATA is'} missing; name both, or set model and data in the "
-            "file of --config"
-        )
+    model, data, stores = _subject(given)
+    test, out, junit = (given[name] for name in ("test", "out", "junit"))
     labels = o.listed(given["label"])
     _check_data([path for path in (data, test) if path is not None], labels, given)
     if given["require"] is not None and labels:
@@ -47,12 +43,12 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         asked["sites"] = o.listed(given["sites"])
     if given["codes"] is not None:
         asked["codes"] = str(given["codes"])
-    lm = load_model(
-        model,
-        **{name: given[name] for name in ("adapter", "revision", "task", "device", "dtype", "trust_remote_code")},
-    )
+    source: Any = stores
+    if not stores:
+        options = ("adapter", "revision", "task", "device", "dtype", "trust_remote_code")
+        source = load_model(model, **{name: given[name] for name in options})
     result = interpret.probe(
-        lm,
+        source,
         data,
         test,
         text=given["text_column"],
@@ -67,6 +63,25 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         **asked,
     )
     _finish(result, given, as_json)
+
+
+def _subject(given: Mapping[str, Any]) -> tuple[str, Path, list[Any]]:
+    """Model and data; with stores the model is left out, so that the only argument is the data."""
+    model, data, folders = given["model"], given["data"], given["store"]
+    if folders:
+        from interpret.capture.store import open_store
+
+        if model is not None and data is not None:
+            raise UsageError("--store stands in the place of MODEL, and both were given; name DATA alone")
+        data = Path(model) if data is None and model is not None else data
+        model = "" if data is not None else None
+    if model is None or data is None:
+        missing = "DATA is" if model is not None or folders else "MODEL and DATA are"
+        raise UsageError(
+            f"{missing} missing; name {'it' if missing == 'DATA is' else 'both'}, or set model and data in the file "
+            'of --config; see "interpret probe run -h"'
+        )
+    return model, data, [open_store(folder) for folder in folders or ()]
 
 
 def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: bool) -> None:

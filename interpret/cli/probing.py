@@ -24,6 +24,7 @@ Examples:
   interpret probe ./model reviews.csv --label sentiment --out probe/
   interpret probe ./model dev.conllu --label upos,deprel --require "upos best accuracy >= 90%"
   interpret probe --config probe.toml
+  interpret probe --store captured/ train.conllu --label upos
 
 A criterion of --require is met where the whole interval of everything it names lies on the right side; a missed
 one makes the exit code 1, an undecided one 4. The same command again with --out does nothing twice.
@@ -84,8 +85,17 @@ def run(
     test: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
     ] = None,
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Folder that interpret capture wrote, in the place of MODEL; again for the test data."
+        ),
+    ] = None,
     sites: Annotated[
-        list[str] | None, typer.Option(metavar="SITES", help="Sites to probe; default: embed,resid_post.")
+        list[str] | None,
+        typer.Option(
+            metavar="SITES", help="Sites to probe; default: embed,resid_post, and with --store all that is in it."
+        ),
     ] = None,
     require: Annotated[
         list[str] | None,
@@ -131,6 +141,7 @@ def run(
         "data": data,
         "label": label,
         "test": test,
+        "store": store,
         "sites": sites,
         "require": require,
         "codes": codes,

@@ -16,13 +16,14 @@ from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
 from interpret.facade.attaching import ModelLike, as_model, attach, load
 from interpret.facade.auditing import audit, plan_audit
-from interpret.facade.probe_running import run_probes
+from interpret.facade.probe_running import run_probes, source_of
 from interpret.facade.probing import compare_probes, plan_probes, read_parts
 from interpret.readers.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interpret.capture.store import Store
     from interpret.results.explanations import Attribution, Faithfulness
     from interpret.results.probe_grid import ProbeGrid
     from interpret.results.probes import ProbeResult
@@ -107,11 +108,16 @@ def faithfulness(
 
 @overload
 def probe(
-    model: ModelLike, data: DataLike, test: DataLike | None = None, *, label: str | None = None, **options: Any
+    model: ModelLike | Store | list[Store],
+    data: DataLike,
+    test: DataLike | None = None,
+    *,
+    label: str | None = None,
+    **options: Any,
 ) -> ProbeResult: ...
 @overload
 def probe(
-    model: ModelLike,
+    model: ModelLike | Store | list[Store],
     data: DataLike,
     test: DataLike | None = None,
     *,
@@ -119,13 +125,13 @@ def probe(
     **options: Any,
 ) -> ProbeGrid: ...
 def probe(
-    model: ModelLike,
+    model: ModelLike | Store | list[Store],
     data: DataLike,
     test: DataLike | None = None,
     *,
     label: str | list[str] | tuple[str, ...] | None = None,
     text: str | None = None,
-    sites: Sequence[str] = ("embed", "resid_post"),
+    sites: Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
     header: bool = True,
@@ -139,14 +145,15 @@ def probe(
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
 
     Args:
-        model: attached model, path, hub id or pipeline.
+        model: attached model, path, hub id or pipeline; or a capture store, its folder, or a list of them (training
+            and test): then no model is needed, and the texts of `data` are found in it by their digest.
         data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
         test: data to test on; None splits `data` by sentence.
         label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
             (`read_probe_data` lists them), or the label column of a table; None takes `upos`, or the usual column.
             A list is probed in one pass, with Holm's correction over all of it, and gives a `ProbeGrid`.
         text: text column of a table; None guesses.
-        sites: sites to probe.
+        sites: sites to probe; None takes `embed` and `resid_post`, and of a store everything that is in it.
         seed: of splits, control labels and bootstraps.
         limit: read at most so many sentences.
         header: whether a csv or tsv has a header line.
@@ -162,6 +169,8 @@ def probe(
 
     Raises:
         InconclusiveError: too little data, or one class only.
+        UsageError: texts that are not in the store.
+        UnknownSiteError: a site or layer that the model, or the store, does not have.
     """
     how: dict[str, Any] = {
         "header": header,
@@ -172,10 +181,10 @@ def probe(
     }
     labels = label if isinstance(label, list | tuple) else (label,)
     tasks = [read_parts(data, test, name, **how) for name in labels]
-    options |= {"sites": [sites] if isinstance(sites, str) else list(sites), "seed": seed, "codes": codes}
+    options |= {"sites": [sites] if isinstance(sites, str) else sites, "seed": seed, "codes": codes}
     folder = None if out is None else Path(out)
     grid = isinstance(label, list | tuple)
-    return run_probes(as_model(model).handle, tasks, grid=grid, out=folder, progress=progress, **options)
+    return run_probes(source_of(model), tasks, grid=grid, out=folder, progress=progress, **options)
 
 
 def shortcuts(

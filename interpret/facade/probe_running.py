@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from interpret.analyzers.probing.kept import KeptCells
 from interpret.analyzers.probing.run import Probed, probe_tasks
+from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.work import Request
 from interpret.auditing.identity import versions
-from interpret.capture.store.layout import locked
+from interpret.capture.store import Store, open_store
+from interpret.capture.store.layout import MANIFEST, locked
 from interpret.errors import InterpretError, UsageError
+from interpret.facade.attaching import as_model
 from interpret.facade.probe_files import CELLS, Figure, differences, is_whole, read_manifest, stem_of, write_files
 from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.models.handle import Handle
@@ -30,7 +33,13 @@ _WHICH: Final = ("sites", "random_weights")
 
 
 def run_probes(
-    source: Handle, tasks: Sequence[Task], *, grid: bool, out: Path | None, progress: bool = True, **options: Any
+    source: Handle | Stored,
+    tasks: Sequence[Task],
+    *,
+    grid: bool,
+    out: Path | None,
+    progress: bool = True,
+    **options: Any,
 ) -> ProbeResult | ProbeGrid:
     """Probe every task, and keep the run in `out` if there is one; with `grid` the results come as one record.
 
@@ -98,7 +107,7 @@ def _tell(progress: bool, message: str) -> None:
         tqdm.write(f"probe: {message}", file=sys.stderr)
 
 
-def _asked(source: Handle, tasks: Sequence[Task], options: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(source: Handle | Stored, tasks: Sequence[Task], options: Mapping[str, Any]) -> dict[str, Any]:
     """All that the run depends on, as JSON gives it back."""
     request = {
         "model": model_facts(source),
@@ -110,8 +119,28 @@ def _asked(source: Handle, tasks: Sequence[Task], options: Mapping[str, Any]) ->
     return plain
 
 
-def model_facts(source: Handle) -> dict[str, Any]:
-    """Which model it is, and how it runs."""
+def source_of(model: Any) -> Handle | Stored:
+    """The attached model; or the stores, given open or as the folders that a capture wrote."""
+    several = list(model) if isinstance(model, list | tuple) else [model]
+    if several and all(isinstance(one, Store) or _is_store(one) for one in several):
+        return Stored([one if isinstance(one, Store) else open_store(one) for one in several])
+    return as_model(model).handle
+
+
+def _is_store(given: Any) -> bool:
+    """Whether it is the path of a store; a model's folder has no such manifest."""
+    if not isinstance(given, str | Path):
+        return False
+    try:
+        return str(json.loads((Path(given) / MANIFEST).read_bytes())["schema"]).startswith("interpret.store/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def model_facts(source: Handle | Stored) -> dict[str, Any]:
+    """Which model it is, and how it runs or ran."""
+    if isinstance(source, Stored):
+        return source.facts()
     return {
         "name": source.name,
         "weights_sha256": weights_sha256(source.core),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from interpret.analyzers.probing.ridge import KEPT_BYTES, blocks, release
+from interpret.analyzers.probing.stored import Stored
 from interpret.capture.capture import stream
 from interpret.capture.points import sites_of
 from interpret.errors import UsageError
@@ -28,6 +29,7 @@ from interpret.sites import Key, axes_of, expand_sites
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
+DEFAULT_SITES: Final = ("embed", "resid_post")
 #: Features of all sites together; beyond this they lie in temporary files.
 MAX_BYTES_IN_MEMORY: Final = 256 * 1024**2
 #: Share of the free disk that temporary files may take.
@@ -65,14 +67,14 @@ class Items:
         return len(self.label)
 
 
-def make_items(handle: Handle, data: ProbeData) -> Items:
+def make_items(handle: Handle | Stored, data: ProbeData) -> Items:
     """Encode and align.
 
     Words cut off by the model's length limit, wholly or in part, and words for which the tokenizer makes no token
     are left out and counted, never filled in.
     """
     words = data.level == "word"
-    encoded = _encode(handle, data)
+    encoded = handle.encoded(data) if isinstance(handle, Stored) else _encode(handle, data)
     sentence: list[int] = []
     place: list[int] = []
     label: list[str] = []
@@ -151,22 +153,25 @@ def seen_whole(row: Encoded, words: Sequence[str]) -> range:
     if not groups:
         return range(0)
     first, last = min(groups), max(groups)
-    # The text is the words joined by single spaces.
+    # Without spans of their own, the text is the words joined by single spaces.
     starts = np.cumsum([0, *(len(word) + 1 for word in words)])
-    if min(row.char_spans[p][0] for p in groups[first]) > starts[first]:
+    spans = row.unit_spans or [(int(starts[w]), int(starts[w]) + len(word)) for w, word in enumerate(words)]
+    if min(row.char_spans[p][0] for p in groups[first]) > spans[first][0]:
         first += 1
-    if max(row.char_spans[p][1] for p in groups[last]) < starts[last] + len(words[last]):
+    if max(row.char_spans[p][1] for p in groups[last]) < spans[last][1]:
         last -= 1
     return range(first, last + 1)
 
 
-def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:
-    """The (site, layer) pairs asked for.
+def probe_keys(handle: Handle | Stored, sites: Sequence[str] | str | None) -> list[Key]:
+    """The (site, layer) pairs asked for; None takes the default of a model, and everything of a store.
 
     Raises:
         UsageError: a site that has no single vector per token.
     """
-    keys = expand_sites(sites, handle.layers)
+    if isinstance(handle, Stored):
+        return handle.keys(sites)
+    keys = expand_sites(DEFAULT_SITES if sites is None else sites, handle.layers)
     possible = [site for site in sites_of(handle) if "position" in axes_of(site)]
     for site, _ in keys:
         if site not in possible:
@@ -277,8 +282,16 @@ def fill(
     fill_together([Target(store, items, expand_sites(sites, handle.layers))], handle, progress)
 
 
-def fill_together(targets: Sequence[Target], handle: Handle, progress: str | None = None) -> None:
+def fill_together(targets: Sequence[Target], handle: Handle | Stored, progress: str | None = None) -> None:
     """`fill` for several sets of items: the model reads every different input once."""
+    if isinstance(handle, Stored):
+        for target in targets:
+            segments = target.items.segments
+            positions, owners = [s.position for s in segments], [s.item for s in segments]
+            for key in target.keys:
+                for items, tokens in handle.tokens(key, target.items.encoded, positions, owners):
+                    _store_means(target, key, items, tokens)
+        return
     numbers: dict[tuple[tuple[int, ...], tuple[int, ...] | None], int] = {}
     encoded: list[Encoded] = []
     uses: list[list[list[Segment]]] = [[] for _ in targets]
@@ -296,19 +309,21 @@ def fill_together(targets: Sequence[Target], handle: Handle, progress: str | Non
     for indices, tensors, _ in stream(handle, encoded, sites, progress=progress):
         for target, used in zip(targets, uses, strict=True):
             here = [(b, s) for b, i in enumerate(indices) if i < len(used) for s in used[i]]
-            if here:
-                _store_means(target, here, tensors)
+            if not here:
+                continue
+            batch = torch.from_numpy(np.concatenate([np.full(len(s.item), b) for b, s in here]))
+            position = torch.from_numpy(np.concatenate([s.position for _, s in here]))
+            items = np.concatenate([s.item for _, s in here])
+            for key in target.keys:
+                aligned = tensors[key].movedim(axes_of(key[0]).index("position"), 1)
+                _store_means(target, key, items, aligned[batch, position])
 
 
-def _store_means(target: Target, here: Sequence[tuple[int, Segment]], tensors: Mapping[Key, torch.Tensor]) -> None:
-    """Means over the tokens of the items `here`, of which each stands in one row of the batch."""
-    batch = torch.from_numpy(np.concatenate([np.full(len(s.item), b) for b, s in here]))
-    position = torch.from_numpy(np.concatenate([s.position for _, s in here]))
-    rows, local = np.unique(np.concatenate([s.item for _, s in here]), return_inverse=True)
+def _store_means(target: Target, key: Key, items: IntArray, tokens: torch.Tensor) -> None:
+    """Means over the tokens [token, ...] of each item; `items` [token] says whose they are, all of them."""
+    rows, local = np.unique(items, return_inverse=True)
     row_of = torch.from_numpy(local.reshape(-1))
     count = torch.bincount(row_of, minlength=len(rows))[:, None]
-    for site, layer in target.keys:
-        aligned = tensors[site, layer].movedim(axes_of(site).index("position"), 1)
-        tokens = aligned[batch, position].flatten(1).float()
-        sums = torch.zeros(len(rows), math.prod(tokens.shape[1:])).index_add_(0, row_of, tokens)
-        target.store.write((site, layer), rows, (sums / count).numpy())
+    flat = tokens.flatten(1).float()
+    sums = torch.zeros(len(rows), math.prod(flat.shape[1:])).index_add_(0, row_of, flat)
+    target.store.write(key, rows, (sums / count).numpy())

@@ -20,9 +20,10 @@ from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
 from interpret.analyzers.probing.rows import Rows, paired_tests
+from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
 from interpret.analyzers.probing.work import Request, TaskRun, measure_each
-from interpret.errors import InterpretError
+from interpret.errors import InterpretError, UsageError
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
 from interpret.results.probes import ProbeKind, ProbeResult, ProbeTest
@@ -102,10 +103,10 @@ class Probed(NamedTuple):
 
 
 def probe_tasks(
-    handle: Handle,
+    handle: Handle | Stored,
     tasks: Sequence[tuple[ProbeData, ProbeData | None]],
     *,
-    sites: Sequence[str] | str = ("embed", "resid_post"),
+    sites: Sequence[str] | str | None = None,
     seed: int = 0,
     n_control: int = 5,
     probes: Sequence[Probe] = ("ridge", "logistic"),
@@ -117,12 +118,17 @@ def probe_tasks(
 ) -> list[Probed]:
     """`probe` for several tasks, each (training, test): the model reads every text once, `p_holm` is over all tests.
 
-    With `request`, cells that it keeps are read instead of measured. Raises as `probe`.
+    With `request`, cells that it keeps are read instead of measured. A store has no model to draw new weights for, so
+    that this baseline is left out. Raises as `probe`.
     """
+    stored = isinstance(handle, Stored)
+    if stored and random_weights:
+        raise UsageError("a store holds activations and no model; random_weights needs the model itself")
     for train, test in tasks:
         check_request(train, test, probes, n_control, codes)
     keys = probe_keys(handle, sites)
     request = request or Request({}, KeptCells(None))
+    random_weights = False if stored else random_weights
     started = [_started(handle, train, test, seed, n_control, n_bootstrap, random_weights) for train, test in tasks]
     for task in started:
         _trivial(task.rows, task.plan, task.bootstrap)
@@ -132,8 +138,12 @@ def probe_tasks(
     trained = partial(_trained_cell, probes=probes, codes=codes)
     label = "probe: activations" if progress else None
     measure_each(nullcontext(handle), started, keys, trained, request, "trained", label)
+    code = "probe_random_weights_no_model" if stored else "probe_random_weights_not_run"
+    for task in started:
+        if not task.random_weights:
+            task.notes.append(Message(code=code))
     untrained = [task for task in started if task.random_weights]
-    if untrained:
+    if untrained and not isinstance(handle, Stored):
         label = "probe: random weights" if progress else None
         try:
             opened = untrained_model(handle, seed)
@@ -150,7 +160,7 @@ def probe_tasks(
 
 
 def _started(
-    handle: Handle,
+    handle: Handle | Stored,
     train: ProbeData,
     test: ProbeData | None,
     seed: int,
@@ -171,7 +181,7 @@ def _result(task: TaskRun, tests: tuple[ProbeTest, ...], n_control: int, seed: i
     notes = _notes(plan, train, test)
     if rows.n_not_converged:
         notes.append(Message(code="probe_not_converged", params={"n": rows.n_not_converged}))
-    notes += task.notes if task.random_weights else [Message(code="probe_random_weights_not_run")]
+    notes += task.notes
     return ProbeResult(
         rows=tuple(rows.kept),
         task=train.task,

@@ -15,6 +15,7 @@ from interpret.analyzers.probing.features import MAX_BYTES_IN_MEMORY, FeatureSto
 from interpret.analyzers.probing.kept import KeptCells, cell_name
 from interpret.analyzers.probing.parts import Parts
 from interpret.analyzers.probing.rows import Rows
+from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData
@@ -68,7 +69,7 @@ Measure = Callable[[TaskRun, Rows, Key, FeatureStore], None]
 
 
 def measure_each(
-    opened: AbstractContextManager[Handle],
+    opened: AbstractContextManager[Handle | Stored],
     tasks: Sequence[TaskRun],
     keys: Sequence[Key],
     measure: Measure,
@@ -106,7 +107,7 @@ def measure_each(
 
 @contextmanager
 def _filled(
-    handle: Handle, tasks: Sequence[TaskRun], missing: Sequence[Sequence[Key]], progress: str | None
+    handle: Handle | Stored, tasks: Sequence[TaskRun], missing: Sequence[Sequence[Key]], progress: str | None
 ) -> Iterator[list[FeatureStore | None]]:
     """A store of features for each task, None where it needs none; tasks on the same items share theirs."""
     shared: list[list[int]] = []
