@@ -106,12 +106,24 @@ def test_words_that_are_not_written_have_no_place() -> None:
     assert spans_of_words("a b c d x", ["a", "x", "b", "c", "d"]) == [(0, 1), None, (2, 3), (4, 5), (6, 7)]
 
 
+def test_texts_that_are_not_in_the_store_are_left_out_and_counted(lm: Any, tmp_path: Path) -> None:
+    data = made(120)
+    store = lm.capture_to(tmp_path, joined(data)[:90], sites=["resid_post.1"], progress=False)
+    # A text that stands twice in the data is found twice.
+    n_lost = sum(text not in joined(data)[:90] for text in joined(data))
+    found = interpret.probe(store, data, **QUIET)
+    (note,) = [note for note in found.notes if note.code == "probe_not_in_store"]
+    assert note.params == {"n": n_lost, "n_all": 120}
+    whole = interpret.probe(store, data.take(range(90)), **QUIET)
+    assert found.rows == whole.rows
+
+
 def test_what_a_store_does_not_hold_is_named(lm: Any, tmp_path: Path) -> None:
     data = made(60)
     store = lm.capture_to(tmp_path / "a", joined(data), sites=["resid_post.1"], progress=False)
     with pytest.raises(UnknownSiteError, match=r"resid_post\.0 is not stored .* stored are resid_post\.1;"):
         interpret.probe(store, data, sites=["resid_post.0-1"], **QUIET)
-    with pytest.raises(UsageError, match=r"60 of 60 texts of made are not in "):
+    with pytest.raises(UsageError, match=r"none of the 60 texts of made is in .*/a, the first is "):
         interpret.probe(store, made(60, seed=3), **QUIET)
     with pytest.raises(UsageError, match="needs the model itself"):
         interpret.probe(store, data, **(QUIET | {"random_weights": True}))

@@ -122,6 +122,9 @@ def probe_tasks(
     that this baseline is left out. Raises as `probe`.
     """
     stored = isinstance(handle, Stored)
+    given = tasks
+    if isinstance(handle, Stored):
+        tasks = [(handle.present(train), None if test is None else handle.present(test)) for train, test in tasks]
     if stored and random_weights:
         raise UsageError("a store holds activations and no model; random_weights needs the model itself")
     for train, test in tasks:
@@ -139,7 +142,10 @@ def probe_tasks(
     label = "probe: activations" if progress else None
     measure_each(nullcontext(handle), started, keys, trained, request, "trained", label)
     code = "probe_random_weights_no_model" if stored else "probe_random_weights_not_run"
-    for task in started:
+    for task, all_of_it in zip(started, given, strict=True):
+        n_all, n = (sum(len(part) for part in parts if part) for parts in (all_of_it, (task.train, task.test)))
+        if n < n_all:
+            task.notes.append(Message(code="probe_not_in_store", params={"n": n_all - n, "n_all": n_all}))
         if not task.random_weights:
             task.notes.append(Message(code=code))
     untrained = [task for task in started if task.random_weights]

@@ -100,33 +100,46 @@ class Stored:
         stores = [{"data_sha256": store.data["sha256"], "dtype": store.dtype} for store in self.stores]
         return {"name": self.name, **self.stores[0].model, "stores": stores}
 
+    def present(self, data: ProbeData) -> ProbeData:
+        """The part of `data` whose texts are in one of the stores.
+
+        Raises:
+            UsageError: none is.
+        """
+        here = [number for number in range(len(data)) if self._find(data, number) is not None]
+        if not here:
+            first = f", the first is {data.texts[0]!r:.80}" if len(data) else ""
+            raise UsageError(
+                f"none of the {len(data)} texts of {data.name} is in "
+                f"{', '.join(str(store.path) for store in self.stores)}{first}; name the store of these texts, or "
+                "capture them"
+            )
+        return data if len(here) == len(data) else data.take(here)
+
     def encoded(self, data: ProbeData) -> list[Encoded]:
-        """The texts of `data` as the model read them.
+        """The texts of `data`, all of them present, as the model read them.
 
         Words are found by characters: in the words joined by single spaces, if the store holds that text, else in the
         sentence as it is written. A word that is not written in it, as in contractions, has no token.
-
-        Raises:
-            UsageError: texts that are in none of the stores.
         """
         found: list[Encoded] = []
-        lost: list[int] = []
-        for number, text in enumerate(data.texts):
+        for number in range(len(data)):
+            text = self._find(data, number)
+            if text is None:
+                raise UsageError(f"{data.texts[number]!r:.80} is not in the store; take `present` of the data")
             words = data.sentences[number] if data.level == "word" else None
-            joined = text if words is None else " ".join(words)
-            if (place := self._where.get(_digest(joined))) is not None:
-                found.append(self._encoded(place, joined, None if words is None else _joined_spans(words)))
-            elif (place := self._where.get(_digest(text))) is not None and words is not None:
-                found.append(self._encoded(place, text, spans_of_words(text, words)))
-            else:
-                lost.append(number)
-        if lost:
-            raise UsageError(
-                f"{len(lost)} of {len(data)} texts of {data.name} are not in "
-                f"{', '.join(str(store.path) for store in self.stores)}, the first is {data.texts[lost[0]]!r:.80}; "
-                "capture the same texts, or take part of the data with limit= as it was captured"
-            )
+            spans: list[Span | None] | None = None
+            if words is not None:
+                spans = _joined_spans(words) if text == " ".join(words) else spans_of_words(text, words)
+            found.append(self._encoded(self._where[_digest(text)], text, spans))
         return found
+
+    def _find(self, data: ProbeData, number: int) -> str | None:
+        """The text of one sentence as a store holds it."""
+        texts = [data.texts[number]]
+        if data.level == "word":
+            texts.insert(0, " ".join(data.sentences[number]))
+        return next((text for text in texts if _digest(text) in self._where), None)
 
     def tokens(
         self, key: Key, encoded: Sequence[Encoded], positions: Sequence[IntArray], items: Sequence[IntArray]
