@@ -67,7 +67,8 @@ def probe_plot(record: ProbeResult, site: str | None = None) -> LayerPlot | None
     if not series:
         return None
     names = tuple("embed" if place == -1 else str(place) for place in places)
-    return LayerPlot(names, tuple(series), say("axis.share"), say("axis.layer_of", site=site), "percent")
+    axis = say("axis.share" if record.level == "sentence" else "axis.share_plain")
+    return LayerPlot(names, tuple(series), axis, say("axis.layer_of", site=site), "percent")
 
 
 def probe_table(record: ProbeResult, limit: int = 60) -> Table:
