@@ -107,7 +107,9 @@ def run(
     codes: Annotated[
         Codes | None,
         typer.Option(
-            metavar="CODES", help="Description lengths: none, task, or all (a control and random weights too)."
+            metavar="CODES",
+            help="Description lengths: none, task (the default, about a third of the time), or all (a control and "
+            "random weights too).",
         ),
     ] = None,
     controls: Annotated[int, typer.Option(min=1, metavar="N", help="Control tasks.")] = 5,

@@ -160,7 +160,8 @@ def probe(
         columns: names for the columns of a file without header.
         skip_bad_rows: count bad rows instead of stopping at the first.
         codes: whose description length is measured: nothing's, the task's, or that of a control and of random
-            weights too, which costs about as much again as all probes together.
+            weights too. That of the task costs about as much as the logistic probes, a third of a whole run; "all"
+            about as much again as all probes together. The command line and `plan_probes` have the same default.
         out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and figures. Measured cells are
             kept there under a hash of all they depend on: a run that was stopped goes on, and one that is finished is
             read instead of repeated.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+import interpret
 from tests.cli.test_cli import call
 
 DEMO = Path(__file__).parents[2] / "interpret" / "demo"
@@ -69,7 +71,7 @@ def test_a_file_has_the_same_keys_as_the_flags_and_flags_win(out: Path, tmp_path
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("layers = 3", "unknown key layers; it takes model, data, label, test, sites, require"),
+        ("layers = 3", "unknown key layers; it takes model, data, label, test, store, sites, require"),
         ("seed = 1.5", "seed is 1.5; "),
         ("seed = true", "seed is True; it must be one word or number"),
         ('codes = "some"', "'none', 'task', 'all'"),
@@ -92,3 +94,15 @@ def test_without_data_the_missing_argument_is_named() -> None:
     nowhere = call("probe", "run", MODEL, DATA, "--config", "nowhere.toml")
     assert nowhere.exit_code == 2
     assert "nowhere.toml" in nowhere.stderr
+
+
+def test_the_command_line_measures_what_the_verb_measures(tmp_path: Path) -> None:
+    """Nothing but what was asked is handed on, so that the defaults are those of Python; the plan counts the same."""
+    defaults = {name: inspect.signature(verb).parameters["codes"].default for name, verb in
+                (("probe", interpret.probe), ("plan", interpret.plan_probes))}  # fmt: skip
+    assert defaults == {"probe": "task", "plan": "task"}
+    asked = ("probe", "run", MODEL, DATA, "--label", "label", "--sites", "resid_post.3", "--device", "cpu")
+    result = call(*asked, "--bootstraps", "20", "--json")
+    assert result.exit_code == 0, result.stderr
+    metrics = {row["metric"] for row in json.loads(result.stdout)["probe"]["rows"]}
+    assert "description_length_bits" in metrics
