@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from interpret.capture.store.disk import write_file
+from interpret.errors import UsageError
 from interpret.results.record import Message, Record
 from interpret.results.store import kind_of
 
@@ -80,16 +82,24 @@ def write_files(
         names += _draw(folder, figure)
     files = {name: _digest(folder / name) for name in sorted(names)}
     manifest = {"schema": 1, **facts, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished run; None where there is none that can be read."""
+    """The manifest of a finished run of probes; None where there is none.
+
+    Raises:
+        UsageError: a manifest of something else, such as a capture store, which is not to be overwritten.
+    """
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+        raise UsageError(f"{folder} holds a {MANIFEST} that no run of probes wrote; name another folder")
+    return found
 
 
 def is_whole(folder: Path, manifest: Mapping[str, Any]) -> bool:

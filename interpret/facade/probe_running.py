@@ -47,7 +47,7 @@ def run_probes(
     with the cells that are missing; another one is replaced, cells that it shares with this one are kept.
 
     Raises:
-        UsageError: no task, or two of the same name.
+        UsageError: no task, or two of the same name; or `out` holds something else.
     """
     names = [train.task for train, _ in tasks]
     if not names or len(set(names)) < len(names):
@@ -82,7 +82,7 @@ def _finished(
     found = read_manifest(out)
     if found is None:
         return None
-    changed = list(differences(found.get("request"), asked))
+    changed = list(differences(found.get("request", {}), asked))
     if changed:
         _tell(progress, f"{out} holds another run ({', '.join(changed)} changed): begun anew")
         return None

@@ -10,7 +10,7 @@ from interpret.analyzers.probing.compare import Compared
 from interpret.analyzers.probing.compare import compare_probes as run_comparison
 from interpret.analyzers.probing.planning import plan_probes as run_plan
 from interpret.facade.attaching import ModelLike, as_model
-from interpret.facade.probe_files import Figure, write_files
+from interpret.facade.probe_files import Figure, read_manifest, write_files
 from interpret.readers.probe_data import ProbeData, read_probe_data
 from interpret.results.probe_comparison import ProbeComparison
 from interpret.results.probe_plans import ProbePlan
@@ -79,6 +79,9 @@ def compare_probes(
     }
     train, held_out = read_parts(data, test, label, **how)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        # What is in the way is said before anything runs.
+        read_manifest(folder)
     compared = run_comparison(
         as_model(base).handle,
         as_model(tuned).handle,

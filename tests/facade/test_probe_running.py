@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 import interpret
 from interpret.analyzers.probing import run as run_module
+from interpret.errors import UsageError
 from interpret.readers.probe_data import ProbeData
 from tests.tiny import WORDS, tiny
 
@@ -131,6 +132,16 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(
     assert [key[1:] for key in measured] == [("resid_post", 1)]
     assert "2 of 6 cells were in" in capsys.readouterr().err
     assert bytes_of(tmp_path / "stopped") == bytes_of(tmp_path / "whole")
+
+
+def test_a_folder_of_something_else_is_left_alone(lm: Any, tmp_path: Path) -> None:
+    store = lm.capture_to(tmp_path / "store", ["a text"], sites=["resid_post"], progress=False)
+    before = bytes_of(tmp_path / "store")
+    for verb in (interpret.probe, lambda model, data, **how: interpret.compare_probes(model, model, data, **how)):
+        with pytest.raises(UsageError, match=r"store holds a manifest\.json that no run of probes wrote"):
+            verb(lm, made(), out=tmp_path / "store")
+    assert bytes_of(tmp_path / "store") == before
+    store.verify()
 
 
 def test_what_changed_is_named_and_measured_anew(
