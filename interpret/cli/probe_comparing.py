@@ -15,6 +15,7 @@ from interpret.cli.shell import guarded, out_folder, records, say, show, show_js
 
 if TYPE_CHECKING:
     from interpret.facade.attached import AttachedModel
+    from interpret.results.probe_plans import ProbePlan
 
 COMPARE_EPILOG = """
 \b
@@ -45,6 +46,10 @@ Label = Annotated[
     typer.Option(
         "--label", "--label-column", metavar="LABEL", help="As for probe run: upos, feats.X, tree_depth, or a column."
     ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "--label-column", metavar="LABEL", help="As for probe run; several with commas."),
 ]
 Test = Annotated[
     Path | None, typer.Option("--test", metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
@@ -144,7 +149,7 @@ def compare(
 def plan(
     model: o.Model,
     data: Data,
-    label: Label = None,
+    label: Labels = None,
     test: Test = None,
     sites: Sites = None,
     device: o.Device = "auto",
@@ -162,23 +167,37 @@ def plan(
     """Say what probe run would take with the same options: cells, bytes and time."""
     from interpret.facade.probing import plan_probes
 
+    labels: list[str | None] = [*o.listed(label)] or [None]
     lm = _loaded(model, device, dtype, trust_remote_code)
-    found = plan_probes(
-        lm,
-        data,
-        test,
-        label=label,
-        text=text_column,
-        sites=_sites(sites),
-        seed=seed,
-        limit=limit,
-        header=not no_header,
-        columns=o.names(columns),
-        skip_bad_rows=skip_bad_rows,
-    )
+    found = [
+        plan_probes(
+            lm,
+            data,
+            test,
+            label=one,
+            text=text_column,
+            sites=_sites(sites),
+            seed=seed,
+            limit=limit,
+            header=not no_header,
+            columns=o.names(columns),
+            skip_bad_rows=skip_bad_rows,
+        )
+        for one in labels
+    ]
+    # Every text goes through the model once for all labels.
+    seconds = sum(p.seconds - p.seconds_activations for p in found) + max(p.seconds_activations for p in found)
     if as_json:
-        show_json({"plan": found.to_dict(), "seconds": found.seconds})
+        plans = [one.to_dict() for one in found]
+        show_json({**({"plan": plans[0]} if len(plans) == 1 else {"plans": plans}), "seconds": seconds})
         return
+    for one in found:
+        _show_plan(one)
+    if len(found) > 1:
+        show(f"together about {seconds:,.0f} s, as every text goes through the model once for all labels")
+
+
+def _show_plan(found: ProbePlan) -> None:
     items = "words" if found.level == "word" else "texts"
     show(f"plan for probes of {found.task} on {found.data}, model {found.model}")
     show(
