@@ -84,7 +84,7 @@ def _finished(
         return None
     changed = list(differences(found.get("request", {}), asked))
     if changed:
-        _tell(progress, f"{out} holds another run ({', '.join(changed)} changed): begun anew")
+        _tell(progress, f"{out} holds another run ({', '.join(changed)} changed), which this one replaces")
         return None
     if not is_whole(out, found):
         return None
