@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -105,3 +106,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and warnin
 def names(columns: str | None) -> list[str] | None:
     """Split the names that --columns gives."""
     return None if columns is None else [name.strip() for name in columns.split(",")]
+
+
+def listed(given: Sequence[str] | None) -> list[str]:
+    """Names that were given again and again, or with commas."""
+    return [name.strip() for part in given or () for name in part.split(",") if name.strip()]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
+from interpret.cli.config_files import with_file
 from interpret.cli.models import load_model
 from interpret.cli.shell import guarded, out_folder, records, say, show, show_json
-from interpret.errors import UsageError
 
 if TYPE_CHECKING:
     from interpret.facade.attached import AttachedModel
+    from interpret.results.probe_plans import ProbePlan
 
 COMPARE_EPILOG = """
 \b
@@ -30,8 +31,6 @@ PLAN_EPILOG = """
 Example:
   interpret probe plan ./model train.conllu --test dev.conllu --label upos
 """
-#: Keys that --config may set, with the flags' names.
-_KEYS = ("label", "test", "sites", "seed", "limit", "text_column", "max_loss", "metric", "controls", "bootstraps")
 
 
 class Metric(StrEnum):
@@ -47,6 +46,10 @@ Label = Annotated[
     typer.Option(
         "--label", "--label-column", metavar="LABEL", help="As for probe run: upos, feats.X, tree_depth, or a column."
     ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", "--label-column", metavar="LABEL", help="As for probe run; several with commas."),
 ]
 Test = Annotated[
     Path | None, typer.Option("--test", metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
@@ -104,7 +107,7 @@ def compare(
         "bootstraps": bootstraps,
     }
     if config is not None:
-        given = _with_file(ctx, given, config)
+        given = with_file(ctx, given, config)
     if out is not None:
         out_folder(out)
     models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
@@ -146,7 +149,7 @@ def compare(
 def plan(
     model: o.Model,
     data: Data,
-    label: Label = None,
+    label: Labels = None,
     test: Test = None,
     sites: Sites = None,
     device: o.Device = "auto",
@@ -164,23 +167,37 @@ def plan(
     """Say what probe run would take with the same options: cells, bytes and time."""
     from interpret.facade.probing import plan_probes
 
+    labels: list[str | None] = [*o.listed(label)] or [None]
     lm = _loaded(model, device, dtype, trust_remote_code)
-    found = plan_probes(
-        lm,
-        data,
-        test,
-        label=label,
-        text=text_column,
-        sites=_sites(sites),
-        seed=seed,
-        limit=limit,
-        header=not no_header,
-        columns=o.names(columns),
-        skip_bad_rows=skip_bad_rows,
-    )
+    found = [
+        plan_probes(
+            lm,
+            data,
+            test,
+            label=one,
+            text=text_column,
+            sites=_sites(sites),
+            seed=seed,
+            limit=limit,
+            header=not no_header,
+            columns=o.names(columns),
+            skip_bad_rows=skip_bad_rows,
+        )
+        for one in labels
+    ]
+    # Every text goes through the model once for all labels.
+    seconds = sum(p.seconds - p.seconds_activations for p in found) + max(p.seconds_activations for p in found)
     if as_json:
-        show_json({"plan": found.to_dict(), "seconds": found.seconds})
+        plans = [one.to_dict() for one in found]
+        show_json({**({"plan": plans[0]} if len(plans) == 1 else {"plans": plans}), "seconds": seconds})
         return
+    for one in found:
+        _show_plan(one)
+    if len(found) > 1:
+        show(f"together about {seconds:,.0f} s, as every text goes through the model once for all labels")
+
+
+def _show_plan(found: ProbePlan) -> None:
     items = "words" if found.level == "word" else "texts"
     show(f"plan for probes of {found.task} on {found.data}, model {found.model}")
     show(
@@ -207,43 +224,4 @@ def _loaded(name: str, device: str, dtype: str, trust_remote_code: bool) -> Atta
 
 
 def _sites(given: list[str] | None) -> list[str]:
-    return [name.strip() for part in given or ["embed,resid_post"] for name in part.split(",") if name.strip()]
-
-
-def _with_file(context: typer.Context, given: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Options of a file, where the command line left its own at their defaults.
-
-    Raises:
-        UsageError: no such file, not TOML or YAML, an unknown key, or a value of another type.
-    """
-    import tomllib
-
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = tomllib.loads(text) if path.suffix.lower() == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as err:
-        raise UsageError(f"cannot read --config {path}: {' '.join(str(err).split())}") from err
-    if not isinstance(found, dict):
-        raise UsageError(f"--config {path} holds no keys; it takes {', '.join(_KEYS)}")
-    unknown = sorted(set(map(str, found)) - set(_KEYS))
-    if unknown:
-        raise UsageError(f"--config {path} has unknown keys {', '.join(unknown)}; it takes {', '.join(_KEYS)}")
-    kinds: dict[str, tuple[type, ...]] = {
-        **dict.fromkeys(("label", "test", "text_column", "metric"), (str,)),
-        **dict.fromkeys(("seed", "limit", "controls", "bootstraps"), (int,)),
-        "sites": (str, list),
-        "max_loss": (int, float),
-    }
-    out = dict(given)
-    for key, value in found.items():
-        if not isinstance(value, kinds[key]) or isinstance(value, bool):
-            wanted = " or ".join(kind.__name__ for kind in kinds[key])
-            raise UsageError(f"--config {path}: {key} is {value!r}; it must be of type {wanted}")
-        if key == "metric" and value not in list(Metric):
-            raise UsageError(f"--config {path}: metric is {value!r}; available are {', '.join(Metric)}")
-        source = context.get_parameter_source(key)
-        if source is None or source.name in ("DEFAULT", "DEFAULT_MAP"):
-            out[key] = [value] if key == "sites" and isinstance(value, str) else value
-    return out
+    return o.listed(given or ["embed,resid_post"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +11,23 @@ from typer.core import TyperGroup
 
 from interpret.cli import options as o
 from interpret.cli import probe_comparing
+from interpret.cli.config_files import with_file
 from interpret.cli.erasing import EPILOG as ERASE_EPILOG
 from interpret.cli.erasing import erase
-from interpret.cli.models import load_model, read_texts
-from interpret.cli.shell import guarded, out_folder, show, show_json
+from interpret.cli.probe_running import run_probes
+from interpret.cli.shell import guarded
 
 EPILOG = """
 \b
 Examples:
   interpret probe ./model train.conllu --test dev.conllu --label upos
   interpret probe ./model reviews.csv --label sentiment --out probe/
+  interpret probe ./model dev.conllu --label upos,deprel --require "upos best accuracy >= 90%"
+  interpret probe --config probe.toml
+  interpret probe --store captured/ train.conllu --label upos
+
+A criterion of --require is met where the whole interval of everything it names lies on the right side; a missed
+one makes the exit code 1, an undecided one 4. The same command again with --out does nothing twice.
 
 What a probe finds is encoded in the activations; that does not show that the model uses it.
 """
@@ -40,31 +48,79 @@ def probe() -> None:
     """Train probes on a model's activations, layer by layer."""
 
 
+class Codes(StrEnum):
+    """Whose description length is measured."""
+
+    NONE = "none"
+    TASK = "task"
+    ALL = "all"
+
+
 @app.command(epilog=EPILOG)
 @guarded
 def run(
-    model: o.Model,
+    ctx: typer.Context,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Folder or hub id of the model.", show_default=False)
+    ] = None,
     data: Annotated[
-        Path,
-        typer.Argument(metavar="DATA", help="A .conllu file (labels of words) or a table (labels of texts)."),
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A .conllu file (labels of words) or a table (labels of texts).",
+            show_default=False,
+        ),
+    ] = None,
     label: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--label",
             "--label-column",
             metavar="LABEL",
             help="In .conllu upos, xpos, deprel, feats.X, or a label of sentences: sentence_length, tree_depth, tense, "
-            "subject_number, object_number, bigram_shift, word_content; else the column with the label.",
+            "subject_number, object_number, bigram_shift, word_content; else the column with the label. Several, "
+            "with commas or given again, are probed in one pass.",
         ),
     ] = None,
     test: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
     ] = None,
-    sites: Annotated[
-        list[str] | None, typer.Option(metavar="SITES", help="Sites to probe; default: embed,resid_post.")
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Folder that interpret capture wrote, in the place of MODEL; again for the test data."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to save the result in.")] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SITES", help="Sites to probe; default: embed,resid_post, and with --store all that is in it."
+        ),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CRITERION",
+            help="What has to hold, as in 'layer 3 accuracy >= 0.9'; the exit code is 1 where one is missed.",
+        ),
+    ] = None,
+    codes: Annotated[
+        Codes | None,
+        typer.Option(
+            metavar="CODES",
+            help="Description lengths: none, task (the default, about a third of the time), or all (a control and "
+            "random weights too).",
+        ),
+    ] = None,
+    controls: Annotated[int, typer.Option(min=1, metavar="N", help="Control tasks.")] = 5,
+    bootstraps: Annotated[int, typer.Option(min=20, metavar="N", help="Bootstrap replicates.")] = 1000,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML or YAML with these options; what is given here as a flag wins."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for results, probes and figures; a stopped run goes on.")
+    ] = None,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
     task: o.TaskOption = None,
@@ -77,66 +133,40 @@ def run(
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
+    junit: o.Junit = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
     """Train probes on every layer and show them beside their baselines."""
-    import interpret
-    from interpret.readers.iob import IOB_SUFFIXES
-    from interpret.readers.tables import require
-
-    for path in (data,) if test is None else (data, test):
-        if path.suffix.lower() in (".conllu", *IOB_SUFFIXES):
-            require(path)
-        else:
-            # Read here only to say at once what is wrong with it.
-            read_texts(
-                path,
-                text_column=text_column,
-                label_column=label or "label",
-                no_header=no_header,
-                columns=columns,
-                skip_bad_rows=skip_bad_rows,
-                limit=limit,
-            )
-    if out is not None:
-        out_folder(out)
-    lm = load_model(
-        model,
-        adapter=adapter,
-        revision=revision,
-        task=task,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
-    given: dict[str, Any] = {}
-    if label is not None:
-        given["label"] = label
-    if sites is not None:
-        given["sites"] = [name.strip() for part in sites for name in part.split(",") if name.strip()]
-    result = interpret.probe(
-        lm,
-        data,
-        test,
-        text=text_column,
-        seed=seed,
-        limit=limit,
-        header=not no_header,
-        columns=o.names(columns),
-        skip_bad_rows=skip_bad_rows,
-        **given,
-    )
-    if out is not None:
-        result.save(out)
-    if as_json:
-        show_json({"path": None if out is None else str(out), "probe": result.to_dict()})
-        return
-    from interpret.results.views import to_text
-
-    show(to_text(result))
-    if out is not None:
-        show(str(out))
+    given = {
+        "model": model,
+        "data": data,
+        "label": label,
+        "test": test,
+        "store": store,
+        "sites": sites,
+        "require": require,
+        "codes": codes,
+        "controls": controls,
+        "bootstraps": bootstraps,
+        "out": out,
+        "adapter": adapter,
+        "revision": revision,
+        "task": task,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+        "seed": seed,
+        "limit": limit,
+        "text_column": text_column,
+        "no_header": no_header,
+        "columns": columns,
+        "skip_bad_rows": skip_bad_rows,
+        "junit": junit,
+    }
+    if config is not None:
+        given = with_file(ctx, given, config)
+    run_probes(given, as_json=as_json)
 
 
 app.command(epilog=ERASE_EPILOG)(erase)

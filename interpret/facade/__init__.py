@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from interpret.analyzers.attribution import METHODS, methods_frame
 from interpret.analyzers.faithfulness import Again, battery, plausibility
-from interpret.analyzers.probing import probe as run_probe
 from interpret.auditing.examples import select_examples
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.errors import UsageError
@@ -16,13 +16,16 @@ from interpret.facade.again import again, other_baselines
 from interpret.facade.attached import AttachedModel
 from interpret.facade.attaching import ModelLike, as_model, attach, load
 from interpret.facade.auditing import audit, plan_audit
+from interpret.facade.probe_running import run_probes, source_of
 from interpret.facade.probing import compare_probes, plan_probes, read_parts
 from interpret.readers.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interpret.capture.store import Store
     from interpret.results.explanations import Attribution, Faithfulness
+    from interpret.results.probe_grid import ProbeGrid
     from interpret.results.probes import ProbeResult
     from interpret.results.shortcuts import Shortcuts
 
@@ -103,43 +106,72 @@ def faithfulness(
     )
 
 
+@overload
 def probe(
-    model: ModelLike,
+    model: ModelLike | Store | list[Store],
     data: DataLike,
     test: DataLike | None = None,
     *,
-    label: str = "label",
+    label: str | None = None,
+    **options: Any,
+) -> ProbeResult: ...
+@overload
+def probe(
+    model: ModelLike | Store | list[Store],
+    data: DataLike,
+    test: DataLike | None = None,
+    *,
+    label: list[str] | tuple[str, ...],
+    **options: Any,
+) -> ProbeGrid: ...
+def probe(
+    model: ModelLike | Store | list[Store],
+    data: DataLike,
+    test: DataLike | None = None,
+    *,
+    label: str | list[str] | tuple[str, ...] | None = None,
     text: str | None = None,
-    sites: Sequence[str] = ("embed", "resid_post"),
+    sites: Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
     header: bool = True,
     columns: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
     codes: Literal["none", "task", "all"] = "task",
+    out: str | Path | None = None,
+    progress: bool = True,
     **options: Any,
-) -> ProbeResult:
+) -> ProbeResult | ProbeGrid:
     """What can be read off the model's activations, layer by layer, beside baselines. Encoded is not used.
 
     Args:
-        model: attached model, path, hub id or pipeline.
+        model: attached model, path, hub id or pipeline; or a capture store, its folder, or a list of them (training
+            and test): then no model is needed, and the texts of `data` are found in it by their digest.
         data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
         test: data to test on; None splits `data` by sentence.
         label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
-            (`read_probe_data` lists them), or the label column of a table.
+            (`read_probe_data` lists them), or the label column of a table; None takes `upos`, or the usual column.
+            A list is probed in one pass, with Holm's correction over all of it, and gives a `ProbeGrid`.
         text: text column of a table; None guesses.
-        sites: sites to probe.
+        sites: sites to probe; None takes `embed` and `resid_post`, and of a store everything that is in it.
         seed: of splits, control labels and bootstraps.
         limit: read at most so many sentences.
         header: whether a csv or tsv has a header line.
         columns: names for the columns of a file without header.
         skip_bad_rows: count bad rows instead of stopping at the first.
         codes: whose description length is measured: nothing's, the task's, or that of a control and of random
-            weights too, which costs about as much again as all probes together.
+            weights too. That of the task costs about as much as the logistic probes, a third of a whole run; "all"
+            about as much again as all probes together. The command line and `plan_probes` have the same default.
+        out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and figures. Measured cells are
+            kept there under a hash of all they depend on: a run that was stopped goes on, and one that is finished is
+            read instead of repeated.
+        progress: show bars, and say what was found in `out`.
         options: passed to the analyzer, for example `random_weights=True`.
 
     Raises:
         InconclusiveError: too little data, or one class only.
+        UsageError: texts that are not in the store.
+        UnknownSiteError: a site or layer that the model, or the store, does not have.
     """
     how: dict[str, Any] = {
         "header": header,
@@ -148,8 +180,12 @@ def probe(
         "limit": limit,
         "text": text,
     }
-    train, held_out = read_parts(data, test, label, **how)
-    return run_probe(as_model(model).handle, train, held_out, sites=sites, seed=seed, codes=codes, **options)
+    labels = label if isinstance(label, list | tuple) else (label,)
+    tasks = [read_parts(data, test, name, **how) for name in labels]
+    options |= {"sites": [sites] if isinstance(sites, str) else sites, "seed": seed, "codes": codes}
+    folder = None if out is None else Path(out)
+    grid = isinstance(label, list | tuple)
+    return run_probes(source_of(model), tasks, grid=grid, out=folder, progress=progress, **options)
 
 
 def shortcuts(

@@ -10,9 +10,11 @@ from interpret.analyzers.probing.compare import Compared
 from interpret.analyzers.probing.compare import compare_probes as run_comparison
 from interpret.analyzers.probing.planning import plan_probes as run_plan
 from interpret.facade.attaching import ModelLike, as_model
+from interpret.facade.probe_files import Figure, read_manifest, write_files
 from interpret.readers.probe_data import ProbeData, read_probe_data
 from interpret.results.probe_comparison import ProbeComparison
 from interpret.results.probe_plans import ProbePlan
+from interpret.results.tree import say
 
 
 def read_parts(
@@ -60,7 +62,7 @@ def compare_probes(
         skip_bad_rows: count bad rows instead of stopping at the first.
         n_control: control tasks.
         n_bootstrap: bootstrap replicates.
-        out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and layers.svg; measured
+        out: folder for results.parquet, summary.json, manifest.json, probes.safetensors and figures; measured
             cells are kept there under a hash of all they depend on, so that a stopped run goes on.
         progress: show bars.
 
@@ -77,6 +79,9 @@ def compare_probes(
     }
     train, held_out = read_parts(data, test, label, **how)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        # What is in the way is said before anything runs.
+        read_manifest(folder)
     compared = run_comparison(
         as_model(base).handle,
         as_model(tuned).handle,
@@ -129,47 +134,35 @@ def plan_probes(
 
 def _write(compared: Compared, folder: Path) -> None:
     """The record and its files for other programs."""
-    import hashlib
-    import json
-
-    import numpy as np
-    from safetensors.numpy import save
-
-    from interpret.results.messages import words
     from interpret.results.probe_comparison_views import comparison_plot
-    from interpret.results.svg import draw
-    from interpret.results.tree import say
 
     record = compared.record
-    record.save(folder)
     tensors = {}
     for name, cells in (("base", compared.base), ("tuned", compared.tuned)):
         for (site, layer), cell in cells.items():
-            place = site if layer is None else f"{site}.{layer}"
             for part in ("weights", "intercept", "mean", "deviation"):
-                tensors[f"{name}/{place}/{part}"] = np.ascontiguousarray(getattr(cell, part))
-    record.to_frame().to_parquet(folder / "results.parquet", index=False)
-    (folder / "probes.safetensors").write_bytes(save(tensors, metadata={"classes": json.dumps(record.classes)}))
-    summary = {
-        "base": record.base,
-        "tuned": record.tuned,
-        "task": record.task,
-        "n_test": record.n_test,
-        "n_sentences": record.n_clusters_test,
-        "n_rows": len(record.rows),
-        "changed": [vars(row) for row in record.changed()],
-    }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+                tensors[f"{name}/{_place(site, layer)}/{part}"] = getattr(cell, part)
     plot = comparison_plot(record)
-    if plot is not None:
-        alt = words("en").text(say("probe_compare.figure_alt", task=record.task, n=len(plot.layers)))
-        figure = draw(plot, words("en"), prefix="probes", alt=alt)
-        (folder / "layers.svg").write_text(figure, encoding="utf-8")
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "manifest.json")
-    manifest = {
-        "schema": 1,
-        "content_sha256": record.content_sha256,
-        "seed": record.seed,
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    alt = say("probe_compare.figure_alt", task=record.task, n=0 if plot is None else len(plot.layers))
+    write_files(
+        folder,
+        record,
+        frame=record.to_frame(),
+        probes=tensors,
+        classes=record.classes,
+        summary={
+            "base": record.base,
+            "tuned": record.tuned,
+            "task": record.task,
+            "n_test": record.n_test,
+            "n_sentences": record.n_clusters_test,
+            "n_rows": len(record.rows),
+            "changed": [vars(row) for row in record.changed()],
+        },
+        figures=() if plot is None else (Figure("layers", plot, alt),),
+        facts={"content_sha256": record.content_sha256, "seed": record.seed},
+    )
+
+
+def _place(site: str, layer: int | None) -> str:
+    return site if layer is None else f"{site}.{layer}"

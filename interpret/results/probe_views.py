@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from interpret.results.probe_grid import ProbeGrid
 from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult
 from interpret.results.record import Message
 from interpret.results.tree import (
@@ -39,9 +40,10 @@ def _layer_order(layer: int | None) -> int:
     return -1 if layer is None else layer
 
 
-def probe_plot(record: ProbeResult) -> LayerPlot | None:
-    """Accuracy, control and selectivity of the site with the most layers, and baselines that run across."""
+def probe_plot(record: ProbeResult, site: str | None = None) -> LayerPlot | None:
+    """Accuracy, control and selectivity of `site`, else of that with the most layers, and baselines that run across."""
     sites = {(r.model, r.site) for r in record.rows if r.site != "embed" and r.layer is not None}
+    sites = {found for found in sites if site in (None, found[1])}
     if not sites:
         return None
     model, site = max(sorted(sites), key=lambda s: len({r.layer for r in record.rows if (r.model, r.site) == s}))
@@ -65,7 +67,8 @@ def probe_plot(record: ProbeResult) -> LayerPlot | None:
     if not series:
         return None
     names = tuple("embed" if place == -1 else str(place) for place in places)
-    return LayerPlot(names, tuple(series), say("axis.share"), say("axis.layer_of", site=site), "percent")
+    axis = say("axis.share" if record.level == "sentence" else "axis.share_plain")
+    return LayerPlot(names, tuple(series), axis, say("axis.layer_of", site=site), "percent")
 
 
 def probe_table(record: ProbeResult, limit: int = 60) -> Table:
@@ -173,3 +176,9 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
 @view.register
 def _(record: ProbeResult) -> Node:
     return Section(say("view.probes", task=record.task), probe_nodes(record))
+
+
+@view.register
+def _(record: ProbeGrid) -> Node:
+    tasks = ", ".join(record.tasks)
+    return Section(say("view.probe_grid", tasks=tasks, n=len(record)), tuple(view(result) for result in record.results))

@@ -10,6 +10,8 @@ from interpret.results.record import Message, Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interpret.results.audits import Check
+
 ProbeKind = Literal["ridge", "logistic", "majority", "type", "embedding", "random_weights", "control"]
 ProbeMetric = Literal[
     "accuracy",
@@ -137,6 +139,20 @@ class ProbeResult(Record):
         """Best layer by accuracy and by selectivity, chosen on validation: they often differ, so both are named."""
         accuracy = self.best_by("accuracy") or self.best_by("accuracy", "ridge")
         return {"accuracy": accuracy, "selectivity": self.best_by("selectivity", "ridge")}
+
+    def judged(self, *criteria: str) -> tuple[Check, ...]:
+        """A check for each criterion, such as "layer 3 accuracy >= 0.9" or "best selectivity > 20%".
+
+        The words name a metric, and may name a site (`resid_post.3`), `layer 3`, `best` (chosen on validation), and a
+        probe (`ridge`, `control`, ...); what is not named means every place that was probed. A criterion is met where
+        the whole interval of every such row lies on the right side, and missed where that of one lies on the wrong.
+
+        Raises:
+            UsageError: a criterion that cannot be read, or about something that was not measured.
+        """
+        from interpret.results.probe_criteria import judged, parse_criterion
+
+        return judged([self], [parse_criterion(written, [self.task]) for written in criteria])
 
     def plot(self) -> Any:
         """A matplotlib `Figure` of accuracy, control and selectivity over layers."""

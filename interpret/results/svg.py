@@ -109,6 +109,11 @@ def probe_figure(result: ProbeResult | ProbeComparison) -> Figure:
     plot = comparison_plot(result) if isinstance(result, ProbeComparison) else probe_plot(result)
     if plot is None:
         raise ValueError("this probe result holds no value over layers to draw")
+    return layer_figure(plot)
+
+
+def layer_figure(plot: LayerPlot) -> Figure:
+    """A matplotlib figure of curves over layers, in English."""
     with _style(ink="black"):
         return _figure(plot, words("en"), lambda text: text.replace("$", r"\$"), ink="black")
 

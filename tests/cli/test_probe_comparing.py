@@ -65,4 +65,8 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None
     asked = ("probe", "plan", DEMO / "tuned", DEMO / "reviews.csv", "--label", "label")
     result = call(*asked, "--device", "cpu", "--json")
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)
+    assert json.loads(result.stdout)["plan"]["task"] == "label"
+    both = call(*asked[:4], "--label", "label,slice", "--device", "cpu")
+    assert both.exit_code == 0, both.stderr
+    assert both.stdout.count("plan for probes of") == 2
+    assert both.stdout.splitlines()[-1].startswith("together about ")

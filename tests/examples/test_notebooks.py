@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 nbformat = pytest.importorskip("nbformat")
@@ -99,3 +100,21 @@ def test_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(scores, key=lambda word: abs(scores[word])) in ("新鲜", "凉了")
     text = "".join(o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "stream")
     assert "外卖评价分类器" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_probing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = executed("probing.ipynb", tmp_path, monkeypatch)
+    assert len(check_html(notebook)) == 2
+    plain = outputs(notebook, "text/plain")
+    verdicts = next(text for text in plain if "review best accuracy" in text)
+    assert re.findall("'(pass|fail|inconclusive)'", verdicts) == ["pass", "pass", "fail"]
+    # What the text says of the figures: capitals are no better read than without training, the review is.
+    frame = pd.read_parquet(tmp_path / "probes" / "results.parquet").query("metric == 'accuracy' and layer == 3")
+    value = frame.set_index(["task", "probe"])["value"]
+    assert value["review", "ridge"] > value["review", "random_weights"] + 0.2
+    assert value["capital", "ridge"] < value["capital", "random_weights"]
+    live, stored = re.findall(r"value=([\d.]+)", next(text for text in plain if text.startswith("(BestLayer")))
+    assert abs(float(live) - float(stored)) < 0.002
+    assert plain[-1].strip("'") in ("available_used", "available_not_used", "inconclusive")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.probing.features import FeatureStore, fill
+from interpret.analyzers.probing.kept import read_arrays, write_arrays
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Parts
 from interpret.analyzers.probing.ridge import choose, moments, ridge_path
@@ -90,7 +90,7 @@ def measure_cells(
                 cells[key] = _cell(parts, store, key)
                 store.drop(key)
                 if folder is not None:
-                    _write(cells[key], folder / f"{hashes[key]}.cell")
+                    write_arrays(folder / f"{hashes[key]}.cell", vars(cells[key]))
     return {key: cells[key] for key in keys}, hashes
 
 
@@ -123,24 +123,8 @@ def _cell(parts: Parts, store: FeatureStore, key: Key) -> ProbeCell:
 
 
 def _read(path: Path) -> ProbeCell | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+    found = read_arrays(path)
     try:
-        data = path.read_bytes()
-        head, _, body = data.partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != head:
-            return None
-        return ProbeCell(**load(body))
-    except (OSError, SafetensorError, TypeError, ValueError):
+        return None if found is None else ProbeCell(**found[0])
+    except TypeError:
         return None
-
-
-def _write(cell: ProbeCell, path: Path) -> None:
-    from safetensors.numpy import save
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    body = save({name: np.ascontiguousarray(value) for name, value in vars(cell).items()})
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    partial.replace(path)

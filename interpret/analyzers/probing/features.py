@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from interpret.analyzers.probing.ridge import KEPT_BYTES, blocks, release
+from interpret.analyzers.probing.stored import Stored
 from interpret.capture.capture import stream
 from interpret.capture.points import sites_of
 from interpret.errors import UsageError
@@ -28,6 +29,7 @@ from interpret.sites import Key, axes_of, expand_sites
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
+DEFAULT_SITES: Final = ("embed", "resid_post")
 #: Features of all sites together; beyond this they lie in temporary files.
 MAX_BYTES_IN_MEMORY: Final = 256 * 1024**2
 #: Share of the free disk that temporary files may take.
@@ -65,14 +67,14 @@ class Items:
         return len(self.label)
 
 
-def make_items(handle: Handle, data: ProbeData) -> Items:
+def make_items(handle: Handle | Stored, data: ProbeData) -> Items:
     """Encode and align.
 
     Words cut off by the model's length limit, wholly or in part, and words for which the tokenizer makes no token
     are left out and counted, never filled in.
     """
     words = data.level == "word"
-    encoded = _encode(handle, data)
+    encoded = handle.encoded(data) if isinstance(handle, Stored) else _encode(handle, data)
     sentence: list[int] = []
     place: list[int] = []
     label: list[str] = []
@@ -151,22 +153,25 @@ def seen_whole(row: Encoded, words: Sequence[str]) -> range:
     if not groups:
         return range(0)
     first, last = min(groups), max(groups)
-    # The text is the words joined by single spaces.
+    # Without spans of their own, the text is the words joined by single spaces.
     starts = np.cumsum([0, *(len(word) + 1 for word in words)])
-    if min(row.char_spans[p][0] for p in groups[first]) > starts[first]:
+    spans = row.unit_spans or [(int(starts[w]), int(starts[w]) + len(word)) for w, word in enumerate(words)]
+    if min(row.char_spans[p][0] for p in groups[first]) > spans[first][0]:
         first += 1
-    if max(row.char_spans[p][1] for p in groups[last]) < starts[last] + len(words[last]):
+    if max(row.char_spans[p][1] for p in groups[last]) < spans[last][1]:
         last -= 1
     return range(first, last + 1)
 
 
-def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:
-    """The (site, layer) pairs asked for.
+def probe_keys(handle: Handle | Stored, sites: Sequence[str] | str | None) -> list[Key]:
+    """The (site, layer) pairs asked for; None takes the default of a model, and everything of a store.
 
     Raises:
         UsageError: a site that has no single vector per token.
     """
-    keys = expand_sites(sites, handle.layers)
+    if isinstance(handle, Stored):
+        return handle.keys(sites)
+    keys = expand_sites(DEFAULT_SITES if sites is None else sites, handle.layers)
     possible = [site for site in sites_of(handle) if "position" in axes_of(site)]
     for site, _ in keys:
         if site not in possible:
@@ -180,11 +185,16 @@ def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:
 
 
 class FeatureStore:
-    """Features [item, d] by (site, layer) in float32: in memory up to a limit, in temporary files beyond it."""
+    """Features [item, d] by (site, layer) in float32: in memory up to a limit, in temporary files beyond it.
 
-    def __init__(self, n_items: int, n_keys: int, max_bytes: int | None = None) -> None:
+    Tasks on the same items share one: `n_users` of them.
+    """
+
+    def __init__(self, n_items: int, n_keys: int, max_bytes: int | None = None, n_users: int = 1) -> None:
         self.n_items = n_items
         self.n_keys = n_keys
+        self.n_users = n_users
+        self._n_drops: dict[Key, int] = {}
         self.max_bytes = MAX_BYTES_IN_MEMORY if max_bytes is None else max_bytes
         self.arrays: dict[Key, Float32Array] = {}
         self._stack = ExitStack()
@@ -234,6 +244,8 @@ class FeatureStore:
         A feature that is constant on those rows is only centred.
         """
         X = self.arrays[key]
+        if key in self.scaling:
+            return X
         total = np.zeros(X.shape[1])
         for part in blocks(X, n_train):
             total += X[part].sum(axis=0, dtype=np.float64)
@@ -249,25 +261,69 @@ class FeatureStore:
         return X
 
     def drop(self, key: Key) -> None:
-        """Forget the features of `key`."""
-        self.arrays.pop(key, None)
+        """Forget the features of `key`, when the last user says so."""
+        self._n_drops[key] = self._n_drops.get(key, 0) + 1
+        if self._n_drops[key] >= self.n_users:
+            self.arrays.pop(key, None)
+
+
+class Target(NamedTuple):
+    """Where features go: those of `items` at `keys`, into `store`."""
+
+    store: FeatureStore
+    items: Items
+    keys: Sequence[Key]
 
 
 def fill(
     store: FeatureStore, handle: Handle, items: Items, sites: Sequence[str] | str, progress: str | None = None
 ) -> None:
     """Run the model over the sentences that hold items and store the mean over each item's tokens."""
-    used = [s for s, segment in enumerate(items.segments) if len(segment.item)]
-    encoded = [items.encoded[s] for s in used]
+    fill_together([Target(store, items, expand_sites(sites, handle.layers))], handle, progress)
+
+
+def fill_together(targets: Sequence[Target], handle: Handle | Stored, progress: str | None = None) -> None:
+    """`fill` for several sets of items: the model reads every different input once."""
+    if isinstance(handle, Stored):
+        for target in targets:
+            segments = target.items.segments
+            positions, owners = [s.position for s in segments], [s.item for s in segments]
+            for key in target.keys:
+                for items, tokens in handle.tokens(key, target.items.encoded, positions, owners):
+                    _store_means(target, key, items, tokens)
+        return
+    numbers: dict[tuple[tuple[int, ...], tuple[int, ...] | None], int] = {}
+    encoded: list[Encoded] = []
+    uses: list[list[list[Segment]]] = [[] for _ in targets]
+    for target, used in zip(targets, uses, strict=True):
+        for row, segment in zip(target.items.encoded, target.items.segments, strict=True):
+            if not len(segment.item):
+                continue
+            number = numbers.setdefault((row.ids, row.type_ids), len(encoded))
+            if number == len(encoded):
+                encoded.append(row)
+            used += [[] for _ in range(number + 1 - len(used))]
+            used[number].append(segment)
+    wanted = dict.fromkeys(key for target in targets for key in target.keys)
+    sites = [site if layer is None else f"{site}.{layer}" for site, layer in wanted]
     for indices, tensors, _ in stream(handle, encoded, sites, progress=progress):
-        segments = [items.segments[used[i]] for i in indices]
-        batch = np.concatenate([np.full(len(s.item), b) for b, s in enumerate(segments)])
-        position = torch.from_numpy(np.concatenate([s.position for s in segments]))
-        rows, local = np.unique(np.concatenate([s.item for s in segments]), return_inverse=True)
-        row_of = torch.from_numpy(local.reshape(-1))
-        count = torch.bincount(row_of, minlength=len(rows))[:, None]
-        for (site, layer), tensor in tensors.items():
-            aligned = tensor.movedim(axes_of(site).index("position"), 1)
-            tokens = aligned[torch.from_numpy(batch), position].flatten(1).float()
-            sums = torch.zeros(len(rows), math.prod(tokens.shape[1:])).index_add_(0, row_of, tokens)
-            store.write((site, layer), rows, (sums / count).numpy())
+        for target, used in zip(targets, uses, strict=True):
+            here = [(b, s) for b, i in enumerate(indices) if i < len(used) for s in used[i]]
+            if not here:
+                continue
+            batch = torch.from_numpy(np.concatenate([np.full(len(s.item), b) for b, s in here]))
+            position = torch.from_numpy(np.concatenate([s.position for _, s in here]))
+            items = np.concatenate([s.item for _, s in here])
+            for key in target.keys:
+                aligned = tensors[key].movedim(axes_of(key[0]).index("position"), 1)
+                _store_means(target, key, items, aligned[batch, position])
+
+
+def _store_means(target: Target, key: Key, items: IntArray, tokens: torch.Tensor) -> None:
+    """Means over the tokens [token, ...] of each item; `items` [token] says whose they are, all of them."""
+    rows, local = np.unique(items, return_inverse=True)
+    row_of = torch.from_numpy(local.reshape(-1))
+    count = torch.bincount(row_of, minlength=len(rows))[:, None]
+    flat = tokens.flatten(1).float()
+    sums = torch.zeros(len(rows), math.prod(flat.shape[1:])).index_add_(0, row_of, flat)
+    target.store.write(key, rows, (sums / count).numpy())

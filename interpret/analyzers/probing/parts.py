@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from interpret.analyzers.probing.baselines import control_labels, permuted_labels
 from interpret.analyzers.probing.features import Items, make_items
+from interpret.analyzers.probing.stored import Stored
 from interpret.errors import InconclusiveError, UsageError
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, split_sentences
@@ -72,7 +73,7 @@ def check_request(train: ProbeData, test: ProbeData | None, probes: Sequence[str
         )
 
 
-def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> Parts:
+def make_parts(handle: Handle | Stored, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> Parts:
     """Split, encode and align; identical sentences stand in one part, and each part has enough to say something.
 
     Raises:

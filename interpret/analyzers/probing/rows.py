@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +15,77 @@ from interpret.statistics.multiple import holm, sign_flip_p
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
 Cell = tuple[str, int | None, ProbeKind]
 
 
+class FittedProbe(NamedTuple):
+    """A linear probe: (x - mean) / deviation, times `weights` [d, class], plus `intercept` [class]."""
+
+    weights: Float32Array
+    intercept: Float32Array
+    mean: Float32Array
+    deviation: Float32Array
+
+
 class Rows:
-    """Collects the cells of the result."""
+    """Collects the cells of the result.
+
+    `right` says for each probe and baseline which test items [item] it hits, `fitted` is the probe itself.
+    """
 
     def __init__(self, model: str, task: str, n: int, n_validation: int, seed: int) -> None:
         self.model, self.task, self.n, self.n_validation, self.seed = model, task, n, n_validation, seed
         self.kept: list[ProbeRow] = []
         self.validation: list[ProbeRow] = []
+        self.right: dict[Cell, npt.NDArray[Any]] = {}
+        self.fitted: dict[Cell, FittedProbe] = {}
+        self.n_not_converged = 0
+
+    def fresh(self) -> Rows:
+        """Nothing yet, of the same run."""
+        return Rows(self.model, self.task, self.n, self.n_validation, self.seed)
+
+    def join(self, other: Rows) -> None:
+        """Take over what another has collected."""
+        self.kept += other.kept
+        self.validation += other.validation
+        self.right |= other.right
+        self.fitted |= other.fitted
+        self.n_not_converged += other.n_not_converged
+
+    def keep_probe(self, cell: Cell, weights: FloatArray, intercept: FloatArray, scaling: Sequence[FloatArray]) -> None:
+        """Keep a fitted probe; `scaling` are mean and deviation [d] of the features it was fitted to."""
+        self.fitted[cell] = FittedProbe(*(a.astype(np.float32) for a in (weights, intercept, *scaling)))
+
+    def packed(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Everything as named arrays and as what JSON holds."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        cells: dict[str, list[list[Any]]] = {"right": [], "fitted": []}
+        for number, (cell, values) in enumerate(self.right.items()):
+            cells["right"].append(list(cell))
+            arrays[f"right/{number}"] = np.asarray(values)
+        for number, (cell, probe) in enumerate(self.fitted.items()):
+            cells["fitted"].append(list(cell))
+            arrays |= {f"fitted/{number}/{name}": array for name, array in probe._asdict().items()}
+        facts = {
+            "kept": [asdict(row) for row in self.kept],
+            "validation": [asdict(row) for row in self.validation],
+            "n_not_converged": self.n_not_converged,
+            **cells,
+        }
+        return arrays, facts
+
+    def unpack(self, arrays: dict[str, npt.NDArray[Any]], facts: dict[str, Any]) -> None:
+        """Take over what `packed` gave."""
+        self.kept += [ProbeRow(**row) for row in facts["kept"]]
+        self.validation += [ProbeRow(**row) for row in facts["validation"]]
+        self.n_not_converged += int(facts["n_not_converged"])
+        for number, (site, layer, probe) in enumerate(facts["right"]):
+            self.right[site, layer, probe] = arrays[f"right/{number}"]
+        for number, (site, layer, probe) in enumerate(facts["fitted"]):
+            found = {name: arrays[f"fitted/{number}/{name}"] for name in FittedProbe._fields}
+            self.fitted[site, layer, probe] = FittedProbe(**found)
 
     def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
         """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""

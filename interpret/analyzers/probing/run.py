@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.probing.baselines import (
-    majority,
-    most_frequent_of_type,
-    random_weights,
-)
+from interpret.analyzers.probing.baselines import majority, most_frequent_of_type
+from interpret.analyzers.probing.baselines import random_weights as untrained_model
 from interpret.analyzers.probing.description import block_ends, frequency_code, online_code
-from interpret.analyzers.probing.features import FeatureStore, fill, probe_keys
+from interpret.analyzers.probing.features import FeatureStore, probe_keys
+from interpret.analyzers.probing.kept import KeptCells
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
-from interpret.analyzers.probing.rows import Cell, Rows, paired_tests
+from interpret.analyzers.probing.rows import Rows, paired_tests
+from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
-from interpret.errors import InterpretError
+from interpret.analyzers.probing.work import Request, TaskRun, measure_each
+from interpret.errors import InterpretError, UsageError
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
-from interpret.results.probes import ProbeKind, ProbeResult
+from interpret.results.probes import ProbeKind, ProbeResult, ProbeTest
 from interpret.results.record import Message
 from interpret.sites import Key
+from interpret.statistics.multiple import holm
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -77,40 +81,113 @@ def probe(
         UsageError: a site without a vector per token, or data of two levels.
         InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
     """
-    check_request(train, test, probes, n_control, codes)
+    return probe_tasks(
+        handle,
+        [(train, test)],
+        sites=sites,
+        seed=seed,
+        n_control=n_control,
+        probes=probes,
+        codes=codes,
+        n_bootstrap=n_bootstrap,
+        random_weights=random_weights,
+        progress=progress,
+    )[0].result
+
+
+class Probed(NamedTuple):
+    """The result of one task, and its rows with the fitted probes."""
+
+    result: ProbeResult
+    rows: Rows
+
+
+def probe_tasks(
+    handle: Handle | Stored,
+    tasks: Sequence[tuple[ProbeData, ProbeData | None]],
+    *,
+    sites: Sequence[str] | str | None = None,
+    seed: int = 0,
+    n_control: int = 5,
+    probes: Sequence[Probe] = ("ridge", "logistic"),
+    codes: Codes = "none",
+    n_bootstrap: int = 1000,
+    random_weights: bool | None = None,
+    progress: bool = True,
+    request: Request | None = None,
+) -> list[Probed]:
+    """`probe` for several tasks, each (training, test): the model reads every text once, `p_holm` is over all tests.
+
+    With `request`, cells that it keeps are read instead of measured. A store has no model to draw new weights for, so
+    that this baseline is left out. Raises as `probe`.
+    """
+    stored = isinstance(handle, Stored)
+    given = tasks
+    if isinstance(handle, Stored):
+        tasks = [(handle.present(train), None if test is None else handle.present(test)) for train, test in tasks]
+    if stored and random_weights:
+        raise UsageError("a store holds activations and no model; random_weights needs the model itself")
+    for train, test in tasks:
+        check_request(train, test, probes, n_control, codes)
     keys = probe_keys(handle, sites)
+    request = request or Request({}, KeptCells(None))
+    random_weights = False if stored else random_weights
+    started = [_started(handle, train, test, seed, n_control, n_bootstrap, random_weights) for train, test in tasks]
+    for task in started:
+        _trivial(task.rows, task.plan, task.bootstrap)
+        if codes != "none":
+            bits = frequency_code(*task.plan.code_labels(0))
+            _code_rows(task.rows, task.plan, (NO_SITE, None), "majority", bits, 0, n_bootstrap)
+    trained = partial(_trained_cell, probes=probes, codes=codes)
+    label = "probe: activations" if progress else None
+    measure_each(nullcontext(handle), started, keys, trained, request, "trained", label)
+    code = "probe_random_weights_no_model" if stored else "probe_random_weights_not_run"
+    for task, all_of_it in zip(started, given, strict=True):
+        n_all, n = (sum(len(part) for part in parts if part) for parts in (all_of_it, (task.train, task.test)))
+        if n < n_all:
+            task.notes.append(Message(code="probe_not_in_store", params={"n": n_all - n, "n_all": n_all}))
+        if not task.random_weights:
+            task.notes.append(Message(code=code))
+    untrained = [task for task in started if task.random_weights]
+    if untrained and not isinstance(handle, Stored):
+        label = "probe: random weights" if progress else None
+        try:
+            opened = untrained_model(handle, seed)
+            measure_each(opened, untrained, keys, partial(_random_cell, codes=codes), request, "random", label)
+        except (InterpretError, TypeError, ValueError, AttributeError) as err:
+            # A class that cannot be built from its config alone (remote code, quantised weights) has no such baseline.
+            failure = Message(code="probe_random_weights_failed", params={"error": type(err).__name__})
+            for task in untrained:
+                task.notes.append(failure)
+    tests = [paired_tests(task.rows.right, task.bootstrap, seed) for task in started]
+    corrected = iter(holm(np.array([test.p for found in tests for test in found])).tolist())
+    tests = [tuple(replace(test, p_holm=next(corrected)) for test in found) for found in tests]
+    return [Probed(_result(task, own, n_control, seed), task.rows) for task, own in zip(started, tests, strict=True)]
+
+
+def _started(
+    handle: Handle | Stored,
+    train: ProbeData,
+    test: ProbeData | None,
+    seed: int,
+    n_control: int,
+    n_bootstrap: int,
+    random_weights: bool | None,
+) -> TaskRun:
     plan = make_parts(handle, train, test, seed, n_control)
-    bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
-    rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
-    right = _trivial(rows, plan, bootstrap)
-    if codes != "none":
-        _code_rows(rows, plan, (NO_SITE, None), "majority", frequency_code(*plan.code_labels(0)), 0, n_bootstrap)
-
-    n_not_converged = 0
-    with FeatureStore(len(plan.items), len(keys)) as store:
-        fill(store, handle, plan.items, sites, "probe: activations" if progress else None)
-        for key in keys:
-            X = store.standardise(key, plan.n_train)
-            path, right[*key, "ridge"] = _ridge_rows(rows, plan, bootstrap, key, X)
-            if "logistic" in probes:
-                arrived, right[*key, "logistic"] = _logistic_rows(rows, plan, bootstrap, key, X, path)
-                n_not_converged += not arrived
-            if codes != "none":
-                _code_rows(rows, plan, key, "logistic", _coded(plan, X, 0), 0, n_bootstrap)
-            if codes == "all":
-                _code_rows(rows, plan, key, "control", _coded(plan, X, 1), 1, n_bootstrap)
-            store.drop(key)
-
-    notes = _notes(plan, train, test)
-    if n_not_converged:
-        notes.append(Message(code="probe_not_converged", params={"n": n_not_converged}))
     if random_weights is None:
         random_weights = train.level == "word" and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
-    if random_weights:
-        failure = _random_rows(rows, plan, bootstrap, handle, keys, sites, seed, progress, right, codes)
-        notes += [] if failure is None else [failure]
-    else:
-        notes.append(Message(code="probe_random_weights_not_run"))
+    rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
+    bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
+    return TaskRun(train, test, plan, bootstrap, rows, random_weights=random_weights)
+
+
+def _result(task: TaskRun, tests: tuple[ProbeTest, ...], n_control: int, seed: int) -> ProbeResult:
+    plan, rows, train, test = task.plan, task.rows, task.train, task.test
+    notes = _notes(plan, train, test)
+    if rows.n_not_converged:
+        notes.append(Message(code="probe_not_converged", params={"n": rows.n_not_converged}))
+    notes += task.notes
     return ProbeResult(
         rows=tuple(rows.kept),
         task=train.task,
@@ -119,7 +196,7 @@ def probe(
         n_train=plan.n_train,
         n_validation=plan.n_fit - plan.n_train,
         n_test=len(plan.items) - plan.n_fit,
-        n_clusters_test=bootstrap.n_clusters,
+        n_clusters_test=task.bootstrap.n_clusters,
         n_truncated_words=plan.items.n_truncated_words,
         n_duplicate_sentences=0 if test is None else n_shared(train, test),
         control="type" if train.level == "word" else "permuted_labels",
@@ -127,13 +204,39 @@ def probe(
         seed=seed,
         notes=tuple(notes),
         validation_rows=tuple(rows.validation),
-        tests=paired_tests(right, bootstrap, seed),
+        tests=tests,
         n_duplicate_train_sentences=n_duplicates(train),
         type_overlap=_type_overlap(plan) if train.level == "word" else None,
     )
 
 
-def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[np.bool_]]:
+def _trained_cell(
+    task: TaskRun, rows: Rows, key: Key, store: FeatureStore, probes: Sequence[Probe], codes: Codes
+) -> None:
+    """Every probe at one place of the model."""
+    plan, bootstrap = task.plan, task.bootstrap
+    X = store.standardise(key, plan.n_train)
+    path = _ridge_rows(rows, plan, bootstrap, key, X, store.scaling[key])
+    if "logistic" in probes:
+        _logistic_rows(rows, plan, bootstrap, key, X, path, store.scaling[key])
+    if codes != "none":
+        _code_rows(rows, plan, key, "logistic", _coded(plan, X, 0), 0, bootstrap.n_bootstrap)
+    if codes == "all":
+        _code_rows(rows, plan, key, "control", _coded(plan, X, 1), 1, bootstrap.n_bootstrap)
+
+
+def _random_cell(task: TaskRun, rows: Rows, key: Key, store: FeatureStore, codes: Codes) -> None:
+    """Ridge and selectivity at one place of an untrained model."""
+    plan, bootstrap = task.plan, task.bootstrap
+    X = store.standardise(key, plan.n_train)
+    screened, scores, _ = _ridge_cells(plan, bootstrap, X)
+    rows.add_all(key, "random_weights", scores)
+    rows.right[*key, "random_weights"] = screened.predicted[0] == plan.labels[0, plan.test]
+    if codes == "all":
+        _code_rows(rows, plan, key, "random_weights", _coded(plan, X, 0), 0, bootstrap.n_bootstrap)
+
+
+def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> None:
     """Baselines without activations, and where they are right.
 
     They learn from train and validation, as the probes finally do.
@@ -144,7 +247,7 @@ def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell,
         predicted["type"] = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
     for kind, labels in predicted.items():
         rows.add_all((NO_SITE, None), kind, bootstrap.score(labels, gold[plan.test], n_classes))
-    return {(NO_SITE, None, kind): labels == gold[plan.test] for kind, labels in predicted.items()}
+        rows.right[NO_SITE, None, kind] = labels == gold[plan.test]
 
 
 def _coded(plan: Parts, X: Float32Array, task: int) -> FloatArray:
@@ -173,10 +276,11 @@ def _code_rows(
 
 
 class _Screened(NamedTuple):
-    """Test predictions of the task and of each control, and their best accuracy on validation [task]."""
+    """Test predictions of the task and of each control, their lambdas, and best accuracies on validation [task]."""
 
     path: RidgePath
     predicted: list[IntArray]
+    lambdas: list[float]
     validation: FloatArray
 
 
@@ -189,7 +293,7 @@ def _ridge_predictions(plan: Parts, X: Float32Array) -> _Screened:
     lambdas = choose(accuracies)
     path = ridge_path(sums + moments(X[held], plan.labels[:, held], n_classes))
     predicted = [path.predict(X[plan.test], lam, task) for task, lam in enumerate(lambdas)]
-    return _Screened(path, predicted, accuracies.max(axis=1))
+    return _Screened(path, predicted, list(lambdas), accuracies.max(axis=1))
 
 
 def _ridge_cells(
@@ -207,21 +311,29 @@ def _ridge_cells(
 
 
 def _ridge_rows(
-    rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array
-) -> tuple[RidgePath, npt.NDArray[np.bool_]]:
+    rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, scaling: Sequence[FloatArray]
+) -> RidgePath:
     screened, scores, control = _ridge_cells(plan, bootstrap, X)
     rows.add_validation(key, screened.validation)
     rows.add_all(key, "ridge", scores)
     rows.add(key, "control", "accuracy", control)
     if key[0] == "embed":
         rows.add_all(key, "embedding", scores)
-    return screened.path, screened.predicted[0] == plan.labels[0, plan.test]
+    rows.right[*key, "ridge"] = screened.predicted[0] == plan.labels[0, plan.test]
+    rows.keep_probe((*key, "ridge"), *screened.path.weights(screened.lambdas[0], 0), scaling)
+    return screened.path
 
 
 def _logistic_rows(
-    rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, path: RidgePath
-) -> tuple[bool, npt.NDArray[np.bool_]]:
-    """Refit by likelihood; returns whether the optimiser arrived, and where the probe is right."""
+    rows: Rows,
+    plan: Parts,
+    bootstrap: ClusterBootstrap,
+    key: Key,
+    X: Float32Array,
+    path: RidgePath,
+    scaling: Sequence[FloatArray],
+) -> None:
+    """Refit by likelihood."""
     gold = plan.labels[0]
     found, _ = fit_logistic_path(X[: plan.n_fit], gold[: plan.n_fit], plan.n_train, path)
     log_p = found.log_probabilities(X[plan.test])
@@ -232,37 +344,9 @@ def _logistic_rows(
     gain = log_p[np.arange(len(held)), held] - np.log(np.where(share > 0, share, 1.0))[held]
     bits = bootstrap.mean(gain / np.log(2), known)
     rows.add(key, "logistic", "v_information_bits", bits, int(known.sum()))
-    return found.converged, log_p.argmax(axis=1) == held
-
-
-def _random_rows(
-    rows: Rows,
-    plan: Parts,
-    bootstrap: ClusterBootstrap,
-    handle: Handle,
-    keys: Sequence[Key],
-    sites: Sequence[str] | str,
-    seed: int,
-    progress: bool,
-    right: dict[Cell, npt.NDArray[np.bool_]],
-    codes: Codes,
-) -> Message | None:
-    """Ridge and selectivity on an untrained model; a message where no such model can be made."""
-    try:
-        with random_weights(handle, seed) as untrained, FeatureStore(len(plan.items), len(keys)) as store:
-            fill(store, untrained, plan.items, sites, "probe: random weights" if progress else None)
-            for key in keys:
-                X = store.standardise(key, plan.n_train)
-                screened, scores, _ = _ridge_cells(plan, bootstrap, X)
-                rows.add_all(key, "random_weights", scores)
-                right[*key, "random_weights"] = screened.predicted[0] == plan.labels[0, plan.test]
-                if codes == "all":
-                    _code_rows(rows, plan, key, "random_weights", _coded(plan, X, 0), 0, bootstrap.n_bootstrap)
-                store.drop(key)
-    except (InterpretError, TypeError, ValueError, AttributeError) as err:
-        # A class that cannot be built from its config alone (remote code, quantised weights) has no such baseline.
-        return Message(code="probe_random_weights_failed", params={"error": type(err).__name__})
-    return None
+    rows.n_not_converged += not found.converged
+    rows.right[*key, "logistic"] = log_p.argmax(axis=1) == held
+    rows.keep_probe((*key, "logistic"), found.weights, found.intercept, scaling)
 
 
 def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Message]:
