@@ -34,11 +34,11 @@ def erasure_nodes(record: Erasure) -> tuple[Node, ...]:
         _probe_table(record),
     ]
     if any(row.part == "model" for row in record.rows):
-        children += [_model_table(record), Paragraph((say("erasure.model_reading", n=len(record.random)),), "small")]
+        children += [_model_table(record), Paragraph((say("erasure.model_reading", n=_n_draws(record)),), "small")]
     if record.ablations:
         children += [Heading(say(f"erasure.ranking.{record.ranking}")), _ablation_table(record.ablations)]
         children.append(Paragraph((say("erasure.ablation_reading"),), "small"))
-    shares = [draw.removed_share for draw in record.random]
+    shares = [draw.removed_share for draw in record.random if draw.matched == "rank"]
     children.append(
         Facts(
             (
@@ -82,6 +82,10 @@ def _erased(record: Erasure) -> tuple[Inline, ...]:
     return first, say("erasure.neighbours", before=near["original"], after=near["erased"])
 
 
+def _n_draws(record: Erasure) -> int:
+    return sum(draw.matched == "rank" for draw in record.random)
+
+
 def _rounds(record: Erasure) -> Message | None:
     return None if record.n_rounds is None else say("erasure.rounds", n=record.n_rounds)
 
@@ -104,7 +108,7 @@ def _table(record: Erasure, part: str, conditions: tuple[ErasureCondition, ...],
 
 
 def _difference(kind: NumberKind, condition: ErasureCondition) -> NumberKind:
-    if condition != "difference":
+    if not condition.startswith("difference"):
         return kind
     return "points" if kind == "percent" else "signed"
 
@@ -114,7 +118,7 @@ def _probe_table(record: Erasure) -> Table:
 
 
 def _model_table(record: Erasure) -> Table:
-    return _table(record, "model", ("original", "erased", "random", "difference"), "erasure.model_table")
+    return _table(record, "model", get_args(ErasureCondition), "erasure.model_table")
 
 
 def _ablation_table(ablations: tuple[UnitAblation, ...]) -> Table:

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
-from interpret.analyzers.probing.erasers import CrossMoments, Eraser, inlp, leace, random_eraser
+from interpret.analyzers.probing.erasers import CrossMoments, Eraser, displaced, inlp, leace, random_eraser
 from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
 
 N, D, K = 3000, 12, 3
@@ -75,6 +75,34 @@ def test_no_linear_probe_is_better_than_the_majority() -> None:
     assert np.abs(logistic.predict_proba(x) - np.bincount(labels) / N).max() < 1e-4
     before = LogisticRegression(max_iter=2000).fit((X - X.mean(0)) / X.std(0), labels)
     assert before.score((X - X.mean(0)) / X.std(0), labels) > floor + 0.2
+
+
+@pytest.mark.parametrize("method", ["leace", "inlp"])
+def test_the_control_of_equal_size_moves_each_activation_as_far_and_leaves_the_label(method: str) -> None:
+    X, labels = sample()
+    statistics = fitted(X, labels)
+    rounds = iter([1e-3, 1e-3, None])
+    eraser = leace(statistics) if method == "leace" else inlp(statistics, lambda _: next(rounds))[0]
+    other, again, third = (displaced(eraser, statistics, seed) for seed in (0, 0, 1))
+    assert other.rank == eraser.rank
+    # On data that nothing was fitted on as well: the change has the same length at every single activation.
+    for data in (X, sample(5)[0]):
+        far = np.linalg.norm(data - eraser(data), axis=1)
+        np.testing.assert_allclose(np.linalg.norm(data - other(data), axis=1), far, rtol=1e-9)
+    assert other.removed_share(statistics) == pytest.approx(eraser.removed_share(statistics), rel=1e-9)
+    np.testing.assert_array_equal(other.left, again.left)
+    assert np.abs(other.left - third.left).max() > 1e-3
+    assert np.abs(cross_correlation(other(X), labels)).max() > 0.1
+
+
+def test_the_control_of_equal_size_stays_where_activations_are() -> None:
+    """Directions in which activations never vary are no place to move them to."""
+    X, labels = sample()
+    X = np.column_stack([X, X[:, 0] + X[:, 1], np.full(len(X), 7.0)])
+    statistics = CrossMoments(D + 2, K).update(X, labels)
+    moved = displaced(leace(statistics), statistics, 3)(X)
+    np.testing.assert_allclose(moved[:, D], moved[:, 0] + moved[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(moved[:, D + 1], 7.0)
 
 
 def test_no_other_affine_map_that_erases_moves_activations_less() -> None:
