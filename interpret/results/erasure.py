@@ -88,7 +88,9 @@ class Erasure(Record):
     (`positions` "all") or at those of the items only ("probed"), and replaced by their mean. `random` are controls:
     maps of the same kind and rank for directions drawn at random (`matched` "rank"), and maps that move every
     activation exactly as far as the eraser, in random directions ("size"). `removed_share` is the mean squared change
-    as a share of the variance. Probes that are not linear may still read the label, see `nearest_neighbours`. With
+    as a share of the variance. Probes that are not linear may still read the label: `nearest_neighbours` takes the
+    commonest label of the 5 items of training and validation that are nearest (Euclidean, in standard deviations before
+    the erasure). All of them are looked at, since more items read more and what is left is to be shown whole. With
     `ranking` all units of the site stand in `ranked_units` by what they say about the label, and `ablations` tests
     that order in the model.
     """

@@ -79,7 +79,9 @@ def _erased(record: Erasure) -> tuple[Inline, ...]:
     }
     near = {condition: _value(record, "nearest_neighbours", condition) for condition in ("original", "erased")}
     first = say("erasure.linearly_erased" if record.linearly_erased else "erasure.not_erased", **found)
-    return first, say("erasure.neighbours", before=near["original"], after=near["erased"])
+    return first, say(
+        "erasure.neighbours", n=record.n_train + record.n_validation, before=near["original"], after=near["erased"]
+    )
 
 
 def _n_draws(record: Erasure) -> int:
