@@ -37,6 +37,7 @@ ErasureMeasure = Literal[
 ErasureCondition = Literal["original", "erased", "random", "difference", "random_displaced", "difference_displaced"]
 #: What a random control has in common with the erasure: the number of directions, or the size of the change as well.
 Matched = Literal["rank", "size"]
+Availability = Literal["available", "not_available", "unclear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,13 @@ class Erasure(Record):
 
         columns = "part measure condition value ci_low ci_high n".split()
         return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+
+    @property
+    def availability(self) -> Availability:
+        """Whether a linear probe reads the label, whatever became of the question whether it is used."""
+        if self.verdict == "not_available":
+            return "not_available"
+        return "unclear" if self.why.code == "erasure_why.availability_unclear" else "available"
 
     def row(self, measure: ErasureMeasure, condition: ErasureCondition) -> ErasureRow | None:
         """The number of one measure under one condition; None where it was not measured."""
