@@ -37,7 +37,7 @@ def erasure_nodes(record: Erasure) -> tuple[Node, ...]:
         children += [_model_table(record), Paragraph((say("erasure.model_reading", n=_n_draws(record)),), "small")]
     if record.ablations:
         children += [Heading(say(f"erasure.ranking.{record.ranking}")), _ablation_table(record.ablations)]
-        children.append(Paragraph((say("erasure.ablation_reading"),), "small"))
+        children += [Paragraph(_confirmed(record.ablations)), Paragraph((say("erasure.ablation_reading"),), "small")]
     shares = [draw.removed_share for draw in record.random if draw.matched == "rank"]
     children.append(
         Facts(
@@ -121,6 +121,19 @@ def _probe_table(record: Erasure) -> Table:
 
 def _model_table(record: Erasure) -> Table:
     return _table(record, "model", get_args(ErasureCondition), "erasure.model_table")
+
+
+def _confirmed(ablations: tuple[UnitAblation, ...]) -> tuple[Inline, ...]:
+    """Of each size, whether the top changes surely more than the bottom and than random units."""
+    found = {(a.k, a.chosen): a for a in ablations}
+    said: list[Inline] = []
+    for k in dict.fromkeys(a.k for a in ablations):
+        top = found.get((k, "top"))
+        others = [found[k, chosen].ci_high for chosen in ("bottom", "random") if (k, chosen) in found]
+        low = None if top is None else top.ci_low
+        holds = low is not None and len(others) == 2 and all(high is not None and high < low for high in others)
+        said.append(say("erasure.ranking_holds" if holds else "erasure.ranking_open", k=k))
+    return tuple(said)
 
 
 def _ablation_table(ablations: tuple[UnitAblation, ...]) -> Table:

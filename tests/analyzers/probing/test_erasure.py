@@ -22,6 +22,7 @@ from interpret.models.handle import Handle
 from interpret.models.load import attach_handle
 from interpret.readers.probe_data import ProbeData
 from interpret.results.erasure import Erasure
+from interpret.results.views import to_text
 from tests import planted
 from tests.tiny import WORDS, tiny, wordpiece
 
@@ -376,6 +377,8 @@ def test_the_unit_that_the_model_reads_is_ranked_first_and_its_ablation_breaks_i
         progress=False,
     )
     assert result.ranked_units[0] == 0
+    for k in (1, 3):
+        assert f"At k = {k} the ranking holds" in to_text(result)
     assert sorted(result.ranked_units) == list(range(32))
     found = {(a.chosen, a.k): a for a in result.ablations}
     assert set(found) == {(chosen, k) for chosen in ("top", "bottom", "random") for k in (1, 3)}
@@ -389,6 +392,15 @@ def test_the_unit_that_the_model_reads_is_ranked_first_and_its_ablation_breaks_i
         assert other.ci_high is not None
         assert found["top", 3].ci_low is not None
         assert other.ci_high < found["top", 3].ci_low
+
+
+def test_a_ranking_by_what_the_model_does_not_use_is_not_confirmed(handle: Handle) -> None:
+    """The unit that carries the label is found, and taking it out changes nothing."""
+    result = erasure(handle, labelled(CARRIED), site=SITE, gold=(gold(), None), units=[1], n_random=2, progress=False)
+    assert result.ranked_units[0] == 1
+    top = next(a for a in result.ablations if a.chosen == "top")
+    assert top.changed_predictions == 0.0
+    assert "the ranking is not confirmed" in to_text(result)
 
 
 def test_units_that_are_not_there(handle: Handle) -> None:
