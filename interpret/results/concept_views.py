@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from interpret.results.audit_views import estimate
-from interpret.results.concepts import ConceptLayer, Concepts, ConceptUse
-from interpret.results.erasure import ErasureCondition, ErasureVerdict
+from interpret.results.concepts import Concepts, ConceptUse
+from interpret.results.erasure import ErasureCondition, ErasureRow, ErasureVerdict
 from interpret.results.erasure_views import erasure_nodes
 from interpret.results.record import Message
 from interpret.results.tree import (
@@ -28,10 +28,11 @@ _BESIDE: tuple[ErasureCondition, ...] = ("erased", "random", "random_displaced")
 
 
 def concept_nodes(record: Concepts) -> tuple[Node, ...]:
-    """A row for each column, answers by value, the limits, and the erasures folded away."""
-    children: list[Node] = [Paragraph((say("concepts.lead"),))]
-    verdicts = tuple(Fact(_name(row), _overall(row)) for row in record.rows)
-    children += [Facts(verdicts), _table(record)]
+    """Verdicts, what they rest on, answers by value, the limits, and the erasures folded away."""
+    verdicts = tuple(Fact(_name(row), _overall(row), _why(row)) for row in record.rows)
+    children: list[Node] = [Paragraph((say("concepts.lead"),)), Facts(verdicts)]
+    if any(row.layers for row in record.rows):
+        children += [_read_table(record), _effect_table(record)]
     groups = _groups(record)
     if groups is not None:
         children.append(groups)
@@ -42,6 +43,13 @@ def concept_nodes(record: Concepts) -> tuple[Node, ...]:
     return tuple(children)
 
 
+def _badge(verdict: ErasureVerdict, *, protected: bool) -> Badge:
+    text = say(f"concepts.verdict.{verdict}")
+    if verdict == "available_used":
+        return Badge("fail" if protected else "done", text)
+    return Badge("inconclusive" if verdict == "inconclusive" else "done", text)
+
+
 def _name(row: ConceptUse) -> Message | str:
     return say("concepts.protected", name=row.name) if row.protected else row.name
 
@@ -50,55 +58,59 @@ def _overall(row: ConceptUse) -> Badge:
     return _badge(row.verdict, protected=row.protected) if row.layers else Badge("not_measured")
 
 
-def _badge(verdict: ErasureVerdict, *, protected: bool) -> Badge:
-    text = say(f"concepts.verdict.{verdict}")
-    if verdict == "available_used":
-        return Badge("fail" if protected else "done", text)
-    return Badge("inconclusive" if verdict == "inconclusive" else "done", text)
+def _why(row: ConceptUse) -> Message | None:
+    """Why nothing was measured, or the reason at the layer that decided."""
+    deciding = [at for at in row.layers if at.verdict == row.verdict]
+    if not deciding:
+        return row.why
+    at = deciding[-1]
+    return at.erasure.why if at.verdict == at.erasure.verdict else say("concepts.not_beyond_control")
 
 
-def _why(at: ConceptLayer) -> Inline:
-    beside_control = at.verdict == at.erasure.verdict
-    return at.erasure.why if beside_control else say("concepts.not_beyond_control")
-
-
-def _table(record: Concepts) -> Table:
+def _read_table(record: Concepts) -> Table:
     columns = (
         Column(say("concepts.column")),
         Column(say("concepts.at")),
         Column(say("concepts.read"), numeric=True),
         Column(say("erasure.measure.majority"), numeric=True),
         Column(say("concepts.control"), numeric=True),
+    )
+    rows: tuple[tuple[Inline, ...], ...] = tuple(
+        (
+            row.name,
+            Code(at.place),
+            estimate(at.probe, "percent"),
+            _measured(at.erasure.row("majority", "original")),
+            estimate(at.control, "percent"),
+        )
+        for row in record.rows
+        for at in row.layers
+    )
+    return Table(columns, rows, say("concepts.table"))
+
+
+def _effect_table(record: Concepts) -> Table:
+    columns = (
+        Column(say("concepts.column")),
+        Column(say("concepts.at")),
         *(Column(say(f"concepts.changed.{name}"), numeric=True) for name in _BESIDE),
         Column(say("column.verdict")),
-        Column(say("column.why")),
     )
-    return Table(columns, tuple(cells for row in record.rows for cells in _cells(row)), say("concepts.table"))
-
-
-def _cells(row: ConceptUse) -> list[tuple[Inline, ...]]:
-    """One for each layer, the verdict over all of them beside the name."""
-    name = _name(row)
-    if not row.layers:
-        return [(name, *("–",) * 7, Badge("not_measured"), "–" if row.why is None else row.why)]
-    cells = []
-    for at in row.layers:
-        erased = at.erasure
-        found = [erased.row("majority", "original"), *(erased.row("changed_predictions", c) for c in _BESIDE)]
-        shown = ["–" if r is None else Number(r.value, "percent", r.ci_low, r.ci_high) for r in found]
-        cells.append(
-            (
-                name,
-                Code(at.place),
-                estimate(at.probe, "percent"),
-                shown[0],
-                estimate(at.control, "percent"),
-                *shown[1:],
-                _badge(at.verdict, protected=row.protected),
-                _why(at),
-            )
+    rows: tuple[tuple[Inline, ...], ...] = tuple(
+        (
+            row.name,
+            Code(at.place),
+            *(_measured(at.erasure.row("changed_predictions", name)) for name in _BESIDE),
+            _badge(at.verdict, protected=row.protected),
         )
-    return cells
+        for row in record.rows
+        for at in row.layers
+    )
+    return Table(columns, rows, say("concepts.effects"))
+
+
+def _measured(row: ErasureRow | None) -> Inline:
+    return "–" if row is None else Number(row.value, "percent", row.ci_low, row.ci_high)
 
 
 def _groups(record: Concepts) -> Table | None:

@@ -34,7 +34,7 @@ def erasure_nodes(record: Erasure) -> tuple[Node, ...]:
         _probe_table(record),
     ]
     if any(row.part == "model" for row in record.rows):
-        children += [_model_table(record), Paragraph((say("erasure.model_reading", n=_n_draws(record)),), "small")]
+        children += [*_model_tables(record), Paragraph((say("erasure.model_reading", n=_n_draws(record)),), "small")]
     if record.ablations:
         children += [Heading(say(f"erasure.ranking.{record.ranking}")), _ablation_table(record.ablations)]
         children += [Paragraph(_confirmed(record.ablations)), Paragraph((say("erasure.ablation_reading"),), "small")]
@@ -119,8 +119,11 @@ def _probe_table(record: Erasure) -> Table:
     return _table(record, "probe", ("original", "erased"), "erasure.probe_table")
 
 
-def _model_table(record: Erasure) -> Table:
-    return _table(record, "model", get_args(ErasureCondition), "erasure.model_table")
+def _model_tables(record: Erasure) -> tuple[Table, Table]:
+    """What each did, and below it what erasing costs beyond the controls: in one table they would be too wide."""
+    did: tuple[ErasureCondition, ...] = ("original", "erased", "random", "random_displaced")
+    beyond: tuple[ErasureCondition, ...] = ("difference", "difference_displaced")
+    return _table(record, "model", did, "erasure.model_table"), _table(record, "model", beyond, "erasure.cost_table")
 
 
 def _confirmed(ablations: tuple[UnitAblation, ...]) -> tuple[Inline, ...]:
