@@ -12,6 +12,7 @@ from interpret.results.audit_views import (
 )
 from interpret.results.audits import SECTIONS, Audit, Coverage
 from interpret.results.comparison_views import comparison_nodes
+from interpret.results.concept_views import concept_nodes
 from interpret.results.probe_views import probe_nodes
 from interpret.results.quality_views import importance_nodes, quality_nodes
 from interpret.results.robustness_views import robustness_nodes
@@ -79,7 +80,7 @@ def sections(audit: Audit) -> tuple[Section, ...]:
         "explanation_quality": lambda a: () if a.explanation_quality is None else quality_nodes(a.explanation_quality),
         "cases": lambda a: case_nodes(a, _quality_line(a)),
         "attention": lambda a: () if a.attention is None else attention_nodes(a.attention),
-        "probes": lambda a: () if a.probes is None else probe_nodes(a.probes),
+        "probes": _probes,
         "robustness": lambda a: () if a.robustness is None else robustness_nodes(a.robustness),
         "limits": _limits,
         "reproduce": _reproduce,
@@ -113,6 +114,13 @@ def _slices(audit: Audit) -> tuple[Node, ...]:
         return found
     accuracy = audit.performance.accuracy
     return (*slice_nodes(audit.performance.slices, None if accuracy is None else accuracy.value), *found)
+
+
+def _probes(audit: Audit) -> tuple[Node, ...]:
+    found = () if audit.probes is None else probe_nodes(audit.probes)
+    if audit.concepts is None:
+        return found
+    return (*found, Heading(say("view.concepts")), *concept_nodes(audit.concepts))
 
 
 def _global(audit: Audit) -> tuple[Node, ...]:

@@ -45,11 +45,13 @@ class AuditConfig:
     is a declared criterion: None means none is declared. So are `max_flip_rate`, of every perturbation that should
     change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
     written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
-    exchange, as "nurse=doctor, he=she". `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the
-    place of every word) or `ids` (row numbers only). `pairing` says how the digests are made by which examples of two
-    audits are matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do not,
-    and match only audits of the same file (see `Answers`); audits without texts are always keyed. `limit` audits a
-    random sample of the rows. `reduced_from` is written by a time budget: the counts that it lowered, as they were.
+    exchange, as "nurse=doctor, he=she". `protected` are columns with a protected attribute, `concepts` other
+    columns (lists, or names between commas): whether the model knows each, and whether its answers depend on it.
+    `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the place of every word) or `ids` (row
+    numbers only). `pairing` says how the digests are made by which examples of two audits are matched: `plain` ones
+    let anybody who holds the audit test guesses at short texts, `keyed` ones do not, and match only audits of the
+    same file (see `Answers`); audits without texts are always keyed. `limit` audits a random sample of the rows.
+    `reduced_from` is written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -68,6 +70,8 @@ class AuditConfig:
     perturbed: int = 200
     perturbed_explained: int = 20
     swap_terms: str | None = None
+    protected: str | None = None
+    concepts: str | None = None
     bootstraps: int = 1000
     words_shown: int = 15
     limit: int | None = None
@@ -101,6 +105,10 @@ class AuditConfig:
             raise UsageError(f"config pairing must be one of {', '.join(get_args(Pairing))}, found {self.pairing!r}")
         if self.swap_terms is not None:
             given_terms(str(self.swap_terms))
+        for name in ("protected", "concepts"):
+            object.__setattr__(self, name, _columns(name, getattr(self, name)))
+        if twice := sorted(set(self.protected_columns) & set(_parts(self.concepts))):
+            raise UsageError(f"config names the column {twice[0]!r} in protected and in concepts; name it once")
         for name in (self.method, self.shortcut_method, *self.compared_names):
             if name not in METHODS and not (name == "auto" and name not in self.compared_names):
                 raise UsageError(f"config names the method {name!r}; the methods are {', '.join(METHODS)}")
@@ -120,7 +128,16 @@ class AuditConfig:
 
     @property
     def compared_names(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in self.compared_methods.split(",") if name.strip())
+        return _parts(self.compared_methods)
+
+    @property
+    def protected_columns(self) -> tuple[str, ...]:
+        return _parts(self.protected)
+
+    @property
+    def concept_columns(self) -> tuple[str, ...]:
+        """All columns whose use is looked into, protected ones first."""
+        return (*self.protected_columns, *_parts(self.concepts))
 
     @property
     def counts(self) -> dict[str, int | None]:
@@ -133,6 +150,20 @@ class AuditConfig:
         use, reduced = plain.pop("intended_use"), plain.pop("reduced_from")
         plain |= {_USE + key: value for key, value in sorted(use.items())}
         return plain | {_REDUCED + key: value for key, value in sorted(reduced.items())}
+
+
+def _parts(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _columns(key: str, given: object) -> str | None:
+    """Names of columns as one string, as it is stored: a list of them, or names between commas."""
+    names = given.split(",") if isinstance(given, str) else [] if given is None else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f'config {key} must be a list of columns, as in ["gender"], found {given!r}')
+    if odd := [name for name in names if "," in name]:
+        raise UsageError(f"config {key} names the column {odd[0]!r}; a column with a comma in its name must be renamed")
+    return ", ".join(dict.fromkeys(name.strip() for name in names if name.strip())) or None
 
 
 def resolve_config(config: AuditConfig | Mapping[str, Any] | None) -> AuditConfig:

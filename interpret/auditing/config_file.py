@@ -24,6 +24,8 @@ MEANING: Final[dict[str, str]] = {
     "perturbed": "texts written otherwise (typing errors, case, punctuation, group words); 0 leaves section 12 out",
     "perturbed_explained": "changed texts whose explanation is compared with that of the original",
     "swap_terms": "further words to exchange in section 12, as nurse=doctor, he=she",
+    "protected": "columns with a protected attribute, as [gender]: section 11 says whether it is known and used",
+    "concepts": "other columns that this is asked of",
     "bootstraps": "resamples behind every bootstrap interval",
     "words_shown": "words listed for each class in section 7",
     "texts": "what the audit keeps of the texts: full, masked (a sign in the place of every word) or ids (row numbers)",

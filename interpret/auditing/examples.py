@@ -6,14 +6,14 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from interpret.errors import UsageError
-from interpret.readers.columns import pick_columns, pick_extra
+from interpret.readers.columns import pick_columns, pick_extra, pick_named
 from interpret.readers.labels import map_labels
 from interpret.readers.tables import Table
 from interpret.results.audits import DataSummary, LabelMapping
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 IntArray = npt.NDArray[np.int64]
 
+#: Values that a column of groups may have.
+MAX_VALUES: Final = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -31,7 +34,7 @@ class Examples:
 
     Of a treebank `texts` are the words joined with spaces, `words` the words and `tags` their labels. Of questions
     `texts` are the questions, `contexts` what they are asked of and `answers` the accepted answers. `references` are
-    the texts that a model should write.
+    the texts that a model should write. `extra` are further columns by name, None where a row has no value.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Examples:
     contexts: tuple[str, ...] | None = None
     answers: tuple[tuple[str, ...], ...] | None = None
     references: tuple[str, ...] | None = None
+    extra: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     #: Every text of the file, those left out by sampling among them; in memory only.
     every_text: tuple[str, ...] = ()
 
@@ -65,6 +69,7 @@ class Examples:
         for name in of_each:
             values = getattr(self, name)
             changed[name] = None if values is None else tuple(values[i] for i in numbers)
+        changed["extra"] = {name: tuple(values[i] for i in numbers) for name, values in self.extra.items()}
         changed["gold"] = None if self.gold is None else self.gold[list(numbers)]
         return replace(self, **changed)
 
@@ -77,6 +82,7 @@ def select_examples(
     label: str | None = None,
     label_map: str | Mapping[str, object] | None = None,
     slices: str | None = None,
+    extra: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
 ) -> Examples:
@@ -89,6 +95,7 @@ def select_examples(
         label: label column; None guesses by name.
         label_map: "0=negative,1=positive" where names and ids do not decide.
         slices: slice column; None takes a column called `slice` if there is one.
+        extra: further columns, of a few values each.
         limit: at most so many examples.
         seed: of the sample.
 
@@ -129,9 +136,22 @@ def select_examples(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
         sampling_seed=None,
+        extra={name: _few_values(table, pick_named(table, name), kept) for name in extra},
         every_text=tuple(row[text_column] for row in table.rows),
     )
     return sample_examples(examples, limit, seed)
+
+
+def _few_values(table: Table, column: str, kept: Sequence[int]) -> tuple[str | None, ...]:
+    """A column of groups: as many values as can be told apart, and never a text or a number of its own in each row."""
+    values = [table.rows[i].get(column, "").strip() or None for i in kept]
+    different = {value for value in values if value is not None}
+    if not 2 <= len(different) <= MAX_VALUES:
+        raise UsageError(
+            f"column {column!r} of {table.name} has {len(different)} different values; one that is probed needs "
+            f"between 2 and {MAX_VALUES}, so put them into groups"
+        )
+    return tuple(values)
 
 
 def sample_examples(examples: Examples, limit: int | None, seed: int) -> Examples:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from interpret.results.audits import Comparison, ExplanationQuality, Identity, Performance
+from interpret.results.concepts import Concepts
+from interpret.results.erasure import ErasureCondition
 from interpret.results.record import Message, Scalar
 from interpret.results.shortcuts import Shortcuts
 from interpret.results.slices import Finding, FoundSlices
@@ -25,6 +27,7 @@ def gather(
     slices: FoundSlices | None = None,
     shortcuts: Shortcuts | None = None,
     quality: ExplanationQuality | None = None,
+    concepts: Concepts | None = None,
 ) -> tuple[Finding, ...]:
     """The findings, the grave ones first, each kind in the order of the report's sections."""
     found: list[Finding] = []
@@ -42,6 +45,8 @@ def gather(
         found += _of_shortcuts(shortcuts)
     if quality is not None and quality.methods and quality.methods[0].faithfulness.verdict == "not_better":
         found.append(_high("explanation_quality", "explanations_not_better", method=quality.methods[0].method))
+    if concepts is not None:
+        found += _of_concepts(concepts)
     return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 
 
@@ -89,6 +94,26 @@ def _of_slices(slices: FoundSlices) -> Iterator[Finding]:
         name = row.feature.code.removeprefix("slice_feature.")
         params = {**row.feature.params, **_below(gap, row.gap.ci_low, row.gap.ci_high)}
         yield make("slices", "slice", feature=name, value=row.accuracy.value, of=row.accuracy.n, **params)
+
+
+def _of_concepts(concepts: Concepts) -> Iterator[Finding]:
+    """Protected attributes that are known and used; known alone is what most models are."""
+    for row in concepts.rows:
+        used = [layer for layer in row.layers if layer.verdict == "available_used"]
+        if row.protected and used:
+            at = used[-1]
+            conditions: tuple[ErasureCondition, ...] = ("erased", "random", "random_displaced")
+            changed = {c: at.erasure.row("changed_predictions", c) for c in conditions}
+            majority = at.erasure.row("majority", "original")
+            yield _high(
+                "probes",
+                "protected_used",
+                name=row.name,
+                place=at.place,
+                value=at.probe.value,
+                majority=None if majority is None else majority.value,
+                **{name: None if found is None else found.value for name, found in changed.items()},
+            )
 
 
 def _of_shortcuts(shortcuts: Shortcuts) -> Iterator[Finding]:

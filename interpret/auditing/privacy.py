@@ -26,7 +26,7 @@ MASK: Final = "•••"
 REVIEWED: Final = frozenset(
     "title identity data performance comparison global_attribution explanation_quality cases attention probes "
     "check_rows coverage config seed command intended_use run robustness shortcuts found_slices findings "
-    "examples".split()
+    "examples concepts".split()
 )
 #: Kinds of target whose label is a class; the labels of all others are pieces of text.
 _CLASSES: Final = ("class", "contrast")

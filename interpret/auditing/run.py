@@ -117,6 +117,7 @@ def run_audit(
         cases=found["cases"] or (),
         attention=found["attention"],
         probes=found["probes"],
+        concepts=found["concepts"],
         robustness=found["robustness"],
         shortcuts=found["shortcuts"],
         found_slices=found["slices"],
@@ -127,6 +128,7 @@ def run_audit(
             slices=found["slices"],
             shortcuts=found["shortcuts"],
             quality=found["explanation_quality"],
+            concepts=found["concepts"],
         ),
         check_rows=run_checks(
             identity, found["performance"], found["explanation_quality"], config, found["robustness"]

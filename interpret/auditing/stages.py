@@ -11,6 +11,9 @@ from interpret.analyzers.comparison.outputs import compare_outputs
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
 from interpret.auditing.attention import MAX_CASES, attention_section, n_ablated
+from interpret.auditing.concepts import concepts
+from interpret.auditing.concepts import costs as concept_costs
+from interpret.auditing.concepts import why_not as concepts_why_not
 from interpret.auditing.costs import attributed, probe_costs, quality_costs, ranked
 from interpret.auditing.explaining import Explained, explain, explanation_quality, shown_cases, words_used
 from interpret.auditing.features import text_features
@@ -34,6 +37,7 @@ from interpret.results.audits import (
     Performance,
     WordImportance,
 )
+from interpret.results.concepts import Concepts
 from interpret.results.probes import ProbeResult
 from interpret.results.record import Message
 from interpret.results.robustness import Robustness
@@ -370,6 +374,15 @@ STAGES: Final[tuple[Stage, ...]] = (
         count=lambda scope: scope.sampled("probed"),
         cost=probe_costs,
         counts=(Count("probed", "probes", 200),),
+    ),
+    Stage(
+        name="concepts",
+        sections=(),
+        result=Concepts | None,
+        run=concepts,
+        why_not=concepts_why_not,
+        count=lambda scope: scope.sampled("probed"),
+        cost=concept_costs,
     ),
     Stage(
         name="robustness",

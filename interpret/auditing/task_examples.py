@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ def read_examples(
     label: str | None,
     label_map: str | Mapping[str, object] | None,
     slices: str | None,
+    extra: Sequence[str] = (),
     **reading: Any,
 ) -> Examples:
     """The examples that a model of this task is audited on; `reading` are options of `read_table`.
@@ -38,6 +39,11 @@ def read_examples(
     Raises:
         UsageError: data of another kind than the task wants, or a column that is not there.
     """
+    if extra and handle.task not in ("text-classification", "causal-lm", "masked-lm"):
+        raise UsageError(
+            f"whether a column ({extra[0]!r}) is known and used is measured for text-classification, causal-lm and "
+            f"masked-lm models; {handle.name} is a {handle.task} model"
+        )
     suffix = Path(data).suffix.lower() if isinstance(data, str | Path) else ""
     if handle.task == "token-classification":
         if suffix != ".conllu":
@@ -58,7 +64,9 @@ def read_examples(
     if handle.task == "seq2seq-lm":
         return _referenced(table, text, label, slices)
     id2label = dict(enumerate(handle.labels)) if handle.task == "text-classification" else None
-    return select_examples(table, id2label=id2label, text=text, label=label, label_map=label_map, slices=slices)
+    return select_examples(
+        table, id2label=id2label, text=text, label=label, label_map=label_map, slices=slices, extra=extra
+    )
 
 
 def _shown(data: Any) -> str:

@@ -91,7 +91,9 @@ def audit(
         str | None,
         typer.Option(metavar="BASE", help="Folder or hub id of the model before fine-tuning, to compare with."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML with counts and declared checks.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML or TOML with counts and declared checks.")
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -114,6 +116,15 @@ def audit(
             metavar="NAME",
             help="Column that names slices; default: slice, if there is one.",
         ),
+    ] = None,
+    protected: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="A protected attribute: is it known, and do answers depend on it? Repeatable."
+        ),
+    ] = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Another column to ask this of. Repeatable.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-audit"),
     adapter: o.Adapter = None,
@@ -144,6 +155,9 @@ def audit(
     started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
     settings = None if config is None else read_config(config)
+    for key, named in (("protected", protected), ("concepts", concept)):
+        if named:
+            settings = {**(settings or {}), key: named}
     seconds = None if budget is None else parse_budget(budget)
     if data.suffix.lower() in (".conllu", ".json"):
         # Treebanks and questions are read for what the model's task makes of them.
@@ -213,6 +227,8 @@ def audit(
             config=Path(RESOLVED) if seconds is not None else config,
             title=title,
             slice_column=slices,
+            protected=protected,
+            concept=concept,
             adapter=adapter,
             revision=revision,
             task=task,
@@ -233,13 +249,19 @@ def audit(
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file, flat keys nested again."""
+    """The settings of a YAML or TOML file, flat keys nested again."""
+    import tomllib
+
     import yaml
 
     if not path.is_file():
         raise MissingFileError(f"there is no file {path}, which --config names")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        settings = tomllib.loads(text) if path.suffix.lower() == ".toml" else yaml.safe_load(text)
+    except tomllib.TOMLDecodeError as err:
+        # The library says line and column itself.
+        raise DataError(f"not TOML ({err})", path=path) from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         mark = getattr(err, "problem_mark", None)
         problem = getattr(err, "problem", None) or "not UTF-8 text"

@@ -54,6 +54,10 @@ def erase(
     units: Annotated[
         list[int] | None, typer.Option(metavar="K", help="Also rank the units of the site and ablate K of them.")
     ] = None,
+    ranking: Annotated[
+        Literal["probe_weights", "mean_difference"],
+        typer.Option(help="Rank units by the ridge probe's weights, or by the share of variance between the classes."),
+    ] = "probe_weights",
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to save the result in.")] = None,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
@@ -109,6 +113,7 @@ def erase(
         method=method,
         positions=positions,
         units=units or (),
+        ranking=ranking,
         task_label=task_label,
         label_map=label_map,
         text=text_column,

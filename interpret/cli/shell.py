@@ -170,6 +170,8 @@ def command_line(verb: str, *arguments: str | Path, **options: object) -> str:
         flag = "--" + name.replace("_", "-")
         if value is True:
             words.append(flag)
+        elif isinstance(value, list | tuple):
+            words += [word for one in value for word in (flag, str(one))]
         elif value is not None and value is not False:
             words += [flag, _without_folder(value) if isinstance(value, str | Path) else str(value)]
     return shlex.join(words)

@@ -230,6 +230,7 @@ def _ask(
         label=label,
         label_map=label_map,
         slices=slices,
+        extra=settings.concept_columns,
         header=header,
         columns=columns,
         skip_bad_rows=skip_bad_rows,

@@ -63,6 +63,20 @@ def _pick(table: Table, named: str | None, usual: frozenset[str], role: str) -> 
     return found[0] if found else None
 
 
+def pick_named(table: Table, name: str) -> str:
+    """A column of that very name.
+
+    Raises:
+        UsageError: it is not there.
+
+    """
+    if name not in table.columns:
+        near = difflib.get_close_matches(name, table.columns, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"{table.name} has no column {name!r}{hint}; its columns are {listed(table.columns)}")
+    return name
+
+
 def pick_extra(table: Table, name: str | None, usual: Literal["slice", "pair"]) -> str | None:
     """Choose the column of slices or of pairs: as named, else the one called `slice` or `pair`, else None.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from interpret.results.attention import AttentionMaps, HeadAblation
 from interpret.results.comparisons import Comparison, ComparisonRow
+from interpret.results.concepts import Concepts
 from interpret.results.examples import Answers
 from interpret.results.explanations import (
     Attribution,
@@ -293,7 +294,8 @@ class Audit(Record):
 
     `checks` is a table; the records behind it are `check_rows`. `findings` are what must not be missed, of all
     sections. `examples` holds one row per audited example, without its text; None for tasks whose answers are no class
-    of a text, and in audits that were saved before there was such a table.
+    of a text, and in audits that were saved before there was such a table. `concepts` are columns of which it was asked
+    whether the model knows and uses them; None where none were.
     """
 
     title: str
@@ -317,6 +319,7 @@ class Audit(Record):
     findings: tuple[Finding, ...] = ()
     robustness: Robustness | None = None
     examples: Answers | None = None
+    concepts: Concepts | None = None
     run: RunInfo = field(default_factory=RunInfo)
 
     @property

@@ -31,8 +31,13 @@ ErasureMeasure = Literal[
     "kl_nats",
     "log_probability_nats",
 ]
-#: `difference` is erased minus random, of accuracy and log probability random minus erased: harm is positive.
-ErasureCondition = Literal["original", "erased", "random", "difference"]
+#: `random` takes away as many random directions, `random_displaced` moves every activation as far as the erasure does,
+#: in random directions. A difference is erased minus that control, of accuracy and log probability the control minus
+#: erased: harm is positive.
+ErasureCondition = Literal["original", "erased", "random", "difference", "random_displaced", "difference_displaced"]
+#: What a random control has in common with the erasure: the number of directions, or the size of the change as well.
+Matched = Literal["rank", "size"]
+Availability = Literal["available", "not_available", "unclear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +55,13 @@ class ErasureRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomErasure:
-    """One draw of random directions: the share of variance it took away and what that did to the model."""
+    """One draw of a control: its mean squared change as a share of the variance, and what that did to the model."""
 
     removed_share: float
     changed_predictions: float | None
     total_variation: float | None
     kl_nats: float | None
+    matched: Matched = "rank"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +86,14 @@ class Erasure(Record):
     """Whether a label that can be read off a site is also used by the model: measured by erasing it linearly.
 
     The eraser is fitted on the training and validation items; `rank` directions are taken away at every real position
-    (`positions` "all") or at those of the items only ("probed"), and replaced by their mean. `random` are maps of the
-    same kind and rank for directions drawn at random. `removed_share` is the share of the variance that is taken
-    away. Probes that are not linear may still read the label, see `nearest_neighbours`. With `ranking` all units of
-    the site stand in `ranked_units` by what they say about the label, and `ablations` tests that order in the model.
+    (`positions` "all") or at those of the items only ("probed"), and replaced by their mean. `random` are controls:
+    maps of the same kind and rank for directions drawn at random (`matched` "rank"), and maps that move every
+    activation exactly as far as the eraser, in random directions ("size"). `removed_share` is the mean squared change
+    as a share of the variance. Probes that are not linear may still read the label: `nearest_neighbours` takes the
+    commonest label of the 5 items of training and validation that are nearest (Euclidean, in standard deviations before
+    the erasure). All of them are looked at, since more items read more and what is left is to be shown whole. With
+    `ranking` all units of the site stand in `ranked_units` by what they say about the label, and `ablations` tests
+    that order in the model.
     """
 
     model: str
@@ -121,6 +131,13 @@ class Erasure(Record):
 
         columns = "part measure condition value ci_low ci_high n".split()
         return pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+
+    @property
+    def availability(self) -> Availability:
+        """Whether a linear probe reads the label, whatever became of the question whether it is used."""
+        if self.verdict == "not_available":
+            return "not_available"
+        return "unclear" if self.why.code == "erasure_why.availability_unclear" else "available"
 
     def row(self, measure: ErasureMeasure, condition: ErasureCondition) -> ErasureRow | None:
         """The number of one measure under one condition; None where it was not measured."""

@@ -34,11 +34,11 @@ def erasure_nodes(record: Erasure) -> tuple[Node, ...]:
         _probe_table(record),
     ]
     if any(row.part == "model" for row in record.rows):
-        children += [_model_table(record), Paragraph((say("erasure.model_reading", n=len(record.random)),), "small")]
+        children += [*_model_tables(record), Paragraph((say("erasure.model_reading", n=_n_draws(record)),), "small")]
     if record.ablations:
         children += [Heading(say(f"erasure.ranking.{record.ranking}")), _ablation_table(record.ablations)]
-        children.append(Paragraph((say("erasure.ablation_reading"),), "small"))
-    shares = [draw.removed_share for draw in record.random]
+        children += [Paragraph(_confirmed(record.ablations)), Paragraph((say("erasure.ablation_reading"),), "small")]
+    shares = [draw.removed_share for draw in record.random if draw.matched == "rank"]
     children.append(
         Facts(
             (
@@ -79,7 +79,13 @@ def _erased(record: Erasure) -> tuple[Inline, ...]:
     }
     near = {condition: _value(record, "nearest_neighbours", condition) for condition in ("original", "erased")}
     first = say("erasure.linearly_erased" if record.linearly_erased else "erasure.not_erased", **found)
-    return first, say("erasure.neighbours", before=near["original"], after=near["erased"])
+    return first, say(
+        "erasure.neighbours", n=record.n_train + record.n_validation, before=near["original"], after=near["erased"]
+    )
+
+
+def _n_draws(record: Erasure) -> int:
+    return sum(draw.matched == "rank" for draw in record.random)
 
 
 def _rounds(record: Erasure) -> Message | None:
@@ -104,7 +110,7 @@ def _table(record: Erasure, part: str, conditions: tuple[ErasureCondition, ...],
 
 
 def _difference(kind: NumberKind, condition: ErasureCondition) -> NumberKind:
-    if condition != "difference":
+    if not condition.startswith("difference"):
         return kind
     return "points" if kind == "percent" else "signed"
 
@@ -113,8 +119,24 @@ def _probe_table(record: Erasure) -> Table:
     return _table(record, "probe", ("original", "erased"), "erasure.probe_table")
 
 
-def _model_table(record: Erasure) -> Table:
-    return _table(record, "model", ("original", "erased", "random", "difference"), "erasure.model_table")
+def _model_tables(record: Erasure) -> tuple[Table, Table]:
+    """What each did, and below it what erasing costs beyond the controls: in one table they would be too wide."""
+    did: tuple[ErasureCondition, ...] = ("original", "erased", "random", "random_displaced")
+    beyond: tuple[ErasureCondition, ...] = ("difference", "difference_displaced")
+    return _table(record, "model", did, "erasure.model_table"), _table(record, "model", beyond, "erasure.cost_table")
+
+
+def _confirmed(ablations: tuple[UnitAblation, ...]) -> tuple[Inline, ...]:
+    """Of each size, whether the top changes surely more than the bottom and than random units."""
+    found = {(a.k, a.chosen): a for a in ablations}
+    said: list[Inline] = []
+    for k in dict.fromkeys(a.k for a in ablations):
+        top = found.get((k, "top"))
+        others = [found[k, chosen].ci_high for chosen in ("bottom", "random") if (k, chosen) in found]
+        low = None if top is None else top.ci_low
+        holds = low is not None and len(others) == 2 and all(high is not None and high < low for high in others)
+        said.append(say("erasure.ranking_holds" if holds else "erasure.ranking_open", k=k))
+    return tuple(said)
 
 
 def _ablation_table(ablations: tuple[UnitAblation, ...]) -> Table:

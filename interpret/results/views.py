@@ -97,6 +97,7 @@ _VIEWS = (
     "attention_views",
     "audit_views",
     "comparison_views",
+    "concept_views",
     "diff_views",
     "erasure_views",
     "intervention_views",

@@ -48,7 +48,12 @@ def erasure() -> Erasure:
         n_rounds=3,
         linearly_erased=False,
         removed_share=0.2,
-        random=(RandomErasure(removed_share=0.01, changed_predictions=0.0, total_variation=0.01, kl_nats=0.001),) * 2,
+        random=tuple(
+            RandomErasure(
+                matched=matched, removed_share=share, changed_predictions=0.0, total_variation=0.01, kl_nats=0.001
+            )
+            for matched, share in ((("rank", 0.01),) * 2 + (("size", 0.2),) * 2)
+        ),
         rows=tuple(rows),
         verdict="inconclusive",
         why=Message(code="erasure_why.control_breaks", params={"share": 0.2, "limit": 0.1}),
@@ -82,5 +87,5 @@ def erasure() -> Erasure:
                 total_variation=0.01,
             ),
         ),
-        notes=(Message(code="erasure_takes_more", params={"share": 0.2, "random": 0.01}),),
+        notes=(Message(code="probe_truncated_texts", params={"n": 3}),),
     )

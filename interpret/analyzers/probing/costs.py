@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,15 @@ from interpret.analyzers.probing.erased_outputs import Outputs
 from interpret.analyzers.probing.reprobing import row
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
 from interpret.analyzers.probing.units import Ablated
-from interpret.results.erasure import Chosen, ErasureMeasure, ErasureRow, UnitAblation
+from interpret.results.erasure import Chosen, ErasureCondition, ErasureMeasure, ErasureRow, UnitAblation
 
 FloatArray = npt.NDArray[np.float64]
 
 
 class Costs(NamedTuple):
-    """What erasing costs beyond random directions: `answers` in predictions, `probability` in total variation.
+    """What erasing costs beyond a control: `answers` in predictions, `probability` in total variation.
 
-    `control` is the share of predictions that random directions change.
+    `control` is the share of predictions that the control itself changes.
     """
 
     answers: Interval
@@ -29,12 +29,23 @@ class Costs(NamedTuple):
     control: float
 
 
+class BothCosts(NamedTuple):
+    """Beyond as many random directions, and beyond changes of the same size in random directions.
+
+    `whole` are the share of predictions that erasing changes and of probability that it moves, beside no control.
+    """
+
+    rank: Costs
+    size: Costs
+    whole: tuple[Interval, Interval]
+
+
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """Rows for the record, what the verdict is about, and what each draw of random directions did."""
+    """Rows for the record, what the verdict is about, and what each draw of the controls did."""
 
     rows: tuple[ErasureRow, ...]
-    costs: Costs
+    costs: BothCosts
     draws: dict[str, list[float]]
     n_texts: int
 
@@ -71,36 +82,57 @@ def ablations(
     return tuple(found)
 
 
+#: Each control with the names of what it does and of what erasing costs beyond it.
+_CONTROLS: Final[tuple[tuple[ErasureCondition, ErasureCondition], ...]] = (
+    ("random", "difference"),
+    ("random_displaced", "difference_displaced"),
+)
+
+
 def summed(out: Outputs, bootstrap: ClusterBootstrap, n_random: int) -> Effects:
-    """Rows of every measure: as it is, erased, random, and the difference with its spread between draws."""
+    """Rows of every measure: as it is, erased, each control, and the differences with their spread between draws.
+
+    `out` holds the eraser first, then `n_random` draws of as many random directions, then as many of equal size.
+    """
     rows: list[ErasureRow] = []
-    draws_at = slice(1, 1 + n_random)
+    whole: dict[ErasureMeasure, Interval] = {}
+    draws_at = [slice(1 + c * n_random, 1 + (c + 1) * n_random) for c in range(len(_CONTROLS))]
 
     def ratio(values: FloatArray, n: FloatArray) -> Interval:
         return _ratio(bootstrap, values, n)
 
-    def add(measure: ErasureMeasure, erased: FloatArray, random: FloatArray, n: FloatArray, sign: int) -> Interval:
+    def add(measure: ErasureMeasure, changed: FloatArray, n: FloatArray, sign: int) -> list[Interval]:
         count = int(n.sum())
-        draws = random.sum(1) / max(count, 1)
-        rows.append(row("model", measure, "erased", ratio(erased, n), count))
-        rows.append(row("model", measure, "random", ratio(random.mean(0), n), count))
-        difference = over_draws(ratio(sign * (erased - random.mean(0)), n), draws, fresh=True)
-        rows.append(row("model", measure, "difference", difference, count))
-        return difference
+        whole[measure] = ratio(changed[0], n)
+        rows.append(row("model", measure, "erased", whole[measure], count))
+        differences = []
+        for (control, beyond), at in zip(_CONTROLS, draws_at, strict=True):
+            random = changed[at]
+            draws = random.sum(1) / max(count, 1)
+            rows.append(row("model", measure, control, ratio(random.mean(0), n), count))
+            difference = over_draws(ratio(sign * (changed[0] - random.mean(0)), n), draws, fresh=True)
+            rows.append(row("model", measure, beyond, difference, count))
+            differences.append(difference)
+        return differences
 
-    answers: Interval | None = None
+    answers: list[Interval] | None = None
     if out.n_gold.sum() > 0:
         for measure, values in (("task_accuracy", out.right), ("log_probability_nats", out.log_probability)):
             name: ErasureMeasure = measure  # type: ignore[assignment]
             rows.append(row("model", name, "original", ratio(values[0], out.n_gold), int(out.n_gold.sum())))
-            found = add(name, values[1], values[2 : 2 + n_random], out.n_gold, -1)
+            found = add(name, values[1:], out.n_gold, -1)
             answers = found if answers is None else answers
-    changed = add("changed_predictions", out.changed[0], out.changed[draws_at], out.n, 1)
-    probability = add("total_variation", out.total_variation[0], out.total_variation[draws_at], out.n, 1)
-    add("kl_nats", out.kl[0], out.kl[draws_at], out.n, 1)
+    changed = add("changed_predictions", out.changed, out.n, 1)
+    probability = add("total_variation", out.total_variation, out.n, 1)
+    add("kl_nats", out.kl, out.n, 1)
     total = max(float(out.n.sum()), 1.0)
+    all_draws = slice(1, 1 + len(_CONTROLS) * n_random)
     draws = {
-        name: (getattr(out, name)[draws_at].sum(1) / total).tolist() for name in ("changed", "total_variation", "kl")
+        name: (getattr(out, name)[all_draws].sum(1) / total).tolist() for name in ("changed", "total_variation", "kl")
     }
-    costs = Costs(answers or changed, probability, float(np.mean(draws["changed"])))
-    return Effects(tuple(rows), costs, draws, len(out.n))
+    costs = [
+        Costs(lost, moved, float(out.changed[at].mean(0).sum() / total))
+        for lost, moved, at in zip(answers or changed, probability, draws_at, strict=True)
+    ]
+    both = BothCosts(costs[0], costs[1], (whole["changed_predictions"], whole["total_variation"]))
+    return Effects(tuple(rows), both, draws, len(out.n))

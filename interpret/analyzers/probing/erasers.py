@@ -162,6 +162,22 @@ def random_eraser(statistics: CrossMoments, rank: int, seed: int | Sequence[int]
     return _spanned(statistics, found, directions) if like == "leace" else _orthogonal(statistics, directions)
 
 
+def displaced(eraser: Eraser, statistics: CrossMoments, seed: int | Sequence[int]) -> Eraser:
+    """A change of the same size elsewhere: every activation moves exactly as far as by `eraser`, in random directions.
+
+    As many orthonormal directions as the eraser has are drawn evenly from the span of the activations, and each
+    activation is moved along them by the lengths that the eraser takes away. Its label stays where it was. What a
+    model loses by this, it loses by changes of this size and not by the loss of the label. (Scaling up the removal of
+    random directions would not do: evenly drawn in whitened space they lie mostly along the directions of largest
+    variance, which may be those of the label itself.)
+    """
+    rng = np.random.default_rng(seed)
+    deviation = statistics.deviation
+    span = np.linalg.qr(deviation[:, None] * _whitening(statistics).support)[0]
+    directions = span @ np.linalg.qr(rng.standard_normal((span.shape[1], eraser.rank)))[0]
+    return Eraser(eraser.mean, directions @ np.linalg.qr(eraser.left)[1], eraser.right)
+
+
 def _spanned(statistics: CrossMoments, whitening: _Whitening, basis: FloatArray) -> Eraser:
     return Eraser(statistics.mean_x, whitening.colour @ basis, whitening.whiten.T @ basis)
 

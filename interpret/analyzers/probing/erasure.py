@@ -17,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from interpret.analyzers.probing.baselines import majority
-from interpret.analyzers.probing.costs import Costs, Effects, ablations, summed
+from interpret.analyzers.probing.costs import BothCosts, Effects, ablations, summed
 from interpret.analyzers.probing.erased_outputs import (
     MEASURED,
     Change,
@@ -26,7 +26,7 @@ from interpret.analyzers.probing.erased_outputs import (
     outputs_under,
     readings,
 )
-from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, inlp, leace, random_eraser
+from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, displaced, inlp, leace, random_eraser
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
 from interpret.analyzers.probing.parts import Parts, make_parts, sentence_order
 from interpret.analyzers.probing.reprobing import Reprobing
@@ -91,11 +91,14 @@ def erasure(
 
     Verdict, each by whole 95% intervals against `margin`:
         "not_available": the logistic probe's accuracy and balanced accuracy exceed those of the majority by less.
-        "available_used": one exceeds it by more, and erasing costs the model more than random directions do: accuracy
-        on its own task (without `gold`: predictions that stay the same) or probability (total variation).
-        "available_not_used": it is available, and erasing costs less than `margin` more in both.
-        "inconclusive": all else, with the reason in `why`. A control that itself changes a tenth of the predictions,
-        or an INLP that ran out of rounds, decides nothing.
+        "available_used": one exceeds it by more, and erasing costs the model more than both controls do: as many
+        random directions taken away, and every activation moved as far in random directions. The cost is in accuracy
+        on its own task (without `gold`: predictions that stay the same) or in probability (total variation).
+        "available_not_used": it is available, and erasing changes less than `margin` of the predictions and of the
+        probability, or costs in both less than `margin` more than as many random directions do and not surely more
+        than moving as far.
+        "inconclusive": all else, with the reason in `why`. Random directions that change a tenth of the predictions
+        themselves, or an INLP that ran out of rounds, decide nothing.
 
     Args:
         handle: the attached model.
@@ -106,7 +109,7 @@ def erasure(
         positions: where the model is edited.
         gold: what the model itself should say for `train` and `test`, as class indices of the model.
         seed: of splits, random directions, bootstraps and probes.
-        n_random: draws of as many random directions.
+        n_random: draws of each control.
         margin: the least difference that matters, as a share.
         max_texts: test texts that the model runs over again, drawn at random.
         units: rank the site's units and take so many of them out, from the top, the bottom and at random.
@@ -146,16 +149,17 @@ def erasure(
     ended = eraser.left_over(statistics) < _ROUNDING if n_rounds is None else n_rounds < MAX_ROUNDS
     erased = ended and not any(low is not None and low > margin for _, low, _ in probes.gain("erased"))
     drawn = [random_eraser(statistics, eraser.rank, [seed, 7, n], method) for n in range(n_random)]
+    moved = [displaced(eraser, statistics, [seed, 8, n]) for n in range(n_random)]
     effects: Effects | None = None
     found_ablations: tuple[UnitAblation, ...] = ()
     if handle.task in MEASURED and len(handle.labels) != 1 and not _independent(handle):
         own = None if gold is None else _joined_gold(train, test, gold, seed)
-        maps = [eraser, *drawn, *(mean_ablation(statistics, part.units) for part in taken_out)]
+        maps = [eraser, *drawn, *moved, *(mean_ablation(statistics, part.units) for part in taken_out)]
         outputs, texts = _outputs(handle, plan, key, maps, positions, own, seed, max_texts, n_bootstrap, progress)
         effects = summed(outputs, texts, n_random)
-        found_ablations = ablations(outputs, texts, taken_out, 1 + n_random)
+        found_ablations = ablations(outputs, texts, taken_out, 1 + 2 * n_random)
     verdict, why = judge(gain, erased, None if effects is None else effects.costs, margin)
-    shares = [draw.removed_share(statistics) for draw in drawn]
+    controls = [*(("rank", draw) for draw in drawn), *(("size", draw) for draw in moved)]
     return Erasure(
         model=handle.name,
         site=key[0],
@@ -171,12 +175,13 @@ def erasure(
         removed_share=eraser.removed_share(statistics),
         random=tuple(
             RandomErasure(
-                removed_share=share,
+                matched="rank" if matched == "rank" else "size",
+                removed_share=draw.removed_share(statistics),
                 changed_predictions=None if effects is None else effects.draws["changed"][n],
                 total_variation=None if effects is None else effects.draws["total_variation"][n],
                 kl_nats=None if effects is None else effects.draws["kl"][n],
             )
-            for n, share in enumerate(shares)
+            for n, (matched, draw) in enumerate(controls)
         ),
         rows=(*probes.rows, *(() if effects is None else effects.rows)),
         verdict=verdict,
@@ -192,7 +197,7 @@ def erasure(
         ranking=ranking if units else None,
         ranked_units=tuple(order.tolist()),
         ablations=found_ablations,
-        notes=_notes(train, test, plan.items, eraser.removed_share(statistics), shares, probes.n_not_converged),
+        notes=_notes(train, test, plan.items, probes.n_not_converged),
     )
 
 
@@ -290,38 +295,50 @@ def _maker(eraser: Eraser, key: Key) -> Callable[[Tensor | None], Change]:
     return lambda where: affine_change(eraser, key[0], where)
 
 
-def judge(gain: Sequence[Interval], erased: bool, costs: Costs | None, margin: float) -> tuple[ErasureVerdict, Message]:
+def judge(
+    gain: Sequence[Interval], erased: bool, costs: BothCosts | None, margin: float
+) -> tuple[ErasureVerdict, Message]:
     """The verdict and its reason: every comparison needs a whole interval on one side of the margin."""
-    if not any(low is not None and low > margin for _, low, _ in gain):
-        if all(high is not None and high < margin for _, _, high in gain):
-            return "not_available", Message(code="erasure_why.not_available", params={"margin": margin})
-        return "inconclusive", Message(code="erasure_why.availability_unclear", params={"margin": margin})
+
+    def why(reason: str, **params: float) -> Message:
+        return Message(code=f"erasure_why.{reason}", params=params)
+
+    def above(found: Interval) -> bool:
+        return found.low is not None and found.low > margin
+
+    def below(found: Interval) -> bool:
+        return found.high is not None and found.high < margin
+
+    if not any(above(one) for one in gain):
+        if all(below(one) for one in gain):
+            return "not_available", why("not_available", margin=margin)
+        return "inconclusive", why("availability_unclear", margin=margin)
     if not erased:
-        return "inconclusive", Message(code="erasure_why.not_erased")
+        return "inconclusive", why("not_erased")
     if costs is None:
-        return "inconclusive", Message(code="erasure_why.no_output")
-    if costs.control > CONTROL_LIMIT:
-        params = {"share": costs.control, "limit": CONTROL_LIMIT}
-        return "inconclusive", Message(code="erasure_why.control_breaks", params=params)
-    both = (costs.answers, costs.probability)
-    if any(low is not None and low > margin for _, low, _ in both):
-        return "available_used", Message(code="erasure_why.used", params={"margin": margin})
-    if all(high is not None and high < margin for _, _, high in both):
-        return "available_not_used", Message(code="erasure_why.not_used", params={"margin": margin})
-    return "inconclusive", Message(code="erasure_why.effect_unclear", params={"margin": margin})
+        return "inconclusive", why("no_output")
+    if all(below(one) for one in costs.whole):
+        return "available_not_used", why("harmless", margin=margin)
+    if costs.rank.control > CONTROL_LIMIT:
+        return "inconclusive", why("control_breaks", share=costs.rank.control, limit=CONTROL_LIMIT)
+    measures = tuple(zip(costs.rank[:2], costs.size[:2], strict=True))
+    if any(above(rank) and above(size) for rank, size in measures):
+        return "available_used", why("used", margin=margin)
+    # A change of this size elsewhere may break the model in one draw and not in the next; its spread decides nothing.
+    if all(below(rank) and not above(size) for rank, size in measures):
+        return "available_not_used", why("not_used", margin=margin)
+    if any(above(rank) for rank, _ in measures):
+        return "inconclusive", why("size_explains", margin=margin, share=costs.size.control)
+    return "inconclusive", why("effect_unclear", margin=margin)
 
 
 def _notes(
     train: ProbeData,
     test: ProbeData | None,
     items: Items,
-    share: float,
-    random: Sequence[float],
     n_not_converged: int,
 ) -> tuple[Message, ...]:
     notes = []
-    if share > max(random):
-        notes.append(Message(code="erasure_takes_more", params={"share": share, "random": float(np.mean(random))}))
     if test is not None and (shared := n_shared(train, test)):
         notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
     if n_not_converged:

@@ -10,8 +10,9 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
-from interpret.analyzers.probing.erasers import CrossMoments, Eraser, inlp, leace, random_eraser
+from interpret.analyzers.probing.erasers import CrossMoments, Eraser, displaced, inlp, leace, random_eraser
 from interpret.analyzers.probing.nonlinear import hidden_layer, nearest_neighbours
+from interpret.analyzers.probing.ridge import LAMBDAS, moments, ridge_path
 
 N, D, K = 3000, 12, 3
 
@@ -64,6 +65,21 @@ def test_leace_leaves_no_covariance_with_the_label_and_the_mean_where_it_was() -
     assert eraser.removed_share(statistics) == pytest.approx(moved, rel=1e-9)
 
 
+def test_of_many_uneven_labels_a_ridge_probe_of_any_penalty_says_the_majority_always() -> None:
+    """The probe of this package itself, on activations in single precision, over all its penalties."""
+    rng = np.random.default_rng(3)
+    labels = rng.choice(9, p=np.array([9, 8, 7, 6, 5, 4, 3, 2, 1]) / 45, size=4000)
+    X = rng.standard_normal((4000, 40)) + rng.standard_normal((9, 40))[labels]
+    statistics = CrossMoments(40, 9).update(X, labels)
+    Z = ((leace(statistics)(X) - statistics.mean_x) / statistics.deviation).astype(np.float32)
+    path = ridge_path(moments(Z, labels[None], 9))
+    before = ridge_path(moments(((X - X.mean(0)) / X.std(0)).astype(np.float32), labels[None], 9))
+    majority = int(np.bincount(labels).argmax())
+    for lam in LAMBDAS.tolist():
+        assert (path.predict(Z, lam, 0) == majority).all()
+    assert float(np.mean(before.predict(((X - X.mean(0)) / X.std(0)).astype(np.float32), 1e-3, 0) == labels)) > 0.8
+
+
 def test_no_linear_probe_is_better_than_the_majority() -> None:
     X, labels = sample()
     erased = leace(fitted(X, labels))(X)
@@ -71,10 +87,44 @@ def test_no_linear_probe_is_better_than_the_majority() -> None:
     floor = np.bincount(labels).max() / N
     said = Ridge(alpha=1e-3).fit(x, np.eye(K)[labels]).predict(x).argmax(1)
     assert float(np.mean(said == labels)) == floor
+    # Without any penalty too, and by least squares on activations as they are, far from zero.
+    design = np.column_stack([erased, np.ones(N)])
+    plain = design @ np.linalg.lstsq(design, np.eye(K)[labels], rcond=None)[0]
+    assert float(np.mean(plain.argmax(1) == labels)) == floor
+    assert set(plain.argmax(1)) == {int(np.bincount(labels).argmax())}
+    np.testing.assert_allclose(plain, np.broadcast_to(np.bincount(labels) / N, (N, K)), atol=1e-6)
     logistic = LogisticRegression(C=1e3, max_iter=2000, tol=1e-10).fit(x, labels)
     assert np.abs(logistic.predict_proba(x) - np.bincount(labels) / N).max() < 1e-4
     before = LogisticRegression(max_iter=2000).fit((X - X.mean(0)) / X.std(0), labels)
     assert before.score((X - X.mean(0)) / X.std(0), labels) > floor + 0.2
+
+
+@pytest.mark.parametrize("method", ["leace", "inlp"])
+def test_the_control_of_equal_size_moves_each_activation_as_far_and_leaves_the_label(method: str) -> None:
+    X, labels = sample()
+    statistics = fitted(X, labels)
+    rounds = iter([1e-3, 1e-3, None])
+    eraser = leace(statistics) if method == "leace" else inlp(statistics, lambda _: next(rounds))[0]
+    other, again, third = (displaced(eraser, statistics, seed) for seed in (0, 0, 1))
+    assert other.rank == eraser.rank
+    # On data that nothing was fitted on as well: the change has the same length at every single activation.
+    for data in (X, sample(5)[0]):
+        far = np.linalg.norm(data - eraser(data), axis=1)
+        np.testing.assert_allclose(np.linalg.norm(data - other(data), axis=1), far, rtol=1e-9)
+    assert other.removed_share(statistics) == pytest.approx(eraser.removed_share(statistics), rel=1e-9)
+    np.testing.assert_array_equal(other.left, again.left)
+    assert np.abs(other.left - third.left).max() > 1e-3
+    assert np.abs(cross_correlation(other(X), labels)).max() > 0.1
+
+
+def test_the_control_of_equal_size_stays_where_activations_are() -> None:
+    """Directions in which activations never vary are no place to move them to."""
+    X, labels = sample()
+    X = np.column_stack([X, X[:, 0] + X[:, 1], np.full(len(X), 7.0)])
+    statistics = CrossMoments(D + 2, K).update(X, labels)
+    moved = displaced(leace(statistics), statistics, 3)(X)
+    np.testing.assert_allclose(moved[:, D], moved[:, 0] + moved[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(moved[:, D + 1], 7.0)
 
 
 def test_no_other_affine_map_that_erases_moves_activations_less() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
-from interpret.analyzers.probing.costs import Costs
+from interpret.analyzers.probing.costs import BothCosts, Costs
 from interpret.analyzers.probing.erased_outputs import affine_change, outputs_under, readings
 from interpret.analyzers.probing.erasers import CrossMoments, leace
 from interpret.analyzers.probing.erasure import erasure, judge
@@ -22,6 +22,7 @@ from interpret.models.handle import Handle
 from interpret.models.load import attach_handle
 from interpret.readers.probe_data import ProbeData
 from interpret.results.erasure import Erasure
+from interpret.results.views import to_text
 from tests import planted
 from tests.tiny import WORDS, tiny, wordpiece
 
@@ -32,10 +33,14 @@ USED = {word: "ab"[n % 2] for n, word in enumerate(VOCABULARY)}
 CARRIED = {word: "xy"[n // 2 % 2] for n, word in enumerate(VOCABULARY)}
 
 
-def tagger() -> tuple[Any, Any]:
+def tagger(
+    used: float = 3.0, carried: float = 3.0, threshold: float = 0.0, *, balanced: bool = False
+) -> tuple[Any, Any]:
     """A tagger whose tokens pass unchanged but for layer norms; its head reads the first of 32 dimensions and no other.
 
-    Every word writes one label into dimension 0 and an independent one into dimension 1.
+    Every word writes one label into dimension 0 as plus or minus `used`, and an independent one as plus or minus
+    `carried` into dimension 1; if `balanced` its opposite into dimension 2, so that layer norms cannot tell one value
+    from the other. The head says the second class above `threshold`.
     """
     torch.manual_seed(0)
     tokenizer = wordpiece()
@@ -63,11 +68,16 @@ def tagger() -> tuple[Any, Any]:
         model.bert.embeddings.position_embeddings.weight.normal_(std=0.3)
         for word in VOCABULARY:
             row = words[tokenizer.convert_tokens_to_ids(word)]
-            row[0] = -3.0 if USED[word] == "a" else 3.0
-            row[1] = -3.0 if CARRIED[word] == "x" else 3.0
+            row[0] = -used if USED[word] == "a" else used
+            row[1] = -carried if CARRIED[word] == "x" else carried
+            if balanced:
+                row[2] = -row[1]
+        if balanced:
+            for others in (model.bert.embeddings.position_embeddings, model.bert.embeddings.token_type_embeddings):
+                others.weight[:, 1:3] = 0.0
         model.classifier.weight.zero_()
         model.classifier.weight[1, 0] = 4.0
-        model.classifier.bias.zero_()
+        model.classifier.bias.copy_(torch.tensor([4.0 * threshold, 0.0]))
     return model, tokenizer
 
 
@@ -97,20 +107,68 @@ def value(result: Erasure, measure: Any, condition: Any) -> float:
     return row.value
 
 
+def low(result: Erasure, measure: Any, condition: Any) -> float:
+    row = result.row(measure, condition)
+    assert row is not None
+    assert row.ci_low is not None
+    return row.ci_low
+
+
 def test_what_the_model_uses_breaks_it_when_erased_and_random_directions_do_not(handle: Handle) -> None:
     result = erasure(handle, labelled(USED), site=SITE, gold=(gold(), None), progress=False)
     assert value(result, "task_accuracy", "original") == 1.0
     assert value(result, "task_accuracy", "erased") < 0.75
     assert value(result, "task_accuracy", "random") > 0.95
+    assert value(result, "task_accuracy", "random_displaced") > 0.95
     assert value(result, "ridge", "original") == 1.0
     assert value(result, "ridge", "erased") == value(result, "majority", "original")
     assert result.linearly_erased
     assert result.rank == 1
     assert result.verdict == "available_used"
-    difference = result.row("task_accuracy", "difference")
-    assert difference is not None
-    assert difference.ci_low is not None
-    assert difference.ci_low > 0.02
+    assert low(result, "task_accuracy", "difference") > 0.02
+    assert low(result, "task_accuracy", "difference_displaced") > 0.02
+
+
+def test_what_the_model_uses_is_found_also_where_it_is_most_of_the_variance() -> None:
+    lm = attach_handle(*tagger(used=30.0), name="tagger")
+    result = erasure(lm, labelled(USED), site=SITE, gold=(gold(), None), progress=False)
+    assert result.removed_share > 0.5
+    assert value(result, "task_accuracy", "erased") < 0.75
+    assert value(result, "task_accuracy", "random_displaced") > 0.95
+    assert result.verdict == "available_used"
+
+
+def test_what_the_model_only_carries_is_not_used_also_where_it_is_most_of_the_variance() -> None:
+    lm = attach_handle(*tagger(carried=30.0, balanced=True), name="tagger")
+    result = erasure(lm, labelled(CARRIED), site=SITE, gold=(gold(), None), progress=False)
+    assert result.removed_share > 0.5
+    assert value(result, "ridge", "original") == 1.0
+    assert value(result, "task_accuracy", "erased") == value(result, "task_accuracy", "original") == 1.0
+    # Whereas a change of this size elsewhere breaks the model.
+    assert value(result, "changed_predictions", "random_displaced") > 0.05
+    assert result.verdict == "available_not_used"
+
+
+def test_a_change_that_costs_by_its_size_alone_is_not_called_use() -> None:
+    """A label the model cannot use, whose size it does feel: as many random directions are too weak a control."""
+    model, tokenizer = tagger(used=1.0, carried=30.0, threshold=0.2, balanced=True)
+    mirrored, _ = tagger(used=1.0, carried=-30.0, threshold=0.2, balanced=True)
+    lm = attach_handle(model, tokenizer, name="tagger")
+    # Every word with the other label: no output changes, so the label has no part in it.
+    ids = torch.tensor([tokenizer(" ".join(VOCABULARY))["input_ids"]])
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, mirrored(input_ids=ids).logits)
+    # The next layer norm makes all else larger once the label is gone.
+    result = erasure(lm, labelled(CARRIED), site="resid_post.0", n_random=8, progress=False)
+    assert value(result, "changed_predictions", "erased") > 0.3
+    assert value(result, "changed_predictions", "random") < 0.05
+    assert low(result, "changed_predictions", "difference") > result.margin
+    assert low(result, "changed_predictions", "difference_displaced") < result.margin
+    assert value(result, "changed_predictions", "random_displaced") > 0.2
+    assert (result.verdict, result.why.code) == ("inconclusive", "erasure_why.size_explains")
+    rank, size = ([d.removed_share for d in result.random if d.matched == name] for name in ("rank", "size"))
+    assert size == pytest.approx([result.removed_share] * 8)
+    assert max(rank) < 0.2 * result.removed_share
 
 
 def test_what_the_model_only_carries_is_available_and_not_used(handle: Handle) -> None:
@@ -271,19 +329,38 @@ def test_the_model_is_left_alone_when_it_fails() -> None:
 def test_verdicts_need_whole_intervals() -> None:
     none, some, unclear = Interval(0.0, -0.01, 0.01), Interval(0.3, 0.2, 0.4), Interval(0.02, -0.01, 0.05)
 
-    def said(*gain: Interval, erased: bool = True, costs: Costs | None = None) -> str:
-        verdict, why = judge(gain, erased, costs, 0.02)
+    nothing = Costs(none, none, 0.0)
+
+    def said(
+        *gain: Interval,
+        erased: bool = True,
+        rank: Costs | None = None,
+        size: Costs = nothing,
+        whole: tuple[Interval, Interval] = (some, some),
+    ) -> str:
+        verdict, why = judge(gain, erased, None if rank is None else BothCosts(rank, size, whole), 0.02)
         return f"{verdict} {why.code.split('.')[1]}"
 
     assert said(none, none) == "not_available not_available"
     assert said(none, unclear) == "inconclusive availability_unclear"
     assert said(none, some) == "inconclusive no_output"
     assert said(some, some, erased=False) == "inconclusive not_erased"
-    assert said(some, some, costs=Costs(some, none, 0.0)) == "available_used used"
-    assert said(some, some, costs=Costs(none, some, 0.0)) == "available_used used"
-    assert said(some, some, costs=Costs(none, none, 0.0)) == "available_not_used not_used"
-    assert said(some, some, costs=Costs(none, unclear, 0.0)) == "inconclusive effect_unclear"
-    assert said(some, some, costs=Costs(none, none, 0.3)) == "inconclusive control_breaks"
+    # A cost is one only where it is one beside both controls, in the same measure.
+    lost, moved = Costs(some, none, 0.0), Costs(none, some, 0.0)
+    assert said(some, some, rank=lost, size=lost) == "available_used used"
+    assert said(some, some, rank=moved, size=moved) == "available_used used"
+    assert said(some, some, rank=lost, size=nothing) == "inconclusive size_explains"
+    assert said(some, some, rank=lost, size=moved) == "inconclusive size_explains"
+    assert said(some, some, rank=nothing, size=lost) == "inconclusive effect_unclear"
+    assert said(some, some, rank=nothing) == "available_not_used not_used"
+    assert said(some, some, rank=Costs(none, unclear, 0.0)) == "inconclusive effect_unclear"
+    assert said(some, some, rank=Costs(none, none, 0.3)) == "inconclusive control_breaks"
+    # What changes nothing is not used, however wild the controls are.
+    assert said(some, some, rank=Costs(unclear, unclear, 0.3), whole=(none, none)) == "available_not_used harmless"
+    assert said(some, some, rank=Costs(none, unclear, 0.0), whole=(none, unclear)) == "inconclusive effect_unclear"
+    # A change of this size elsewhere may break the model: beside it, less is lost.
+    less = Costs(Interval(-0.3, -0.4, -0.2), Interval(-0.3, -0.4, -0.2), 0.4)
+    assert said(some, some, rank=nothing, size=less) == "available_not_used not_used"
     assert said(Interval(None, None, None), none) == "inconclusive availability_unclear"
 
 
@@ -300,6 +377,8 @@ def test_the_unit_that_the_model_reads_is_ranked_first_and_its_ablation_breaks_i
         progress=False,
     )
     assert result.ranked_units[0] == 0
+    for k in (1, 3):
+        assert f"At k = {k} the ranking holds" in to_text(result)
     assert sorted(result.ranked_units) == list(range(32))
     found = {(a.chosen, a.k): a for a in result.ablations}
     assert set(found) == {(chosen, k) for chosen in ("top", "bottom", "random") for k in (1, 3)}
@@ -313,6 +392,15 @@ def test_the_unit_that_the_model_reads_is_ranked_first_and_its_ablation_breaks_i
         assert other.ci_high is not None
         assert found["top", 3].ci_low is not None
         assert other.ci_high < found["top", 3].ci_low
+
+
+def test_a_ranking_by_what_the_model_does_not_use_is_not_confirmed(handle: Handle) -> None:
+    """The unit that carries the label is found, and taking it out changes nothing."""
+    result = erasure(handle, labelled(CARRIED), site=SITE, gold=(gold(), None), units=[1], n_random=2, progress=False)
+    assert result.ranked_units[0] == 1
+    top = next(a for a in result.ablations if a.chosen == "top")
+    assert top.changed_predictions == 0.0
+    assert "the ranking is not confirmed" in to_text(result)
 
 
 def test_units_that_are_not_there(handle: Handle) -> None:
