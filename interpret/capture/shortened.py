@@ -9,7 +9,7 @@
 - Before the first attention a token at a place is the same in every row, and altered copies of a text are made of few
   such tokens. Their queries, keys and values are computed once and handed to every row.
 
-That a model reads the first position alone is shown, not assumed, with one row against its ordinary forward; that
+That a model reads the first position alone is shown, not assumed, with two rows against their ordinary forward; that
 tokens are the same is compared at every forward. Where a hook of somebody else is in the model, forwards stay whole.
 """
 
@@ -27,7 +27,7 @@ from interpret.models.batching import Row, out_of_memory, run_batches
 from interpret.models.handle import Handle
 from interpret.models.prefixes import TOLERANCE, is_watched
 
-#: Rows below which the proof, two forwards of one row, costs more than what it saves.
+#: Rows below which the proof, two forwards of two rows, costs more than what it saves.
 _FEWEST: Final = 32
 #: Different tokens that a row must have to prove something: in one of like tokens all positions may be alike.
 _DIFFERENT: Final = 4
@@ -111,10 +111,11 @@ class _OneQuery(TorchFunctionMode):
 
 
 def _reads_first(handle: Handle, rows: Sequence[Row]) -> bool:
-    """Whether one row has the same logits where the last block is narrowed."""
-    row = max(rows, key=lambda row: (len(set(row.ids)), len(row.ids)))
-    if len(set(row.ids)) < _DIFFERENT:
+    """Whether two rows, one of them padded if any is, have the same logits where the last block is narrowed."""
+    telling = max(rows, key=lambda row: (len(set(row.ids)), len(row.ids)))
+    if len(set(telling.ids)) < _DIFFERENT:
         return False
+    proving = [telling, min(rows, key=lambda row: len(row.ids))]
 
     def compare(batch: dict[str, Tensor], _: list[int]) -> bool:
         with torch.no_grad():
@@ -133,7 +134,7 @@ def _reads_first(handle: Handle, rows: Sequence[Row]) -> bool:
         error = (found.double() - plain.double()).abs().max() / plain.double().abs().max().clamp(min=1e-30)
         return bool(error <= TOLERANCE.get(handle.run_dtype, TOLERANCE["float32"]))
 
-    return all(agrees for _, agrees in run_batches(handle, [row], compare))
+    return all(agrees for _, agrees in run_batches(handle, proving, compare))
 
 
 class _Once:
@@ -177,7 +178,7 @@ class _Once:
             return (args[0].flatten(0, 1)[self.some][None], *args[1:]) if shortened else None
 
         def after(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            return output[0][self.place].unflatten(0, self.shape) if shortened else None
+            return output[0][self.place].view(*self.shape, -1) if shortened else None
 
         return before, after
 
