@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from interpret.analyzers.target import Target
+from interpret.capture.shortened import Shortened
 from interpret.errors import UsageError
 from interpret.models import batching
 from interpret.models.batching import Row
@@ -78,6 +79,7 @@ class Scheduler:
         self.n_requested = 0
         self.n_run = 0
         self._cache: OrderedDict[bytes, FloatArray] = OrderedDict()
+        self._shortened = Shortened(handle)
         # Held, so that no other function comes to stand at the same address.
         self._functions: list[OutputFunction] = []
 
@@ -94,8 +96,11 @@ class Scheduler:
 
         def run(order: list[int]) -> Sequence[FloatArray]:
             some = [rows[n] for n in order]
-            # Texts that a decoder reads may share what they begin with.
-            return logits_of(self.handle, some) if self.handle.is_decoder else list(batching.logits(self.handle, some))
+            if self.handle.is_decoder:
+                # Texts that a decoder reads may share what they begin with.
+                return logits_of(self.handle, some)
+            with self._shortened.for_rows(some):
+                return list(batching.logits(self.handle, some))
 
         return np.stack(self._remembered([_digest(row) for row in rows], run))
 

@@ -21,8 +21,12 @@ from interpret.models.state import untouched
 
 T = TypeVar("T")
 
-#: Padded tokens in one batch; four thousand keep two CPU cores busy without filling their caches.
+#: The most padded tokens in one batch; four thousand keep two CPU cores busy with the narrowest models.
 CPU_TOKENS: Final = 4096
+#: In wider ones fewer do, down to a thousand: activations then stay in the caches, and rows of like length fill a batch
+#: with less padding. Numbers in the stream of one batch.
+_CPU_STREAM: Final = 384 * 1024
+_CPU_LEAST: Final = 1024
 GPU_TOKENS: Final = 32768
 #: Logits of one batch over a vocabulary: 256 MB in fp32.
 _VOCABULARY_LOGITS: Final = 2**26
@@ -88,7 +92,9 @@ class Halving:
 
 def token_budget_of(handle: Handle) -> int:
     """Padded tokens in one batch unless a caller says otherwise."""
-    return CPU_TOKENS if handle.device.type == "cpu" else GPU_TOKENS
+    if handle.device.type != "cpu":
+        return GPU_TOKENS
+    return min(CPU_TOKENS, max(_CPU_LEAST, _CPU_STREAM // handle.d_model))
 
 
 def head_budget_of(handle: Handle) -> int:

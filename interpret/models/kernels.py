@@ -28,6 +28,8 @@ _MIN_WEIGHTS: Final = 128 * 128
 _MIN_ROWS: Final = 16
 #: How far both kernels may be apart, as a share of the largest output.
 _TOLERANCE: Final = 1e-4
+#: Bytes of weights that a block may hold a second time, in the order in which oneDNN reads them.
+_LAID_OUT: Final = 2**27
 #: Whether calls are redirected already, in this thread.
 _active: ContextVar[bool] = ContextVar("interpret_fast_linear", default=False)
 
@@ -64,6 +66,9 @@ class _Redirected(TorchFunctionMode):
         super().__init__()
         self.kernel = kernel
         self.agreed: dict[torch.Size, bool] = {}
+        # By id and version of the weight, which is held, so that no other comes to have its id.
+        self.laid_out: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.room = _LAID_OUT
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.nn.functional.linear or kwargs or not 2 <= len(args) <= 3 or not _fits(*args):
@@ -75,7 +80,27 @@ class _Redirected(TorchFunctionMode):
             apart = (usual.detach() - ours).abs().max()
             self.agreed[weight.shape] = bool(apart <= _TOLERANCE * usual.detach().abs().max().clamp(min=1e-6))
             return usual
-        return self.kernel(inputs, weight, bias) if self.agreed[weight.shape] else func(*args)
+        if not self.agreed[weight.shape]:
+            return func(*args)
+        if torch.is_grad_enabled() and inputs.requires_grad:
+            return self.kernel(inputs, weight, bias)
+        return self.kernel(inputs, self._in_order(weight), bias)
+
+    def _in_order(self, weight: Tensor) -> Tensor:
+        """The weight as oneDNN would lay it out at every call, from its second call on; itself where there is no room.
+
+        Most of these blocks run many batches, and one that runs few must not pay for it.
+        """
+        if weight.is_inference():
+            # Whether it was changed since cannot be told.
+            return weight
+        key = (id(weight), weight._version)
+        if key not in self.laid_out:
+            self.laid_out[key] = (weight, weight)
+        elif self.laid_out[key][1] is weight and weight.nbytes <= self.room:
+            self.room -= weight.nbytes
+            self.laid_out[key] = (weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach()))
+        return self.laid_out[key][1]
 
 
 class _Linear(torch.autograd.Function):

@@ -52,6 +52,30 @@ def test_equals_the_product_in_double_precision(with_bias: bool) -> None:
 
 
 @has_one_dnn
+def test_weights_are_laid_out_from_the_second_call_on_anew_when_changed_and_as_far_as_there_is_room() -> None:
+    inputs, weight, bias = operands()
+    with kernels._Redirected(Counted()) as redirected:
+        linear(inputs, weight, bias)
+        for _ in range(4):
+            found = linear(inputs, weight, bias)
+        assert redirected.room == kernels._LAID_OUT - weight.nbytes
+        torch.testing.assert_close(found.double(), inputs.double() @ weight.double().T + bias, rtol=1e-5, atol=1e-4)
+        weight.mul_(3)
+        for _ in range(4):
+            found = linear(inputs, weight, bias)
+            torch.testing.assert_close(found.double(), inputs.double() @ weight.double().T + bias, rtol=1e-5, atol=1e-4)
+        redirected.room = 0
+        other = weight.clone()
+        for _ in range(4):
+            linear(inputs, other, bias)
+        assert redirected.room == 0
+        with torch.inference_mode():
+            other = weight.clone()
+            for _ in range(4):
+                assert torch.equal(linear(inputs, other, bias), found)
+
+
+@has_one_dnn
 def test_gradient_of_the_inputs_equals_the_product_in_double_precision() -> None:
     inputs, weight, bias = operands()
     inputs.requires_grad_()
