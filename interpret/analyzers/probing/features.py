@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -60,6 +61,8 @@ class Items:
     n_truncated_words: int
     n_without_tokens: int
     n_truncated_texts: int
+    #: Items with a token that also stands for characters of another word.
+    n_sharing_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.label)
@@ -78,20 +81,25 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
     label: list[str] = []
     form: list[str] = []
     segments: list[Segment] = []
-    n_truncated = n_without = 0
+    n_truncated = n_without = n_shared = 0
     for s, row in enumerate(encoded):
-        groups = word_positions(row) if words else {0: [p for p, sp in enumerate(row.special) if not sp]}
-        whole = seen_whole(row, data.sentences[s]) if words else range(1)
+        if words:
+            groups = word_positions(row, data.sentences[s])
+            held = Counter(p for positions in groups.values() for p in positions)
+            shared = {w for w, positions in groups.items() if any(held[p] > 1 for p in positions)}
+        else:
+            groups, shared = {0: [p for p, special in enumerate(row.special) if not special]}, set()
         position: list[int] = []
         item: list[int] = []
         for w, name in enumerate(data.labels[s]):
             if name is None:
                 continue
-            if w not in whole:
+            if w in row.words_cut:
                 n_truncated += 1
             elif not groups.get(w):
                 n_without += 1
             else:
+                n_shared += w in shared
                 position += groups[w]
                 item += [len(label)] * len(groups[w])
                 sentence.append(s)
@@ -110,6 +118,7 @@ def make_items(handle: Handle, data: ProbeData) -> Items:
         n_truncated,
         n_without,
         0 if words else n_texts,
+        n_shared,
     )
 
 
@@ -134,30 +143,21 @@ def _encode(handle: Handle, data: ProbeData) -> list[Encoded]:
     return encoded
 
 
-def word_positions(row: Encoded) -> dict[int, list[int]]:
-    """Token positions of each word."""
+def word_positions(row: Encoded, words: Sequence[str]) -> dict[int, list[int]]:
+    """Token positions of each word; a token that reaches into further words stands with each of them.
+
+    Each token is with the word of its first character. Tokens of several words come from tokenizers that let a token
+    run over a space.
+    """
     groups: dict[int, list[int]] = {}
-    for position, word in enumerate(row.word_index):
-        if word >= 0:
-            groups.setdefault(word, []).append(position)
-    return groups
-
-
-def seen_whole(row: Encoded, words: Sequence[str]) -> range:
-    """The words the model saw from their first to their last character; all of them where nothing was cut."""
-    if row.n_truncated == 0:
-        return range(len(words))
-    groups = word_positions(row)
-    if not groups:
-        return range(0)
-    first, last = min(groups), max(groups)
     # The text is the words joined by single spaces.
-    starts = np.cumsum([0, *(len(word) + 1 for word in words)])
-    if min(row.char_spans[p][0] for p in groups[first]) > starts[first]:
-        first += 1
-    if max(row.char_spans[p][1] for p in groups[last]) < starts[last] + len(words[last]):
-        last -= 1
-    return range(first, last + 1)
+    starts = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()
+    for position, word in enumerate(row.word_index):
+        reached = word
+        while reached >= 0 and (reached == word or row.char_spans[position][1] > starts[reached]):
+            groups.setdefault(reached, []).append(position)
+            reached = reached + 1 if reached + 1 < len(words) else -1
+    return groups
 
 
 def probe_keys(handle: Handle, sites: Sequence[str] | str) -> list[Key]:

@@ -274,6 +274,8 @@ def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Messag
         notes.append(Message(code="probe_duplicates_kept_together", params={"n": repeated}))
     if items.n_without_tokens:
         notes.append(Message(code="probe_items_without_tokens", params={"n": items.n_without_tokens}))
+    if items.n_sharing_tokens:
+        notes.append(Message(code="probe_items_sharing_tokens", params={"n": items.n_sharing_tokens}))
     if items.n_truncated_texts:
         notes.append(Message(code="probe_truncated_texts", params={"n": items.n_truncated_texts}))
     unseen = int((~plan.known).sum())
