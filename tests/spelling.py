@@ -170,7 +170,7 @@ def check(kind: str, tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Seq
 
 
 def is_dropped(tokenizer: PreTrainedTokenizerFast, word: str, place: int) -> bool:
-    """Whether the normaliser makes nothing of a character, or joins it to the one before it, as a mark to its letter."""
+    """Whether the normaliser makes nothing of a character, or joins it to the one before it as a mark to its letter."""
     character = word[place]
     return (
         not normal(tokenizer, character)
