@@ -12,7 +12,17 @@ from interpret.cli import options as o
 from interpret.cli import probe_comparing
 from interpret.cli.erasing import EPILOG as ERASE_EPILOG
 from interpret.cli.erasing import erase
-from interpret.cli.models import load_model, read_texts
+from interpret.cli.models import load_model
+from interpret.cli.probe_options import (
+    GroupColumn,
+    KindOption,
+    LevelOption,
+    SecondColumn,
+    SpansColumn,
+    SplitColumn,
+    look_at,
+    reading,
+)
 from interpret.cli.shell import guarded, out_folder, show, show_json
 
 EPILOG = """
@@ -20,6 +30,8 @@ EPILOG = """
 Examples:
   interpret probe ./model train.conllu --test dev.conllu --label upos
   interpret probe ./model reviews.csv --label sentiment --out probe/
+  interpret probe ./model mentions.jsonl --label type --level span --group-column document
+  interpret probe ./model ratings.csv --label stars --kind regression
 
 What a probe finds is encoded in the activations; that does not show that the model uses it.
 """
@@ -46,7 +58,7 @@ def run(
     model: o.Model,
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="A .conllu file (labels of words) or a table (labels of texts)."),
+        typer.Argument(metavar="DATA", help="A .conllu file, or a table of texts, tokens, spans or pairs with labels."),
     ],
     label: Annotated[
         str | None,
@@ -59,7 +71,10 @@ def run(
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Data to test on; default: DATA is split by sentence, or by its column split."
+        ),
     ] = None,
     sites: Annotated[
         list[str] | None, typer.Option(metavar="SITES", help="Sites to probe; default: embed,resid_post.")
@@ -74,6 +89,12 @@ def run(
     seed: o.Seed = 0,
     limit: o.Limit = None,
     text_column: o.TextColumn = None,
+    level: LevelOption = None,
+    kind: KindOption = None,
+    spans_column: SpansColumn = None,
+    second_column: SecondColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
@@ -82,23 +103,10 @@ def run(
 ) -> None:
     """Train probes on every layer and show them beside their baselines."""
     import interpret
-    from interpret.readers.iob import IOB_SUFFIXES
-    from interpret.readers.tables import require
 
-    for path in (data,) if test is None else (data, test):
-        if path.suffix.lower() in (".conllu", *IOB_SUFFIXES):
-            require(path)
-        else:
-            # Read here only to say at once what is wrong with it.
-            read_texts(
-                path,
-                text_column=text_column,
-                label_column=label or "label",
-                no_header=no_header,
-                columns=columns,
-                skip_bad_rows=skip_bad_rows,
-                limit=limit,
-            )
+    read: dict[str, Any] = reading(level, kind, spans_column, second_column, split_column, group_column)
+    how = {"header": not no_header, "columns": o.names(columns), "skip_bad_rows": skip_bad_rows, "limit": limit}
+    look_at(data, test, label, text=text_column, **how, **read)
     if out is not None:
         out_folder(out)
     lm = load_model(
@@ -110,7 +118,7 @@ def run(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    given: dict[str, Any] = {}
+    given = read
     if label is not None:
         given["label"] = label
     if sites is not None:

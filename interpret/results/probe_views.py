@@ -151,7 +151,10 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
         Fact(
             say("fact.n_test"),
             Number(record.n_test, "count"),
-            say("probe.clusters", n=record.n_clusters_test),
+            say(
+                "probe.clusters" if record.cluster == "sentence" else "probe.clusters_of_groups",
+                n=record.n_clusters_test,
+            ),
         ),
         Fact(say("fact.control"), control),
         Fact(say("fact.truncated_words"), Number(record.n_truncated_words, "count")),

@@ -10,6 +10,8 @@ from interpret.results.record import Message, Record
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What an item is: labels stand on words, texts, spans of texts, or pairs of spans or of texts.
+ProbeLevel = Literal["word", "sentence", "span", "pair"]
 ProbeKind = Literal["ridge", "logistic", "majority", "type", "embedding", "random_weights", "control"]
 ProbeMetric = Literal[
     "accuracy",
@@ -78,7 +80,7 @@ class ProbeResult(Record):
 
     rows: tuple[ProbeRow, ...]
     task: str
-    level: Literal["word", "sentence"]
+    level: ProbeLevel
     classes: tuple[str, ...]
     n_train: int
     n_validation: int
@@ -94,6 +96,8 @@ class ProbeResult(Record):
     tests: tuple[ProbeTest, ...] = ()
     n_duplicate_train_sentences: int = 0
     type_overlap: float | None = None
+    #: What intervals are drawn over: sentences, or the groups that the data names.
+    cluster: Literal["sentence", "group"] = "sentence"
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""

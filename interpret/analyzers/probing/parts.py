@@ -13,7 +13,8 @@ from interpret.analyzers.probing.baselines import control_labels, permuted_label
 from interpret.analyzers.probing.features import Items, make_items
 from interpret.errors import InconclusiveError, UsageError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, split_sentences
+from interpret.readers.probe_data import ProbeData
+from interpret.readers.probe_splits import cluster_numbers, split_sentences
 
 IntArray = npt.NDArray[np.int64]
 Probe = Literal["ridge", "logistic"]
@@ -105,13 +106,12 @@ def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: i
                 "a probe needs at least two labels to tell apart",
                 code="one_class",
             )
-    numbers: dict[tuple[str, ...], int] = {}
-    group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
-    cluster = group[items.sentence]
+    cluster = cluster_numbers(joined)[items.sentence]
     n_clusters = len(np.unique(cluster[n_fit:]))
     if n_clusters < MIN_SENTENCES:
+        unit = "groups" if held_out.groups else "different sentences"
         raise InconclusiveError(
-            f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
+            f"the test part of {train.name} has {n_clusters} {unit} with a label; at least "
             f"{MIN_SENTENCES} are needed for an interval, so bring more data",
             code="thin_data",
         )
@@ -130,6 +130,9 @@ def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple
     Those for test are none where `test` is given.
     """
     split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    if test is not None and "validation" in train.splits:
+        held = np.asarray([part == "validation" for part in train.splits])
+        split = split._replace(train=np.flatnonzero(~held), validation=np.flatnonzero(held))
     # The split is random, so training then validation, each shuffled, is the random order that online codes need.
     shuffle = np.random.default_rng([seed, 1]).permutation
     return shuffle(split.train), shuffle(split.validation), split.test
@@ -137,12 +140,4 @@ def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple
 
 def joined_parts(parts: Sequence[ProbeData]) -> ProbeData:
     """The sentences of all parts, under the name of the first."""
-    first = parts[0]
-    return ProbeData(
-        level=first.level,
-        texts=tuple(text for part in parts for text in part.texts),
-        labels=tuple(row for part in parts for row in part.labels),
-        name=first.name,
-        task=first.task,
-        sentences=tuple(words for part in parts for words in part.sentences),
-    )
+    return ProbeData.joined(parts)

@@ -15,6 +15,7 @@ from interpret.analyzers.probing.baselines import (
 )
 from interpret.analyzers.probing.description import block_ends, frequency_code, online_code
 from interpret.analyzers.probing.features import FeatureStore, fill, probe_keys
+from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
@@ -22,7 +23,8 @@ from interpret.analyzers.probing.rows import Cell, Rows, paired_tests
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
 from interpret.errors import InterpretError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
+from interpret.readers.probe_data import ProbeData
+from interpret.readers.probe_splits import n_duplicates, n_shared
 from interpret.results.probes import ProbeKind, ProbeResult
 from interpret.results.record import Message
 from interpret.sites import Key
@@ -130,6 +132,7 @@ def probe(
         tests=paired_tests(right, bootstrap, seed),
         n_duplicate_train_sentences=n_duplicates(train),
         type_overlap=_type_overlap(plan) if train.level == "word" else None,
+        cluster="group" if any(train.groups) else "sentence",
     )
 
 
@@ -268,8 +271,7 @@ def _random_rows(
 def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Message]:
     notes = []
     items = plan.items
-    if test is not None and (shared := n_shared(train, test)):
-        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    notes += [] if test is None else leaks(train, test)
     if repeated := n_duplicates(train):
         notes.append(Message(code="probe_duplicates_kept_together", params={"n": repeated}))
     if items.n_without_tokens:
