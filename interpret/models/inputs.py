@@ -61,6 +61,8 @@ class Encoded:
     windows: Windows | None = None
     #: Which of the words that were given have a token that did not fit; such a word is here in part or not at all.
     words_cut: frozenset[int] = frozenset()
+    #: From the first to the last character of the tokens that did not fit; None where all fitted.
+    cut: Span | None = None
 
     @property
     def n_words(self) -> int:
@@ -452,7 +454,20 @@ def _encoded(
         pair_start=second,
         chat=chat,
         words_cut=words_cut,
+        cut=_cut(text, tokenized, kept),
     )
+
+
+def _cut(text: str, tokenized: _Tokenized, kept: Sequence[int]) -> Span | None:
+    """Where the tokens stand that are not kept."""
+    if len(kept) == len(tokenized.ids):
+        return None
+    spans = [
+        _trimmed(text, tokenized.spans[position]) for position in sorted(set(range(len(tokenized.ids))) - set(kept))
+    ]
+    start, end = min(a for a, _ in spans), max(b for _, b in spans)
+    # A space that is a token belongs to what stands behind it.
+    return start, end + (not text[spans[-1][0] : spans[-1][1]].strip())
 
 
 def _given_index(

@@ -161,6 +161,19 @@ class ProbeData:
         """Items with a label."""
         return sum(label is not None for row in self.labels for label in row)
 
+    @property
+    def has_forms(self) -> bool:
+        """Whether items are words or spans, whose forms come up again; not where whole texts are labelled."""
+        return self.level == "word" or bool(self.spans)
+
+    def form(self, sentence: int, place: int) -> str:
+        """What is written at an item: its words; of a pair of spans the words of both, by line; empty for texts."""
+        if self.level == "word":
+            return self.sentences[sentence][place]
+        if not self.spans:
+            return ""
+        return "\n".join(" ".join(self.texts[sentence][a:b].split()) for a, b in self.spans[sentence][place])
+
     def take(self, indices: Iterable[int]) -> ProbeData:
         """The sentences at `indices`, in that order."""
         chosen = [int(i) for i in indices]

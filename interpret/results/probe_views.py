@@ -29,10 +29,15 @@ _PROBE_LINES: tuple[tuple[ProbeKind, ProbeMetric], ...] = (
     ("control", "accuracy"),
     ("ridge", "selectivity"),
     ("type", "accuracy"),
+    ("bag_of_words", "accuracy"),
     ("embedding", "accuracy"),
     ("random_weights", "accuracy"),
     ("majority", "accuracy"),
 )
+
+
+#: Baselines that are the same at every layer.
+_FLAT = ("majority", "type", "bag_of_words", "embedding")
 
 
 def _layer_order(layer: int | None) -> int:
@@ -53,7 +58,9 @@ def probe_plot(record: ProbeResult) -> LayerPlot | None:
     for probe, metric in _PROBE_LINES:
         rows = [r for r in record.rows if r.probe == probe and r.metric == metric and r.value is not None]
         at = {_layer_order(r.layer): r for r in rows if r.model == model and r.site in (site, "embed")}
-        flat = probe in ("majority", "type", "embedding") or (len(at) <= 1 and probe == "random_weights")
+        flat = probe in ("majority", "type", "bag_of_words", "embedding") or (
+            len(at) <= 1 and probe == "random_weights"
+        )
         picked = [rows[0]] * len(places) if flat and rows else [at.get(place) for place in places]
         if not any(picked):
             continue
@@ -157,11 +164,19 @@ def probe_nodes(record: ProbeResult) -> tuple[Node, ...]:
             ),
         ),
         Fact(say("fact.control"), control),
-        Fact(say("fact.truncated_words"), Number(record.n_truncated_words, "count")),
+        Fact(
+            say("fact.truncated_items" if record.level in ("span", "pair") else "fact.truncated_words"),
+            Number(record.n_truncated_words, "count"),
+        ),
         Fact(say("fact.duplicate_sentences"), Number(record.n_duplicate_sentences, "count")),
     )
     if record.type_overlap is not None:
-        counts += (Fact(say("fact.type_overlap"), Number(record.type_overlap, "percent")),)
+        counts += (
+            Fact(
+                say("fact.type_overlap" if record.level == "word" else "fact.form_overlap"),
+                Number(record.type_overlap, "percent"),
+            ),
+        )
     if record.tests:
         counts += (Fact(say("fact.duplicate_train_sentences"), Number(record.n_duplicate_train_sentences, "count")),)
     children.append(Facts(counts))

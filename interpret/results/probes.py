@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: What an item is: labels stand on words, texts, spans of texts, or pairs of spans or of texts.
 ProbeLevel = Literal["word", "sentence", "span", "pair"]
-ProbeKind = Literal["ridge", "logistic", "majority", "type", "embedding", "random_weights", "control"]
+ProbeKind = Literal["ridge", "logistic", "majority", "type", "bag_of_words", "embedding", "random_weights", "control"]
 ProbeMetric = Literal[
     "accuracy",
     "balanced_accuracy",
@@ -88,7 +88,7 @@ class ProbeResult(Record):
     n_clusters_test: int
     n_truncated_words: int
     n_duplicate_sentences: int
-    control: Literal["type", "permuted_labels"]
+    control: Literal["type", "type_tuple", "permuted_labels"]
     n_control_seeds: int
     seed: int
     notes: tuple[Message, ...] = ()

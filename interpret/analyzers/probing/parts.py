@@ -87,7 +87,7 @@ def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: i
     ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
     n_train, n_fit = int(ends[0]), int(ends[1])
     sizes = {"training": n_train, "validation": n_fit - n_train, "test": len(items) - n_fit}
-    what = "words" if train.level == "word" else "texts"
+    what = {"word": "words", "sentence": "texts", "span": "spans", "pair": "pairs"}[train.level]
     for name, size in sizes.items():
         floor = MIN_ITEMS if name != "validation" else MIN_ITEMS // 5
         if size < floor:
@@ -116,7 +116,7 @@ def make_parts(handle: Handle, train: ProbeData, test: ProbeData | None, seed: i
             code="thin_data",
         )
     seeds = [(seed, i) for i in range(n_control)]
-    if train.level == "word":
+    if train.has_forms:
         controls = control_labels(items.form, codes, seeds)
     else:
         controls = permuted_labels(codes, seeds)

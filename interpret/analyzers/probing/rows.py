@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from interpret.statistics.multiple import holm, sign_flip_p
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Cell = tuple[str, int | None, ProbeKind]
+#: `site` of rows that look at no activation.
+NO_SITE: Final = "none"
 
 
 class Rows:
@@ -77,7 +79,7 @@ class Rows:
 def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed: int) -> tuple[ProbeTest, ...]:
     """Accuracy of every trained probe minus that of what it must beat, on the same test items.
 
-    A probe is compared with the best baseline that looks at no activation (word types, else the majority), with the
+    A probe is compared with the best baseline that looks at no activation (forms, else the bag of words), with the
     same probe on the embedding layer, and the ridge probe with itself on random weights. P-values flip the signs of
     sentences; Holm's correction is over all tests of the run.
 
@@ -86,7 +88,8 @@ def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed
         bootstrap: over the test items' sentences.
         seed: of the flips.
     """
-    trivial = [cell for cell in right if cell[2] == "type"] or [cell for cell in right if cell[2] == "majority"]
+    best = next((kind for kind in ("type", "bag_of_words", "majority") if (NO_SITE, None, kind) in right), None)
+    trivial = [cell for cell in right if cell[2] == best]
     pairs: list[tuple[Cell, Cell]] = []
     for cell in right:
         site, layer, probe = cell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
-from interpret.analyzers.probing.rows import Cell, Rows, paired_tests
+from interpret.analyzers.probing.rows import NO_SITE, Cell, Rows, paired_tests
+from interpret.analyzers.probing.surface import word_features
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
 from interpret.errors import InterpretError
 from interpret.models.handle import Handle
@@ -34,8 +35,6 @@ IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 #: Up to so many sentences the random-weights baseline is run unless told otherwise: it costs a second pass.
 RANDOM_WEIGHTS_LIMIT: Final = 3000
-#: `site` of rows that look at no activation.
-NO_SITE: Final = "none"
 
 
 def probe(
@@ -54,7 +53,8 @@ def probe(
 ) -> ProbeResult:
     """How well a linear probe reads a label from each site and layer, beside what it must beat.
 
-    A word is represented by the mean over its tokens, a text by the mean over its tokens that are not special;
+    A word or a span is represented by the mean over its tokens, a text by the mean over its tokens that are not
+    special, a pair of spans by both means, and a pair of texts, each read by itself, by [u; v; |u - v|; u * v];
     features are standardised on the training part. The penalty is chosen on the validation part, the probe is then
     fitted to both, and the test part is predicted once. High accuracy shows that the label can be read linearly, not
     that the model uses it. `tests` compares each probe with its baselines (`paired_tests`).
@@ -69,9 +69,11 @@ def probe(
         description length of the labels of training and validation and their compression (n log2 K over it), as
         `online_code` says; `majority` then has that of the labels without features. `codes="all"` adds those of the
         first control and of random weights. Intervals of both are over sentences, given the trained probes.
-        `control`: ridge accuracy on the controls. At word level every word form has one random label (Hewitt and
-        Liang 2019, arXiv:1909.03368); at sentence level labels are permuted, which measures capacity only.
-        `majority`, and at word level `type` (most frequent label of the form), look at no activation: site `none`.
+        `control`: ridge accuracy on the controls. Every word form, and every tuple of the forms in a span or in a
+        pair of spans, has one random label (Hewitt and Liang 2019, arXiv:1909.03368); where whole texts are labelled,
+        labels are permuted, which measures capacity only.
+        `majority`, and where forms are `type` (most frequent label of the form), else `bag_of_words` (ridge on which
+        words the text holds), look at no activation: site `none`.
         `embedding`: the ridge rows of site `embed` again. `random_weights`: ridge on a model of the same config that
         was never trained (None: at word level up to 3,000 sentences).
 
@@ -107,7 +109,7 @@ def probe(
     if n_not_converged:
         notes.append(Message(code="probe_not_converged", params={"n": n_not_converged}))
     if random_weights is None:
-        random_weights = train.level == "word" and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
+        random_weights = train.has_forms and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
     if random_weights:
         failure = _random_rows(rows, plan, bootstrap, handle, keys, sites, seed, progress, right, codes)
         notes += [] if failure is None else [failure]
@@ -124,14 +126,14 @@ def probe(
         n_clusters_test=bootstrap.n_clusters,
         n_truncated_words=plan.items.n_truncated_words,
         n_duplicate_sentences=0 if test is None else n_shared(train, test),
-        control="type" if train.level == "word" else "permuted_labels",
+        control=_control(train),
         n_control_seeds=n_control,
         seed=seed,
         notes=tuple(notes),
         validation_rows=tuple(rows.validation),
         tests=paired_tests(right, bootstrap, seed),
         n_duplicate_train_sentences=n_duplicates(train),
-        type_overlap=_type_overlap(plan) if train.level == "word" else None,
+        type_overlap=_type_overlap(plan) if train.has_forms else None,
         cluster="group" if any(train.groups) else "sentence",
     )
 
@@ -143,7 +145,10 @@ def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell,
     """
     gold, n_classes = plan.labels[0], len(plan.classes)
     predicted: dict[ProbeKind, IntArray] = {"majority": majority(gold, plan.n_fit)[plan.test]}
-    if any(plan.items.form):
+    if not any(plan.items.form):
+        with word_features(plan) as (_, X):
+            predicted["bag_of_words"] = _ridge_predictions(plan, X).predicted[0]
+    else:
         predicted["type"] = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
     for kind, labels in predicted.items():
         rows.add_all((NO_SITE, None), kind, bootstrap.score(labels, gold[plan.test], n_classes))
@@ -283,12 +288,21 @@ def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Messag
     unseen = int((~plan.known).sum())
     if unseen:
         notes.append(Message(code="probe_unseen_labels", params={"n": unseen}))
-    if train.level == "word":
-        notes.append(Message(code="probe_type_overlap", params={"share": _type_overlap(plan)}))
-    else:
-        notes.append(Message(code="probe_mean_pooling"))
+    code = {"sentence": "probe_mean_pooling", "span": "probe_mean_pooling_items"}.get(train.level)
+    if train.level == "pair":
+        code = "probe_mean_pooling_spans" if train.has_forms else "probe_mean_pooling_texts"
+    if train.has_forms:
+        overlap = "probe_type_overlap" if train.level == "word" else "probe_form_overlap"
+        notes.append(Message(code=overlap, params={"share": _type_overlap(plan)}))
+    notes += [Message(code=code)] if code else []
+    if not train.has_forms:
         notes.append(Message(code="probe_control_is_capacity"))
     return notes
+
+
+def _control(train: ProbeData) -> Literal["type", "type_tuple", "permuted_labels"]:
+    """What the control tasks are: see `make_parts`."""
+    return "type" if train.level == "word" else "type_tuple" if train.has_forms else "permuted_labels"
 
 
 def _type_overlap(plan: Parts) -> float:
