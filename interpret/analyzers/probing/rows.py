@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,6 @@ from interpret.results.probes import ProbeKind, ProbeMetric, ProbeRow, ProbeTest
 from interpret.statistics.multiple import holm, sign_flip_p
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 Cell = tuple[str, int | None, ProbeKind]
 #: `site` of rows that look at no activation.
 NO_SITE: Final = "none"
@@ -26,10 +26,12 @@ class Rows:
         self.kept: list[ProbeRow] = []
         self.validation: list[ProbeRow] = []
 
-    def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
+    def add_validation(
+        self, key: tuple[str, int | None], accuracies: FloatArray, measure: ProbeMetric = "accuracy"
+    ) -> None:
         """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""
         task, control = float(accuracies[0]), float(accuracies[1:].mean())
-        found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
+        found: tuple[tuple[ProbeMetric, float], ...] = ((measure, task), ("selectivity", task - control))
         for metric, value in found:
             self.validation.append(self._row(key, "ridge", metric, value, None, None, self.n_validation))
 
@@ -76,7 +78,9 @@ class Rows:
             self.add(key, probe, metric, found)
 
 
-def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed: int) -> tuple[ProbeTest, ...]:
+def paired_tests(
+    right: Mapping[Cell, npt.NDArray[Any]], bootstrap: ClusterBootstrap, seed: int, metric: ProbeMetric = "accuracy"
+) -> tuple[ProbeTest, ...]:
     """Accuracy of every trained probe minus that of what it must beat, on the same test items.
 
     A probe is compared with the best baseline that looks at no activation (forms, else the bag of words), with the
@@ -84,11 +88,12 @@ def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed
     sentences; Holm's correction is over all tests of the run.
 
     Args:
-        right: for each cell, which test items [item] its prediction hits.
+        right: for each cell, which test items [item] its prediction hits; or what else has the measure as its mean.
         bootstrap: over the test items' sentences.
         seed: of the flips.
+        metric: the mean of `right`.
     """
-    best = next((kind for kind in ("type", "bag_of_words", "majority") if (NO_SITE, None, kind) in right), None)
+    best = next((kind for kind in ("type", "bag_of_words", "majority", "mean") if (NO_SITE, None, kind) in right), None)
     trivial = [cell for cell in right if cell[2] == best]
     pairs: list[tuple[Cell, Cell]] = []
     for cell in right:
@@ -117,7 +122,7 @@ def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed
                 layer=layer,
                 probe=probe,
                 against="embedding" if other == "embed" and baseline == probe else baseline,
-                metric="accuracy",
+                metric=metric,
                 difference=float(found.value or 0.0),
                 ci_low=float(found.low or 0.0),
                 ci_high=float(found.high or 0.0),

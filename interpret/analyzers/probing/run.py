@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,10 @@ from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_
 from interpret.analyzers.probing.rows import NO_SITE, Cell, Rows, paired_tests
 from interpret.analyzers.probing.surface import word_features
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
+from interpret.analyzers.probing.values import random_rows, trained_rows, trivial_rows
 from interpret.errors import InterpretError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData
+from interpret.readers.probe_data import Kind, ProbeData
 from interpret.readers.probe_splits import n_duplicates, n_shared
 from interpret.results.probes import ProbeKind, ProbeResult
 from interpret.results.record import Message
@@ -77,16 +78,24 @@ def probe(
         `embedding`: the ridge rows of site `embed` again. `random_weights`: ridge on a model of the same config that
         was never trained (None: at word level up to 3,000 sentences).
 
+    Labels that hold together (`kind="multilabel"`) have a ridge column and a logistic probe each: accuracy over all
+    labels, micro-F1, macro-F1, and of the logistic probes V-information summed over labels; `label_rows` has each by
+    itself. Numbers (`kind="regression"`) are predicted by ridge alone: R squared, Spearman's correlation, and
+    selectivity in R squared; `mean` is the baseline. Neither has a description length. Controls take the label of an
+    item drawn for each form.
+
     Raises:
-        UsageError: a site without a vector per token, or data of two levels.
+        UsageError: a site without a vector per token, data of two levels, or logistic probes of numbers alone.
         InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
     """
     check_request(train, test, probes, n_control, codes)
     keys = probe_keys(handle, sites)
-    plan = make_parts(handle, train, test, seed, n_control)
+    plan = make_parts(handle, train, test, seed, n_control, get_args(Kind))
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
     rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
     right = _trivial(rows, plan, bootstrap)
+    if plan.kind != "class":
+        codes = "none"
     if codes != "none":
         _code_rows(rows, plan, (NO_SITE, None), "majority", frequency_code(*plan.code_labels(0)), 0, n_bootstrap)
 
@@ -95,6 +104,12 @@ def probe(
         fill(store, handle, plan.items, sites, "probe: activations" if progress else None)
         for key in keys:
             X = store.standardise(key, plan.n_train)
+            if plan.values is not None:
+                found, n_stopped = trained_rows(rows, plan, bootstrap, key, X, probes)
+                right |= found
+                n_not_converged += n_stopped
+                store.drop(key)
+                continue
             path, right[*key, "ridge"] = _ridge_rows(rows, plan, bootstrap, key, X)
             if "logistic" in probes:
                 arrived, right[*key, "logistic"] = _logistic_rows(rows, plan, bootstrap, key, X, path)
@@ -116,7 +131,9 @@ def probe(
     else:
         notes.append(Message(code="probe_random_weights_not_run"))
     return ProbeResult(
-        rows=tuple(rows.kept),
+        rows=tuple(row for row in rows.kept if row.task == train.task),
+        label_rows=tuple(row for row in rows.kept if row.task != train.task),
+        kind=train.kind,
         task=train.task,
         level=train.level,
         classes=plan.classes,
@@ -131,18 +148,20 @@ def probe(
         seed=seed,
         notes=tuple(notes),
         validation_rows=tuple(rows.validation),
-        tests=paired_tests(right, bootstrap, seed),
+        tests=paired_tests(right, bootstrap, seed, "r2" if train.kind == "regression" else "accuracy"),
         n_duplicate_train_sentences=n_duplicates(train),
         type_overlap=_type_overlap(plan) if train.has_forms else None,
         cluster="group" if any(train.groups) else "sentence",
     )
 
 
-def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[np.bool_]]:
+def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> dict[Cell, npt.NDArray[Any]]:
     """Baselines without activations, and where they are right.
 
     They learn from train and validation, as the probes finally do.
     """
+    if plan.values is not None:
+        return trivial_rows(rows, plan, bootstrap)
     gold, n_classes = plan.labels[0], len(plan.classes)
     predicted: dict[ProbeKind, IntArray] = {"majority": majority(gold, plan.n_fit)[plan.test]}
     if not any(plan.items.form):
@@ -252,7 +271,7 @@ def _random_rows(
     sites: Sequence[str] | str,
     seed: int,
     progress: bool,
-    right: dict[Cell, npt.NDArray[np.bool_]],
+    right: dict[Cell, npt.NDArray[Any]],
     codes: Codes,
 ) -> Message | None:
     """Ridge and selectivity on an untrained model; a message where no such model can be made."""
@@ -261,6 +280,10 @@ def _random_rows(
             fill(store, untrained, plan.items, sites, "probe: random weights" if progress else None)
             for key in keys:
                 X = store.standardise(key, plan.n_train)
+                if plan.values is not None:
+                    right |= random_rows(rows, plan, bootstrap, key, X)
+                    store.drop(key)
+                    continue
                 screened, scores, _ = _ridge_cells(plan, bootstrap, X)
                 rows.add_all(key, "random_weights", scores)
                 right[*key, "random_weights"] = screened.predicted[0] == plan.labels[0, plan.test]
@@ -285,6 +308,8 @@ def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Messag
         notes.append(Message(code="probe_items_sharing_tokens", params={"n": items.n_sharing_tokens}))
     if items.n_truncated_texts:
         notes.append(Message(code="probe_truncated_texts", params={"n": items.n_truncated_texts}))
+    if plan.kind != "class":
+        notes.append(Message(code=f"probe_kind_{plan.kind}"))
     unseen = int((~plan.known).sum())
     if unseen:
         notes.append(Message(code="probe_unseen_labels", params={"n": unseen}))
