@@ -111,20 +111,26 @@ def byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def spelt(kind: str, pieces: Sequence[str]) -> str | None:
-    """The word that pieces spell, without spaces; None where one says that it is unknown."""
+def spelt_bytes(kind: str, pieces: Sequence[str]) -> bytes | None:
+    """What pieces spell, as bytes, with "▁" or a space in front of words; None where one says that it is unknown."""
     if kind == "wordpiece":
-        return None if "[UNK]" in pieces else "".join(piece.removeprefix("##") for piece in pieces)
+        return None if "[UNK]" in pieces else "".join(piece.removeprefix("##") for piece in pieces).encode()
     if kind == "byte_bpe":
         alphabet = byte_alphabet()
-        return "".join(bytes(alphabet[letter] for piece in pieces for letter in piece).decode().split())
+        return bytes(alphabet[letter] for piece in pieces for letter in piece)
     if "<unk>" in pieces:
         return None
-    written = b""
-    for piece in pieces:
-        match = _BYTE_PIECE.fullmatch(piece)
-        written += bytes([int(match[1], 16)]) if match else piece.encode()
-    return "".join(written.decode().replace("▁", " ").split())
+    matches = [(piece, _BYTE_PIECE.fullmatch(piece)) for piece in pieces]
+    return b"".join(bytes([int(match[1], 16)]) if match else piece.encode() for piece, match in matches)
+
+
+def spelt(kind: str, pieces: Sequence[str]) -> str | None:
+    """The word that pieces spell, without spaces; None where one says that it is unknown."""
+    found = spelt_bytes(kind, pieces)
+    if found is None:
+        return None
+    text = found.decode()
+    return "".join((text if kind in ("wordpiece", "byte_bpe") else text.replace("▁", " ")).split())
 
 
 def normal(tokenizer: PreTrainedTokenizerFast, word: str) -> str:

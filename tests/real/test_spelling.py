@@ -74,6 +74,41 @@ def test_so_they_are_with_the_tokenizers_of_real_models(
     assert n_spelt == len(items) if model == "stories" else n_spelt > len(items) / 8
 
 
+@pytest.mark.parametrize("kind", spelling.TRAINED)
+def test_answers_in_chinese_texts_are_spelt_by_the_tokens_of_their_spans(
+    minilm: AttachedModel, shared: Path, kind: str
+) -> None:
+    questions = read_squad(there(shared / "data" / "xquad" / "xquad.zh.json", shared))
+    found: dict[str, list[str]] = {}
+    for one in questions[::2]:
+        if one.answers[0] in one.context:
+            found.setdefault(one.context, []).append(one.answers[0])
+    texts = list(found)
+    spans = [[(text.index(answer), text.index(answer) + len(answer)) for answer in found[text]] for text in texts]
+    tokenizer = spelling.TRAINED[kind](texts[: len(texts) // 4], 6000)
+    handle = replace(minilm.handle, tokenizer=tokenizer, max_length=400)
+    data = ProbeData.of_spans(texts, spans, [["X"] * len(row) for row in spans])
+    items = make_items(handle, data)
+    assert len(items) + items.n_truncated_words == data.n_items
+    assert items.n_truncated_words > 0
+    assert len(items) > 100
+    n_spelt = n_more = 0
+    for item, (s, w) in enumerate(zip(items.sentence.tolist(), items.place.tolist(), strict=True)):
+        segment = items.segments[s]
+        own = segment.position[segment.item == item].tolist()
+        written = spelling.spelt_bytes(kind, [items.encoded[s].tokens[p] for p in own])
+        if written is None:
+            continue
+        answer = spelling.normal(tokenizer, found[texts[s]][w]).encode()
+        bare = written.replace("▁".encode(), b"").replace(b" ", b"")
+        assert answer in bare, found[texts[s]][w]
+        n_spelt += 1
+        n_more += len(bare) > len(answer)
+    assert n_spelt == len(items) if kind != "wordpiece" else n_spelt > len(items) / 2
+    # What the tokens hold beyond the answer is counted; WordPiece lets no token of these texts run over an ideograph.
+    assert n_more == items.n_sharing_tokens if kind != "wordpiece" else n_more <= items.n_sharing_tokens
+
+
 def assert_dropped_by_the_tokenizer(items: Items, sentences: list[Sequence[str]], tokenizer: Any) -> None:
     """A word is left out where it was cut off, and else only where the normaliser makes nothing of it."""
     kept = set(zip(items.sentence.tolist(), items.place.tolist(), strict=True))
