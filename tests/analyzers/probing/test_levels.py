@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interpret.analyzers.probing.cells import digest_of_parts
 from interpret.analyzers.probing.features import FeatureStore, fill, make_items
 from interpret.analyzers.probing.parts import make_parts
 from interpret.analyzers.probing.ridge import choose, moments, ridge_path
@@ -273,3 +274,13 @@ def test_erasure_says_which_levels_it_works_on(bert: Any) -> None:
     data = ProbeData.of_spans(["the cat"], [[(0, 3)]], [["X"]])
     with pytest.raises(UsageError, match="is labelled by span; bring labels of words or of texts"):
         erasure(bert, data, site="resid_post.0")
+
+
+def test_the_digest_of_a_run_depends_on_where_the_spans_are(bert: Any) -> None:
+    texts = [" ".join(row) for row in sampled(300)]
+    labels = [["yes" if len(text) % 2 else "no"] for text in texts]
+    found = set()
+    for length in (1, 2, 2):
+        data = ProbeData.of_spans(texts, [[(0, len(" ".join(text.split()[:length])))] for text in texts], labels)
+        found.add(digest_of_parts(make_parts(bert, data, None, 0, 1)))
+    assert len(found) == 2
