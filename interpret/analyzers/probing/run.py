@@ -105,9 +105,9 @@ def probe(
         for key in keys:
             X = store.standardise(key, plan.n_train)
             if plan.values is not None:
-                found, n_stopped = trained_rows(rows, plan, bootstrap, key, X, probes)
-                right |= found
-                n_not_converged += n_stopped
+                trained = trained_rows(rows, plan, bootstrap, key, X, probes)
+                right |= trained.right
+                n_not_converged += trained.n_not_converged
                 store.drop(key)
                 continue
             path, right[*key, "ridge"] = _ridge_rows(rows, plan, bootstrap, key, X)

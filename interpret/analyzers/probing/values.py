@@ -44,6 +44,24 @@ def value_moments(X: Float32Array, values: FloatArray) -> Moments:
     return Moments(len(X), x, xx, y, xy)
 
 
+class Linear(NamedTuple):
+    """A probe of standardised features: weights [d, column] and intercept [column].
+
+    Its outputs are numbers; of labels, above one half for ridge and above zero (log odds) for logistic says yes.
+    """
+
+    weights: FloatArray
+    intercept: FloatArray
+
+
+class Trained(NamedTuple):
+    """The probes of one place: how right each is, what each is, and how many fits did not arrive."""
+
+    right: Right
+    fitted: dict[Cell, Linear]
+    n_not_converged: int
+
+
 class Screened(NamedTuple):
     """Test predictions [task, item, column] of the task and of each control, lambdas, scores on validation [task]."""
 
@@ -105,8 +123,8 @@ def trivial_rows(rows: Rows, parts: Parts, bootstrap: ClusterBootstrap) -> Right
 
 def trained_rows(
     rows: Rows, parts: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array, probes: Sequence[Probe]
-) -> tuple[Right, int]:
-    """Every probe at one place of the model: how right each is, and how many logistic fits did not arrive."""
+) -> Trained:
+    """Every probe at one place of the model."""
     gold = _values(parts)[0, parts.test]
     screened = screen(parts, X)
     measure: ProbeMetric = "r2" if parts.kind == "regression" else "accuracy"
@@ -118,15 +136,17 @@ def trained_rows(
         rows.add_all(key, "embedding", scores)
     _label_rows(rows, parts, bootstrap, key, "ridge", screened.predicted[0])
     right: Right = {(*key, "ridge"): _right(parts, screened.predicted[0], gold)}
+    fitted: dict[Cell, Linear] = {(*key, "ridge"): Linear(*screened.path.weights(screened.lambdas[0], 0))}
     if "logistic" not in probes or parts.kind == "regression":
-        return right, 0
-    predicted, gain, learnt, n_not_converged = _logistic(parts, X, screened.path)
-    rows.add_all(key, "logistic", _scores(parts, bootstrap, predicted, gold))
-    if learnt:
-        rows.add(key, "logistic", "v_information_bits", bootstrap.mean(gain))
-    _label_rows(rows, parts, bootstrap, key, "logistic", predicted)
-    right[*key, "logistic"] = _right(parts, predicted, gold)
-    return right, n_not_converged
+        return Trained(right, fitted, 0)
+    found = _logistic(parts, X, screened.path)
+    rows.add_all(key, "logistic", _scores(parts, bootstrap, found.predicted, gold))
+    if found.n_learnt:
+        rows.add(key, "logistic", "v_information_bits", bootstrap.mean(found.gain))
+    _label_rows(rows, parts, bootstrap, key, "logistic", found.predicted)
+    right[*key, "logistic"] = _right(parts, found.predicted, gold)
+    fitted[*key, "logistic"] = found.probe
+    return Trained(right, fitted, found.n_not_converged)
 
 
 def random_rows(rows: Rows, parts: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array) -> Right:
@@ -198,31 +218,45 @@ def _by_form(parts: Parts, fitted: FloatArray, mean: FloatArray) -> FloatArray:
     return np.stack([found.get(form, mean) for form in parts.items.form[parts.n_fit :]])
 
 
-def _logistic(parts: Parts, X: Float32Array, path: RidgePath) -> tuple[FloatArray, FloatArray, int, int]:
-    """A logistic probe for each label: answers [item, label], and the gain in bits [item] over knowing frequencies.
+class _Logistic(NamedTuple):
+    """Answers [item, label], the gain in bits [item] over knowing frequencies, and how the fits went."""
 
-    A label that training and validation always or never show is answered so, and is left out of the gain. The third
-    is how many labels are in it, the last how many fits did not arrive.
+    predicted: FloatArray
+    gain: FloatArray
+    probe: Linear
+    n_learnt: int
+    n_not_converged: int
+
+
+def _logistic(parts: Parts, X: Float32Array, path: RidgePath) -> _Logistic:
+    """A logistic probe for each label.
+
+    A label that training and validation always or never show is answered so, and is left out of the gain.
     """
     values = _values(parts)[0]
     gold = values[parts.test]
     predicted, gain = np.zeros_like(gold), np.zeros(len(gold))
-    two = replace(path, rotated=path.rotated[:, :1, :1].repeat(2, axis=2), mean_y=np.zeros((1, 2)))
+    probe = Linear(np.zeros((X.shape[1], gold.shape[1])), np.zeros(gold.shape[1]))
+    # Of the path only the eigenbasis serves, and that there are two classes.
+    two = replace(path, mean_y=np.zeros((1, 2)))
     n_learnt = n_not_converged = 0
     for column in range(gold.shape[1]):
         own = values[: parts.n_fit, column].astype(np.int64)
         share = own.mean()
         if share in (0.0, 1.0):
             predicted[:, column] = share
+            probe.intercept[column] = np.inf if share else -np.inf
             continue
         fitted, _ = fit_logistic_path(X[: parts.n_fit], own, parts.n_train, two)
         log_p = fitted.log_probabilities(X[parts.test])
         predicted[:, column] = log_p.argmax(axis=1)
+        probe.weights[:, column] = fitted.weights[:, 1] - fitted.weights[:, 0]
+        probe.intercept[column] = fitted.intercept[1] - fitted.intercept[0]
         held = gold[:, column].astype(np.int64)
         gain += (log_p[np.arange(len(held)), held] - np.log(np.where(held == 1, share, 1 - share))) / np.log(2)
         n_learnt += 1
         n_not_converged += not fitted.converged
-    return predicted, gain, n_learnt, n_not_converged
+    return _Logistic(predicted, gain, probe, n_learnt, n_not_converged)
 
 
 def _label_rows(

@@ -15,10 +15,11 @@ from interpret.analyzers.probing.compare import compare_probes
 from interpret.analyzers.probing.features import FeatureStore, fill
 from interpret.analyzers.probing.parts import make_parts
 from interpret.analyzers.probing.ridge import LAMBDAS
+from interpret.analyzers.probing.rows import Rows
 from interpret.analyzers.probing.run import probe
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap
 from interpret.analyzers.probing.value_scores import micro_f1, number_scores, r2, set_scores, spearman
-from interpret.analyzers.probing.values import screen
+from interpret.analyzers.probing.values import screen, trained_rows
 from interpret.errors import InconclusiveError, UsageError
 from interpret.models.load import attach_handle
 from interpret.readers.probe_data import ProbeData
@@ -242,6 +243,25 @@ def test_v_information_of_labels_is_the_sum_that_scikit_learn_gives(bert: Any) -
         best.append((null - min(fits)) / np.log(2))
     # The oracle may choose its penalty on the test part, ours may not.
     assert sum(best) - 0.12 < value(result, "logistic", "v_information_bits") <= sum(best) + 0.05
+
+
+@pytest.mark.parametrize("make", [numbers, sets])
+def test_fitted_probes_say_what_was_scored(bert: Any, make: Any) -> None:
+    parts = make_parts(bert, make(300), None, 0, 1, KINDS)
+    assert parts.values is not None
+    X = standardised(bert, parts)
+    rows = Rows("bert", "task", len(parts.items) - parts.n_fit, parts.n_fit - parts.n_train, 0)
+    bootstrap = ClusterBootstrap(parts.cluster[parts.test], 20)
+    trained = trained_rows(rows, parts, bootstrap, ("resid_post", 0), X, ("ridge", "logistic"))
+    gold = parts.values[0, parts.test]
+    for (_, _, kind), probe_of in trained.fitted.items():
+        outputs = X[parts.test].astype(np.float64) @ probe_of.weights + probe_of.intercept
+        if parts.kind == "regression":
+            assert trained.right["resid_post", 0, kind].mean() == pytest.approx(r2(outputs[:, 0], gold[:, 0]), abs=1e-4)
+        else:
+            answers = outputs > (0.5 if kind == "ridge" else 0.0)
+            assert trained.right["resid_post", 0, kind].mean() == pytest.approx((answers == gold).mean(), abs=0.01)
+    assert set(trained.fitted) == set(trained.right)
 
 
 def test_controls_keep_one_answer_for_each_form(bert: Any) -> None:
