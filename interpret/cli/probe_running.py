@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model, read_texts
+from interpret.cli.models import load_model
+from interpret.cli.probe_options import READING, look_at, reading
 from interpret.cli.shell import out_file, out_folder, show, show_json
 from interpret.errors import UsageError
 
@@ -26,7 +27,17 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
     model, data, stores = _subject(given)
     test, out, junit = (given[name] for name in ("test", "out", "junit"))
     labels = o.listed(given["label"])
-    _check_data([path for path in (data, test) if path is not None], labels, given)
+    read = reading(*(given[name] for name in READING))
+    how = {
+        "text": given["text_column"],
+        "header": not given["no_header"],
+        "columns": o.names(given["columns"]),
+        "skip_bad_rows": given["skip_bad_rows"],
+        "limit": given["limit"],
+    }
+    first: list[str | None] = [None]
+    for label in labels or first:
+        look_at(data, test, label, **how, **read)
     if given["require"] is not None and labels:
         from interpret.results.probe_criteria import parse_criterion
 
@@ -36,7 +47,7 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         out_folder(out)
     if junit is not None:
         out_file(junit, "--junit")
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] = dict(read)
     if labels:
         asked["label"] = labels[0] if len(labels) == 1 else labels
     if given["sites"] is not None:
@@ -51,15 +62,11 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         source,
         data,
         test,
-        text=given["text_column"],
         seed=given["seed"],
-        limit=given["limit"],
-        header=not given["no_header"],
-        columns=o.names(given["columns"]),
-        skip_bad_rows=given["skip_bad_rows"],
         n_control=given["controls"],
         n_bootstrap=given["bootstraps"],
         out=out,
+        **how,
         **asked,
     )
     _finish(result, given, as_json)
@@ -113,21 +120,3 @@ def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: 
 def _title(result: ProbeResult | ProbeGrid) -> str:
     tasks = getattr(result, "tasks", None) or (getattr(result, "task", ""),)
     return f"Probes for {', '.join(tasks)}"
-
-
-def _check_data(paths: Sequence[Path], labels: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Say at once what is wrong with the data."""
-    from interpret.readers.iob import IOB_SUFFIXES
-    from interpret.readers.tables import require
-
-    for path in paths:
-        if path.suffix.lower() in (".conllu", *IOB_SUFFIXES):
-            require(path)
-            continue
-        for label in labels or ("label",):
-            read_texts(
-                path,
-                text_column=given["text_column"],
-                label_column=label,
-                **{name: given[name] for name in ("no_header", "columns", "skip_bad_rows", "limit")},
-            )

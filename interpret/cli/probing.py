@@ -14,6 +14,14 @@ from interpret.cli import probe_comparing
 from interpret.cli.config_files import with_file
 from interpret.cli.erasing import EPILOG as ERASE_EPILOG
 from interpret.cli.erasing import erase
+from interpret.cli.probe_options import (
+    GroupColumn,
+    KindOption,
+    LevelOption,
+    SecondColumn,
+    SpansColumn,
+    SplitColumn,
+)
 from interpret.cli.probe_running import run_probes
 from interpret.cli.shell import guarded
 
@@ -23,6 +31,8 @@ Examples:
   interpret probe ./model train.conllu --test dev.conllu --label upos
   interpret probe ./model reviews.csv --label sentiment --out probe/
   interpret probe ./model dev.conllu --label upos,deprel --require "upos best accuracy >= 90%"
+  interpret probe ./model mentions.jsonl --label type --level span --group-column document
+  interpret probe ./model ratings.csv --label stars --kind regression
   interpret probe --config probe.toml
   interpret probe --store captured/ train.conllu --label upos
 
@@ -67,7 +77,7 @@ def run(
         Path | None,
         typer.Argument(
             metavar="DATA",
-            help="A .conllu file (labels of words) or a table (labels of texts).",
+            help="A .conllu file, or a table of texts, tokens, spans or pairs with labels.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +93,10 @@ def run(
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Data to test on; default: DATA is split by sentence.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Data to test on; default: DATA is split by sentence, or by its column split."
+        ),
     ] = None,
     store: Annotated[
         list[Path] | None,
@@ -130,6 +143,12 @@ def run(
     seed: o.Seed = 0,
     limit: o.Limit = None,
     text_column: o.TextColumn = None,
+    level: LevelOption = None,
+    kind: KindOption = None,
+    spans_column: SpansColumn = None,
+    second_column: SecondColumn = None,
+    split_column: SplitColumn = None,
+    group_column: GroupColumn = None,
     no_header: o.NoHeader = False,
     columns: o.Columns = None,
     skip_bad_rows: o.SkipBadRows = False,
@@ -159,6 +178,12 @@ def run(
         "seed": seed,
         "limit": limit,
         "text_column": text_column,
+        "level": level,
+        "kind": kind,
+        "spans_column": spans_column,
+        "second_column": second_column,
+        "split_column": split_column,
+        "group_column": group_column,
         "no_header": no_header,
         "columns": columns,
         "skip_bad_rows": skip_bad_rows,

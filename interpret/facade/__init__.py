@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interpret.capture.store import Store
+    from interpret.readers.probe_data import Kind, Level
     from interpret.results.explanations import Attribution, Faithfulness
     from interpret.results.probe_grid import ProbeGrid
     from interpret.results.probes import ProbeResult
@@ -131,6 +132,12 @@ def probe(
     *,
     label: str | list[str] | tuple[str, ...] | None = None,
     text: str | None = None,
+    level: Level | None = None,
+    kind: Kind | None = None,
+    spans: str | None = None,
+    second: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
     sites: Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
@@ -147,12 +154,20 @@ def probe(
     Args:
         model: attached model, path, hub id or pipeline; or a capture store, its folder, or a list of them (training
             and test): then no model is needed, and the texts of `data` are found in it by their digest.
-        data: `.conllu` or `.iob2` (word level) or a labelled table (sentence level; word level with lists of tokens).
-        test: data to test on; None splits `data` by sentence.
+        data: `.conllu` or `.iob2` (word level) or a labelled table: of texts (sentence level), lists of tokens (word
+            level), spans or pairs of spans (a column `spans`), or pairs of texts; `read_probe_data` says how.
+        test: data to test on; None splits `data` by sentence, or as a column `split` says.
         label: `upos`, `xpos`, `deprel`, `feats.X`, a derived label of sentences such as `tree_depth` or `tense`
             (`read_probe_data` lists them), or the label column of a table; None takes `upos`, or the usual column.
             A list is probed in one pass, with Holm's correction over all of it, and gives a `ProbeGrid`.
         text: text column of a table; None guesses.
+        level: "word", "sentence", "span" or "pair"; None goes by the columns.
+        kind: "class", "multilabel" (several labels at once, in lists) or "regression" (numbers); None never takes
+            numbers for more than names of classes.
+        spans: column with the spans.
+        second: column with the second texts of pairs.
+        split: column that says what a row is for: train, validation or test.
+        group: column with what a row comes from: a group stays together, and intervals resample groups.
         sites: sites to probe; None takes `embed` and `resid_post`, and of a store everything that is in it.
         seed: of splits, control labels and bootstraps.
         limit: read at most so many sentences.
@@ -179,6 +194,12 @@ def probe(
         "skip_bad_rows": skip_bad_rows,
         "limit": limit,
         "text": text,
+        "level": level,
+        "kind": kind,
+        "spans": spans,
+        "second": second,
+        "split": split,
+        "group": group,
     }
     labels = label if isinstance(label, list | tuple) else (label,)
     tasks = [read_parts(data, test, name, **how) for name in labels]

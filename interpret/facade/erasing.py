@@ -13,6 +13,7 @@ from interpret.facade.attaching import as_model
 from interpret.models.handle import Handle
 from interpret.readers.labels import map_labels
 from interpret.readers.probe_data import ProbeData, read_probe_data
+from interpret.readers.probe_splits import arranged
 from interpret.results.erasure import Erasure, ErasureMethod
 
 
@@ -62,13 +63,13 @@ def erasure(
         InconclusiveError: too little data, or one class only.
     """
     read = partial(read_probe_data, text=text, header=header, columns=columns, skip_bad_rows=skip_bad_rows, limit=limit)
-    train = read(data, label=label)
-    held_out = None if test is None else read(test, label=label)
+    train, held_out = arranged(read(data, label=label), None if test is None else read(test, label=label))
     handle = as_model(model).handle
     if task_label is not None:
-        own = [read(part, label=task_label) for part in ([data] if test is None else [data, test])]
+        given = None if test is None else read(test, label=task_label)
+        own = [part for part in arranged(read(data, label=task_label), given) if part is not None]
         answers = [_gold(handle, part, task_label, label_map) for part in own]
-        options["gold"] = (answers[0], None if test is None else answers[1])
+        options["gold"] = (answers[0], answers[1] if len(answers) > 1 else None)
     return run_erasure(handle, train, held_out, site=site, method=method, seed=seed, **options)
 
 

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from interpret.analyzers.probing.compare import Compared
 from interpret.analyzers.probing.compare import compare_probes as run_comparison
 from interpret.analyzers.probing.planning import plan_probes as run_plan
+from interpret.errors import UsageError
 from interpret.facade.attaching import ModelLike, as_model
 from interpret.facade.probe_files import Figure, read_manifest, write_files
-from interpret.readers.probe_data import ProbeData, read_probe_data
+from interpret.readers.probe_data import ProbeData, limited, read_probe_data
+from interpret.readers.probe_splits import arranged
 from interpret.results.probe_comparison import ProbeComparison
 from interpret.results.probe_plans import ProbePlan
 from interpret.results.tree import say
@@ -20,10 +22,18 @@ from interpret.results.tree import say
 def read_parts(
     data: Any, test: Any | None, label: str | None = None, **options: Any
 ) -> tuple[ProbeData, ProbeData | None]:
-    """Training data and, where it is given, test data; the words of `word_content` are those of the first."""
+    """Training and test data, from two files or by a column of splits; `options` are those of `read_probe_data`.
+
+    The words of `word_content` are those of the first.
+    """
+    limit = options.pop("limit", None)
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}; it must be at least 1")
     train = read_probe_data(data, label, **options)
     words = sorted({name for row in train.labels for name in row if name}) if label == "word_content" else None
-    return train, None if test is None else read_probe_data(test, label, vocabulary=words, **options)
+    held_out = None if test is None else read_probe_data(test, label, vocabulary=words, **options)
+    train, held_out = arranged(train, held_out)
+    return limited(train, limit), None if held_out is None else limited(held_out, limit)
 
 
 def compare_probes(

@@ -59,6 +59,10 @@ class Encoded:
     #: Where the units that `word_index` counts are, if the user gave them; what lies between those is a unit too.
     unit_spans: tuple[Span, ...] | None = None
     windows: Windows | None = None
+    #: Which of the words that were given have a token that did not fit; such a word is here in part or not at all.
+    words_cut: frozenset[int] = frozenset()
+    #: From the first to the last character of the tokens that did not fit; None where all fitted.
+    cut: Span | None = None
 
     @property
     def n_words(self) -> int:
@@ -239,7 +243,10 @@ def _with_units(encoded: Encoded, units: Sequence[Span], given: Sequence[Span], 
                 "tokenizer drops it, or most of each token it touches lies outside; make it larger or leave it out"
             )
     return replace(
-        encoded, word_index=tuple(renumbered(encoded.word_index)), unit_spans=tuple(units[unit] for unit in used)
+        encoded,
+        word_index=tuple(renumbered(encoded.word_index)),
+        unit_spans=tuple(units[unit] for unit in used),
+        words_cut=frozenset(),
     )
 
 
@@ -425,10 +432,11 @@ def _encoded(
         )
     special = [tokenized.special[position] for position in kept]
     spans = [tokenized.spans[position] for position in kept]
+    words_cut: frozenset[int] = frozenset()
     if not chat:
         spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, spans, strict=True)]
     if given is not None:
-        index = unit_of_tokens(text, spans, special, given, most=most)
+        index, words_cut = _given_index(text, tokenized, kept, given, most)
     else:
         index = indexed(text, spans, special, unit, second=second, chat=chat, segmenter=segmenter)
     tokenizer: Any = handle.tokenizer
@@ -445,7 +453,46 @@ def _encoded(
         n_truncated=len(tokenized.ids) - len(kept),
         pair_start=second,
         chat=chat,
+        words_cut=words_cut,
+        cut=_cut(text, tokenized, kept),
     )
+
+
+def _cut(text: str, tokenized: _Tokenized, kept: Sequence[int]) -> Span | None:
+    """Where the tokens stand that are not kept."""
+    if len(kept) == len(tokenized.ids):
+        return None
+    spans = [
+        _trimmed(text, tokenized.spans[position]) for position in sorted(set(range(len(tokenized.ids))) - set(kept))
+    ]
+    start, end = min(a for a, _ in spans), max(b for _, b in spans)
+    # A space that is a token belongs to what stands behind it.
+    return start, end + (not text[spans[-1][0] : spans[-1][1]].strip())
+
+
+def _given_index(
+    text: str, tokenized: _Tokenized, kept: Sequence[int], given: Sequence[Span], most: bool
+) -> tuple[list[int], frozenset[int]]:
+    """The given unit of each token that is kept, and the units that lose a token.
+
+    Units are found before anything is cut: where the cut falls behind a space that is a token, that space is the next
+    word's, and where it falls inside a character of several tokens, no offset tells.
+    """
+    spans = [
+        (0, 0) if added else _trimmed(text, span)
+        for added, span in zip(tokenized.special, tokenized.spans, strict=True)
+    ]
+    units = unit_of_tokens(text, spans, tokenized.special, given, most=most)
+    if len(kept) == len(units):
+        return units, frozenset()
+    lost: set[int] = set()
+    for position in sorted(set(range(len(units))) - set(kept)):
+        unit, end = units[position], spans[position][1]
+        while unit >= 0:
+            lost.add(unit)
+            # A token may run over a space into the words after it.
+            unit = unit + 1 if unit + 1 < len(given) and given[unit + 1][0] < end else -1
+    return [units[position] for position in kept], frozenset(lost)
 
 
 def _apart(handle: Handle, text: str, tokenized: _Tokenized, chat: Sequence[ChatPart]) -> _Tokenized:

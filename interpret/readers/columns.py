@@ -33,10 +33,20 @@ def pick_columns(
             f"cannot tell which column of {table.name} holds the text: its columns are "
             f"{listed(table.columns)}; name one with --text-column (text=){headerless}"
         )
+    return text_column, pick_label(table, label, text_column)
+
+
+def pick_label(table: Table, label: str | None, text_column: str) -> str | None:
+    """Choose the label column beside a text column; None where there is none.
+
+    Raises:
+        UsageError: a column that is not there, that is the text, or several that could be the label.
+
+    """
     label_column = _pick(table, label, LABEL_NAMES - {text_column.casefold()}, "label")
     if label_column == text_column:
         raise UsageError(f"column {text_column!r} was named as text and as label; name two different columns")
-    return text_column, label_column
+    return label_column
 
 
 def holds_chats(column: str) -> bool:

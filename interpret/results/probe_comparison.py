@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from interpret.errors import UsageError
+from interpret.results.probes import ProbeLevel
 from interpret.results.record import Message, Record
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ProbeComparison(Record):
     base: str
     tuned: str
     task: str
-    level: Literal["word", "sentence"]
+    level: ProbeLevel
     classes: tuple[str, ...]
     n_train: int
     n_validation: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from interpret.results.probes import ProbeLevel
 from interpret.results.record import Record
 
 
@@ -19,7 +19,7 @@ class ProbePlan(Record):
     model: str
     data: str
     task: str
-    level: Literal["word", "sentence"]
+    level: ProbeLevel
     n_places: int
     n_ridge: int
     n_logistic: int

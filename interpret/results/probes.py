@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
     from interpret.results.audits import Check
 
-ProbeKind = Literal["ridge", "logistic", "majority", "type", "embedding", "random_weights", "control"]
+#: What an item is: labels stand on words, texts, spans of texts, or pairs of spans or of texts.
+ProbeLevel = Literal["word", "sentence", "span", "pair"]
+#: What a label is: one class, a set of labels, a number.
+ProbeTarget = Literal["class", "multilabel", "regression"]
+ProbeKind = Literal[
+    "ridge", "logistic", "majority", "mean", "type", "bag_of_words", "embedding", "random_weights", "control"
+]
 ProbeMetric = Literal[
     "accuracy",
     "balanced_accuracy",
     "macro_f1",
+    "micro_f1",
+    "f1",
+    "r2",
+    "spearman",
     "selectivity",
     "v_information_bits",
     "description_length_bits",
@@ -80,7 +90,7 @@ class ProbeResult(Record):
 
     rows: tuple[ProbeRow, ...]
     task: str
-    level: Literal["word", "sentence"]
+    level: ProbeLevel
     classes: tuple[str, ...]
     n_train: int
     n_validation: int
@@ -88,7 +98,7 @@ class ProbeResult(Record):
     n_clusters_test: int
     n_truncated_words: int
     n_duplicate_sentences: int
-    control: Literal["type", "permuted_labels"]
+    control: Literal["type", "type_tuple", "permuted_labels"]
     n_control_seeds: int
     seed: int
     notes: tuple[Message, ...] = ()
@@ -96,13 +106,19 @@ class ProbeResult(Record):
     tests: tuple[ProbeTest, ...] = ()
     n_duplicate_train_sentences: int = 0
     type_overlap: float | None = None
+    #: What intervals are drawn over: sentences, or the groups that the data names.
+    cluster: Literal["sentence", "group"] = "sentence"
+    kind: ProbeTarget = "class"
+    #: Of several labels at once, each by itself; `task` is written as in "task=label".
+    label_rows: tuple[ProbeRow, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: model, site, layer, task, probe, metric, value, ci_low, ci_high, n."""
         import pandas as pd
 
         columns = "model site layer task probe metric value ci_low ci_high n".split()
-        frame = pd.DataFrame([[getattr(row, c) for c in columns] for row in self.rows], columns=columns)
+        rows = [*self.rows, *self.label_rows]
+        frame = pd.DataFrame([[getattr(row, c) for c in columns] for row in rows], columns=columns)
         frame["layer"] = frame["layer"].astype("Int64")
         return frame
 
@@ -121,7 +137,7 @@ class ProbeResult(Record):
         Choosing by the test part itself would flatter the winner. Validation is that of the ridge screen, in accuracy
         or selectivity. None when the metric was not measured; results without validation rows have no best layer.
         """
-        screen = "selectivity" if metric == "selectivity" else "accuracy"
+        screen = "selectivity" if metric == "selectivity" else self.measure
         on_validation = {(r.site, r.layer): r.value for r in self.validation_rows if r.metric == screen}
         rows = {
             (r.site, r.layer): r.value
@@ -135,10 +151,15 @@ class ProbeResult(Record):
         return BestLayer(site, layer, float(rows[site, layer] or 0.0))
 
     @property
+    def measure(self) -> Literal["accuracy", "r2"]:
+        """What layers are chosen by and selectivity is a difference of: accuracy, of numbers R squared."""
+        return "r2" if self.kind == "regression" else "accuracy"
+
+    @property
     def best(self) -> dict[str, BestLayer | None]:
-        """Best layer by accuracy and by selectivity, chosen on validation: they often differ, so both are named."""
-        accuracy = self.best_by("accuracy") or self.best_by("accuracy", "ridge")
-        return {"accuracy": accuracy, "selectivity": self.best_by("selectivity", "ridge")}
+        """Best layer by accuracy (of numbers R squared) and by selectivity, chosen on validation: they often differ."""
+        found = self.best_by(self.measure) or self.best_by(self.measure, "ridge")
+        return {self.measure: found, "selectivity": self.best_by("selectivity", "ridge")}
 
     def judged(self, *criteria: str) -> tuple[Check, ...]:
         """A check for each criterion, such as "layer 3 accuracy >= 0.9" or "best selectivity > 20%".

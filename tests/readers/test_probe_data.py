@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interpret.errors import UsageError
-from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared, read_probe_data, split_sentences
+from interpret.readers.probe_data import ProbeData, read_probe_data
+from interpret.readers.probe_splits import n_duplicates, n_shared, split_sentences
 
 
 def texts(*values: str) -> ProbeData:

@@ -51,6 +51,19 @@ def control_labels(forms: Sequence[str], labels: IntArray, seeds: Sequence[Seque
     return out
 
 
+def control_items(forms: Sequence[str] | None, n_items: int, seeds: Sequence[Sequence[int]]) -> IntArray:
+    """For control tasks whose labels are no classes, [seed, item]: the item whose label each item gets instead.
+
+    Every form takes the label of one item that is drawn for it, in all parts of the data; without forms, labels are
+    permuted.
+    """
+    if forms is None:
+        return np.stack([np.random.default_rng(seed).permutation(n_items) for seed in seeds])
+    types, form_of = np.unique(np.asarray(forms, dtype=object), return_inverse=True)
+    drawn = [np.random.default_rng(seed).integers(n_items, size=len(types)) for seed in seeds]
+    return np.stack([items[form_of.reshape(-1)] for items in drawn])
+
+
 def permuted_labels(labels: IntArray, seeds: Sequence[Sequence[int]]) -> IntArray:
     """The labels in random order, [seed, item]: what is left to find is chance and the probe's capacity."""
     return np.stack([np.random.default_rng(seed).permutation(labels) for seed in seeds])

@@ -55,7 +55,9 @@ def digest_of_parts(parts: Parts) -> str:
     digest = hashlib.sha256()
     written = [[row.text for row in parts.items.encoded], parts.items.label, parts.classes, parts.n_train, parts.n_fit]
     digest.update(json.dumps(written, ensure_ascii=True).encode())
-    for array in (parts.items.sentence, parts.items.place, parts.labels):
+    given = () if parts.values is None else (parts.values,)
+    tokens = [array for segment in parts.items.segments for array in segment]
+    for array in (parts.items.sentence, parts.items.place, parts.labels, *given, *tokens):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from interpret.analyzers.probing.cells import ProbeCell, digest_of_parts, measure_cells
 from interpret.analyzers.probing.features import make_items, probe_keys
+from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.parts import Parts, check_request, make_parts
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
+from interpret.readers.probe_data import ProbeData
+from interpret.readers.probe_splits import n_duplicates, n_shared
 from interpret.results.probe_comparison import ComparedMetric, ComparedProbe, ProbeComparison
 from interpret.results.record import Message
 from interpret.sites import Key
@@ -88,8 +90,7 @@ def compare_probes(
     notes = [Message(code="probe_compare_lost", params={"n": lost})] if lost else []
     if n_alone:
         notes.append(Message(code="probe_compare_layers_alone", params={"n": n_alone}))
-    if test is not None and (shared := n_shared(train, test)):
-        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    notes += [] if test is None else leaks(train, test)
     if not_converged := sum(not cell.converged[0] for cells in found for cell in cells.values()):
         notes.append(Message(code="probe_not_converged", params={"n": not_converged}))
     first = parts[0]

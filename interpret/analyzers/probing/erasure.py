@@ -28,6 +28,7 @@ from interpret.analyzers.probing.erased_outputs import (
 )
 from interpret.analyzers.probing.erasers import MAX_ROUNDS, CrossMoments, Eraser, displaced, inlp, leace, random_eraser
 from interpret.analyzers.probing.features import FeatureStore, Items, fill, probe_keys
+from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.parts import Parts, make_parts, sentence_order
 from interpret.analyzers.probing.reprobing import Reprobing
 from interpret.analyzers.probing.ridge import blocks, choose, moments, ridge_path
@@ -35,7 +36,7 @@ from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval
 from interpret.analyzers.probing.units import ablated, mean_ablation, ranked, scores
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, n_shared
+from interpret.readers.probe_data import ProbeData
 from interpret.results.erasure import (
     ErasedPositions,
     Erasure,
@@ -129,6 +130,8 @@ def erasure(
     if len(keys) != 1:
         raise UsageError(f"site={site!r} names {len(keys)} places; erase at one at a time, such as {keys[0][0]}.0")
     (key,) = keys
+    if train.level == "span" or train.level == "pair":
+        raise UsageError(f"{train.name} is labelled by {train.level}; bring labels of words or of texts")
     plan = make_parts(handle, train, test, seed, 1)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
     with FeatureStore(len(plan.items), 1) as store:
@@ -339,8 +342,7 @@ def _notes(
     n_not_converged: int,
 ) -> tuple[Message, ...]:
     notes = []
-    if test is not None and (shared := n_shared(train, test)):
-        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    notes += [] if test is None else leaks(train, test)
     if n_not_converged:
         notes.append(Message(code="probe_not_converged", params={"n": n_not_converged}))
     if items.n_truncated_texts:

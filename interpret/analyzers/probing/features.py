@@ -1,4 +1,4 @@
-"""Which tokens make up each item, and their mean at every site, kept within a memory limit."""
+"""The mean over each item's tokens at every site, kept within a memory limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -16,14 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from interpret.analyzers.probing.items import ONE_VECTOR
+from interpret.analyzers.probing.items import Items as Items
+from interpret.analyzers.probing.items import Segment as Segment
+from interpret.analyzers.probing.items import make_items as make_items
+from interpret.analyzers.probing.items import word_positions as word_positions
 from interpret.analyzers.probing.ridge import KEPT_BYTES, blocks, release
 from interpret.analyzers.probing.stored import Stored
 from interpret.capture.capture import stream
 from interpret.capture.points import sites_of
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, encode, encode_words
-from interpret.readers.probe_data import ProbeData
+from interpret.models.inputs import Encoded
 from interpret.sites import Key, axes_of, expand_sites
 
 IntArray = npt.NDArray[np.int64]
@@ -34,133 +37,6 @@ DEFAULT_SITES: Final = ("embed", "resid_post")
 MAX_BYTES_IN_MEMORY: Final = 256 * 1024**2
 #: Share of the free disk that temporary files may take.
 _DISK_SHARE: Final = 0.8
-#: Sentences tokenised at once.
-_AT_ONCE: Final = 512
-
-
-class Segment(NamedTuple):
-    """Tokens of one sentence that belong to items: `position` and `item` (a global row), one entry per token."""
-
-    position: IntArray
-    item: IntArray
-
-
-@dataclass(frozen=True)
-class Items:
-    """What is classified: one row per labelled word or text that the model saw whole.
-
-    `sentence`, `place` (which of the sentence's labels), `label` and `form` have one entry per item;
-    `form` is the word, or empty at sentence level.
-    """
-
-    encoded: list[Encoded]
-    segments: list[Segment]
-    sentence: IntArray
-    place: IntArray
-    label: tuple[str, ...]
-    form: tuple[str, ...]
-    n_truncated_words: int
-    n_without_tokens: int
-    n_truncated_texts: int
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-
-def make_items(handle: Handle | Stored, data: ProbeData) -> Items:
-    """Encode and align.
-
-    Words cut off by the model's length limit, wholly or in part, and words for which the tokenizer makes no token
-    are left out and counted, never filled in.
-    """
-    words = data.level == "word"
-    encoded = handle.encoded(data) if isinstance(handle, Stored) else _encode(handle, data)
-    sentence: list[int] = []
-    place: list[int] = []
-    label: list[str] = []
-    form: list[str] = []
-    segments: list[Segment] = []
-    n_truncated = n_without = 0
-    for s, row in enumerate(encoded):
-        groups = word_positions(row) if words else {0: [p for p, sp in enumerate(row.special) if not sp]}
-        whole = seen_whole(row, data.sentences[s]) if words else range(1)
-        position: list[int] = []
-        item: list[int] = []
-        for w, name in enumerate(data.labels[s]):
-            if name is None:
-                continue
-            if w not in whole:
-                n_truncated += 1
-            elif not groups.get(w):
-                n_without += 1
-            else:
-                position += groups[w]
-                item += [len(label)] * len(groups[w])
-                sentence.append(s)
-                place.append(w)
-                label.append(name)
-                form.append(data.sentences[s][w] if words else "")
-        segments.append(Segment(np.asarray(position, dtype=np.int64), np.asarray(item, dtype=np.int64)))
-    n_texts = sum(row.n_truncated > 0 for row in encoded)
-    return Items(
-        encoded,
-        segments,
-        np.asarray(sentence, dtype=np.int64),
-        np.asarray(place, dtype=np.int64),
-        tuple(label),
-        tuple(form),
-        n_truncated,
-        n_without,
-        0 if words else n_texts,
-    )
-
-
-def _encode(handle: Handle, data: ProbeData) -> list[Encoded]:
-    """Encoded sentences, some at a time, with equal tokens and spans held once: most of them repeat."""
-    tokens: dict[str, str] = {}
-    spans: dict[tuple[int, int], tuple[int, int]] = {}
-    ids: dict[int, int] = {}
-    encoded = []
-    for start in range(0, len(data), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        word_level = data.level == "word"
-        for row in encode_words(handle, data.sentences[part]) if word_level else encode(handle, data.texts[part]):
-            encoded.append(
-                replace(
-                    row,
-                    ids=tuple(ids.setdefault(i, i) for i in row.ids),
-                    tokens=tuple(tokens.setdefault(t, t) for t in row.tokens),
-                    char_spans=tuple(spans.setdefault(s, s) for s in row.char_spans),
-                )
-            )
-    return encoded
-
-
-def word_positions(row: Encoded) -> dict[int, list[int]]:
-    """Token positions of each word."""
-    groups: dict[int, list[int]] = {}
-    for position, word in enumerate(row.word_index):
-        if word >= 0:
-            groups.setdefault(word, []).append(position)
-    return groups
-
-
-def seen_whole(row: Encoded, words: Sequence[str]) -> range:
-    """The words the model saw from their first to their last character; all of them where nothing was cut."""
-    if row.n_truncated == 0:
-        return range(len(words))
-    groups = word_positions(row)
-    if not groups:
-        return range(0)
-    first, last = min(groups), max(groups)
-    # Without spans of their own, the text is the words joined by single spaces.
-    starts = np.cumsum([0, *(len(word) + 1 for word in words)])
-    spans = row.unit_spans or [(int(starts[w]), int(starts[w]) + len(word)) for w, word in enumerate(words)]
-    if min(row.char_spans[p][0] for p in groups[first]) > spans[first][0]:
-        first += 1
-    if max(row.char_spans[p][1] for p in groups[last]) < spans[last][1]:
-        last -= 1
-    return range(first, last + 1)
 
 
 def probe_keys(handle: Handle | Stored, sites: Sequence[str] | str | None) -> list[Key]:
@@ -200,6 +76,7 @@ class FeatureStore:
         self._stack = ExitStack()
         self._folder: Path | None = None
         self._touched = 0
+        self._layout = ONE_VECTOR
         #: Mean and deviation [d] by which each standardised array was centred and divided.
         self.scaling: dict[Key, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
@@ -212,11 +89,19 @@ class FeatureStore:
         self.arrays.clear()
         self._stack.close()
 
+    def arrange(self, items: Items) -> None:
+        """Make room for the vectors of these items: one each, or two with what is made of them."""
+        self._layout = items.layout
+
     def write(self, key: Key, rows: IntArray, values: Float32Array) -> None:
-        """Put `values` [row, d] at `rows`."""
+        """Put `values` [row, d] at `rows`; of pairs, rows count the first and the second of each item in turn."""
+        n_vectors, n_blocks = self._layout
         if key not in self.arrays:
-            self.arrays[key] = self._new(key, values.shape[1])
-        self.arrays[key][rows] = values
+            self.arrays[key] = self._new(key, values.shape[1] * n_blocks)
+        if n_vectors == 1:
+            self.arrays[key][rows] = values
+        else:
+            self.arrays[key].reshape(self.n_items, n_blocks, -1)[rows // n_vectors, rows % n_vectors] = values
         self._touched += values.nbytes
         if self._touched >= KEPT_BYTES:
             self._touched = 0
@@ -246,6 +131,7 @@ class FeatureStore:
         X = self.arrays[key]
         if key in self.scaling:
             return X
+        self._combine(X)
         total = np.zeros(X.shape[1])
         for part in blocks(X, n_train):
             total += X[part].sum(axis=0, dtype=np.float64)
@@ -259,6 +145,17 @@ class FeatureStore:
             X[part] = (X[part] - mean) / deviation
         self.scaling[key] = mean, deviation
         return X
+
+    def _combine(self, X: Float32Array) -> None:
+        """Fill in |u - v| and u * v behind the two vectors of a pair."""
+        n_vectors, n_blocks = self._layout
+        if n_blocks == n_vectors:
+            return
+        for part in blocks(X):
+            held = X[part].reshape(part.stop - part.start, n_blocks, -1)
+            held[:, 2] = np.abs(held[:, 0] - held[:, 1])
+            held[:, 3] = held[:, 0] * held[:, 1]
+            X[part] = held.reshape(part.stop - part.start, -1)
 
     def drop(self, key: Key) -> None:
         """Forget the features of `key`, when the last user says so."""
@@ -284,6 +181,8 @@ def fill(
 
 def fill_together(targets: Sequence[Target], handle: Handle | Stored, progress: str | None = None) -> None:
     """`fill` for several sets of items: the model reads every different input once."""
+    for target in targets:
+        target.store.arrange(target.items)
     if isinstance(handle, Stored):
         for target in targets:
             segments = target.items.segments

@@ -9,13 +9,15 @@ from typing import Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from interpret.analyzers.probing.baselines import control_labels, permuted_labels
+from interpret.analyzers.probing.baselines import control_items, control_labels, permuted_labels
 from interpret.analyzers.probing.features import Items, make_items
 from interpret.analyzers.probing.stored import Stored
 from interpret.errors import InconclusiveError, UsageError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, split_sentences
+from interpret.readers.probe_data import Kind, ProbeData, label_number, label_set
+from interpret.readers.probe_splits import cluster_numbers, split_sentences
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Probe = Literal["ridge", "logistic"]
 #: Whose description length is measured: of nothing, of the task at each cell, or of controls and random weights too.
@@ -33,7 +35,7 @@ _WITHOUT_TEST: Final = (0.6, 0.2, 0.2)
 class Parts:
     """Items in the order train, validation, test, the sentences of training and of validation shuffled.
 
-    `labels` is [task, item]: the task itself, then the controls.
+    `labels` is [task, item]: the task itself, then the controls; of labels that are not one class `values` are.
     """
 
     items: Items
@@ -42,6 +44,9 @@ class Parts:
     cluster: IntArray
     n_train: int
     n_fit: int
+    kind: Kind = "class"
+    #: Of labels that are not one class, [task, item, column]: 0 or 1 for each label (`classes`), or the number.
+    values: FloatArray | None = None
 
     @property
     def test(self) -> slice:
@@ -71,14 +76,34 @@ def check_request(train: ProbeData, test: ProbeData | None, probes: Sequence[str
         raise UsageError(
             f"{train.name} is labelled by {train.level} and {test.name} by {test.level}; bring data of one level"
         )
+    if train.kind == "regression" and "ridge" not in probes:
+        raise UsageError(
+            f"{train.task} is a number to be predicted, and asked was for probes={list(probes)}; logistic probes tell "
+            "classes apart, so numbers are predicted by ridge alone"
+        )
 
 
-def make_parts(handle: Handle | Stored, train: ProbeData, test: ProbeData | None, seed: int, n_control: int) -> Parts:
+def make_parts(
+    handle: Handle | Stored,
+    train: ProbeData,
+    test: ProbeData | None,
+    seed: int,
+    n_control: int,
+    kinds: Sequence[Kind] = ("class",),
+) -> Parts:
     """Split, encode and align; identical sentences stand in one part, and each part has enough to say something.
 
+    Control tasks are drawn by form where items have forms (`ProbeData.has_forms`); else labels are permuted.
+
     Raises:
+        UsageError: labels of another kind than those the caller can work with.
         InconclusiveError: too few items, sentences or labels in a part.
     """
+    if train.kind not in kinds:
+        raise UsageError(
+            f"the labels {train.task} of {train.name} are of kind {train.kind!r}, and this works on one class for each "
+            "item; probe them with interpret.probe (interpret probe run), or bring classes"
+        )
     for_training, for_validation, for_test = sentence_order(train, test, seed)
     held_out = train.take(for_test) if test is None else test
     parts = (train.take(for_training), train.take(for_validation), held_out)
@@ -87,7 +112,7 @@ def make_parts(handle: Handle | Stored, train: ProbeData, test: ProbeData | None
     ends = np.searchsorted(items.sentence, np.cumsum([len(part) for part in parts]))
     n_train, n_fit = int(ends[0]), int(ends[1])
     sizes = {"training": n_train, "validation": n_fit - n_train, "test": len(items) - n_fit}
-    what = "words" if train.level == "word" else "texts"
+    what = {"word": "words", "sentence": "texts", "span": "spans", "pair": "pairs"}[train.level]
     for name, size in sizes.items():
         floor = MIN_ITEMS if name != "validation" else MIN_ITEMS // 5
         if size < floor:
@@ -101,28 +126,50 @@ def make_parts(handle: Handle | Stored, train: ProbeData, test: ProbeData | None
     for name, part in (("training", slice(0, n_train)), ("test", slice(n_fit, None))):
         present = np.unique(codes[part])
         if len(present) < 2:
+            of = train if test is None or name == "training" else test
             raise InconclusiveError(
-                f"every labelled item for {name} in {train.name} has {train.task} = {classes[present[0]]!r}; "
+                f"every labelled item for {name} in {of.name} has {train.task} = {classes[present[0]]!r}; "
                 "a probe needs at least two labels to tell apart",
                 code="one_class",
             )
-    numbers: dict[tuple[str, ...], int] = {}
-    group = np.asarray([numbers.setdefault(joined.identity(i), len(numbers)) for i in range(len(joined))])
-    cluster = group[items.sentence]
+    cluster = cluster_numbers(joined)[items.sentence]
     n_clusters = len(np.unique(cluster[n_fit:]))
     if n_clusters < MIN_SENTENCES:
+        unit = "groups" if held_out.groups else "different sentences"
         raise InconclusiveError(
-            f"the test part of {train.name} has {n_clusters} different sentences with a label; at least "
+            f"the test part of {train.name} has {n_clusters} {unit} with a label; at least "
             f"{MIN_SENTENCES} are needed for an interval, so bring more data",
             code="thin_data",
         )
     seeds = [(seed, i) for i in range(n_control)]
-    if train.level == "word":
+    if train.kind != "class":
+        names, values = column_values(items.label, train.kind)
+        for name, held in (("training", values[:n_train]), ("test", values[n_fit:])):
+            if (held == held[0]).all():
+                raise InconclusiveError(
+                    f"every labelled item for {name} in {train.name} has the same {train.task}; a probe needs at least "
+                    "two values to tell apart",
+                    code="one_class",
+                )
+        drawn = control_items(items.form if train.has_forms else None, len(items), seeds)
+        unused = np.zeros((1 + n_control, len(items)), dtype=np.int64)
+        every = np.concatenate([values[None], values[drawn]])
+        return Parts(items, unused, names, cluster, n_train, n_fit, train.kind, every)
+    if train.has_forms:
         controls = control_labels(items.form, codes, seeds)
     else:
         controls = permuted_labels(codes, seeds)
     labels = np.concatenate([codes[None], controls])
     return Parts(items, labels, tuple(str(c) for c in classes), cluster, n_train, n_fit)
+
+
+def column_values(labels: Sequence[str], kind: Kind) -> tuple[tuple[str, ...], FloatArray]:
+    """Labels of items as columns [item, column]: of sets one of 0 and 1 for each name, of numbers one, not named."""
+    if kind == "regression":
+        return (), np.asarray([[label_number(label)] for label in labels], dtype=np.float64)
+    sets = [label_set(label) for label in labels]
+    names = tuple(sorted(set().union(*sets)))
+    return names, np.asarray([[float(name in held) for name in names] for held in sets], dtype=np.float64)
 
 
 def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple[IntArray, IntArray, IntArray]:
@@ -131,6 +178,9 @@ def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple
     Those for test are none where `test` is given.
     """
     split = split_sentences(train, _WITHOUT_TEST if test is None else _WITH_TEST, seed)
+    if test is not None and "validation" in train.splits:
+        held = np.asarray([part == "validation" for part in train.splits])
+        split = split._replace(train=np.flatnonzero(~held), validation=np.flatnonzero(held))
     # The split is random, so training then validation, each shuffled, is the random order that online codes need.
     shuffle = np.random.default_rng([seed, 1]).permutation
     return shuffle(split.train), shuffle(split.validation), split.test
@@ -138,12 +188,4 @@ def sentence_order(train: ProbeData, test: ProbeData | None, seed: int) -> tuple
 
 def joined_parts(parts: Sequence[ProbeData]) -> ProbeData:
     """The sentences of all parts, under the name of the first."""
-    first = parts[0]
-    return ProbeData(
-        level=first.level,
-        texts=tuple(text for part in parts for text in part.texts),
-        labels=tuple(row for part in parts for row in part.labels),
-        name=first.name,
-        task=first.task,
-        sentences=tuple(words for part in parts for words in part.sentences),
-    )
+    return ProbeData.joined(parts)

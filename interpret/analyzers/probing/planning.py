@@ -48,7 +48,7 @@ def plan_probes(
     keys = probe_keys(handle, sites)
     parts = make_parts(handle, train, test, seed, n_control)
     if random_weights is None:
-        random_weights = train.level == "word" and len(parts.items.encoded) <= RANDOM_WEIGHTS_LIMIT
+        random_weights = train.has_forms and len(parts.items.encoded) <= RANDOM_WEIGHTS_LIMIT
     n, n_classes = len(parts.items), len(parts.classes)
     lengths = np.array([len(row.ids) for row in parts.items.encoded])
     items = make_items(handle, _sample(train, _TRIED))

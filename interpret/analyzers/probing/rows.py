@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ from interpret.results.probes import ProbeKind, ProbeMetric, ProbeRow, ProbeTest
 from interpret.statistics.multiple import holm, sign_flip_p
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]
 Cell = tuple[str, int | None, ProbeKind]
+#: `site` of rows that look at no activation.
+NO_SITE: Final = "none"
 
 
 class FittedProbe(NamedTuple):
@@ -87,10 +88,12 @@ class Rows:
             found = {name: arrays[f"fitted/{number}/{name}"] for name in FittedProbe._fields}
             self.fitted[site, layer, probe] = FittedProbe(**found)
 
-    def add_validation(self, key: tuple[str, int | None], accuracies: FloatArray) -> None:
+    def add_validation(
+        self, key: tuple[str, int | None], accuracies: FloatArray, measure: ProbeMetric = "accuracy"
+    ) -> None:
         """Accuracy and selectivity of the ridge screen on validation, by which layers are chosen; [task] as labels."""
         task, control = float(accuracies[0]), float(accuracies[1:].mean())
-        found: tuple[tuple[ProbeMetric, float], ...] = (("accuracy", task), ("selectivity", task - control))
+        found: tuple[tuple[ProbeMetric, float], ...] = ((measure, task), ("selectivity", task - control))
         for metric, value in found:
             self.validation.append(self._row(key, "ridge", metric, value, None, None, self.n_validation))
 
@@ -137,19 +140,23 @@ class Rows:
             self.add(key, probe, metric, found)
 
 
-def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed: int) -> tuple[ProbeTest, ...]:
+def paired_tests(
+    right: Mapping[Cell, npt.NDArray[Any]], bootstrap: ClusterBootstrap, seed: int, metric: ProbeMetric = "accuracy"
+) -> tuple[ProbeTest, ...]:
     """Accuracy of every trained probe minus that of what it must beat, on the same test items.
 
-    A probe is compared with the best baseline that looks at no activation (word types, else the majority), with the
+    A probe is compared with the best baseline that looks at no activation (forms, else the bag of words), with the
     same probe on the embedding layer, and the ridge probe with itself on random weights. P-values flip the signs of
     sentences; Holm's correction is over all tests of the run.
 
     Args:
-        right: for each cell, which test items [item] its prediction hits.
+        right: for each cell, which test items [item] its prediction hits; or what else has the measure as its mean.
         bootstrap: over the test items' sentences.
         seed: of the flips.
+        metric: the mean of `right`.
     """
-    trivial = [cell for cell in right if cell[2] == "type"] or [cell for cell in right if cell[2] == "majority"]
+    best = next((kind for kind in ("type", "bag_of_words", "majority", "mean") if (NO_SITE, None, kind) in right), None)
+    trivial = [cell for cell in right if cell[2] == best]
     pairs: list[tuple[Cell, Cell]] = []
     for cell in right:
         site, layer, probe = cell
@@ -177,7 +184,7 @@ def paired_tests(right: dict[Cell, BoolArray], bootstrap: ClusterBootstrap, seed
                 layer=layer,
                 probe=probe,
                 against="embedding" if other == "embed" and baseline == probe else baseline,
-                metric="accuracy",
+                metric=metric,
                 difference=float(found.value or 0.0),
                 ci_low=float(found.low or 0.0),
                 ci_high=float(found.high or 0.0),

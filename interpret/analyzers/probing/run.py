@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,20 @@ from interpret.analyzers.probing.baselines import random_weights as untrained_mo
 from interpret.analyzers.probing.description import block_ends, frequency_code, online_code
 from interpret.analyzers.probing.features import FeatureStore, probe_keys
 from interpret.analyzers.probing.kept import KeptCells
+from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.logistic import fit_logistic_path
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
-from interpret.analyzers.probing.rows import Rows, paired_tests
+from interpret.analyzers.probing.rows import NO_SITE, Rows, paired_tests
 from interpret.analyzers.probing.stored import Stored
+from interpret.analyzers.probing.surface import word_features
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap, Interval, over_draws
+from interpret.analyzers.probing.values import random_rows, trained_rows, trivial_rows
 from interpret.analyzers.probing.work import Request, TaskRun, measure_each
 from interpret.errors import InterpretError, UsageError
 from interpret.models.handle import Handle
-from interpret.readers.probe_data import ProbeData, n_duplicates, n_shared
+from interpret.readers.probe_data import Kind, ProbeData
+from interpret.readers.probe_splits import n_duplicates, n_shared
 from interpret.results.probes import ProbeKind, ProbeResult, ProbeTest
 from interpret.results.record import Message
 from interpret.sites import Key
@@ -36,8 +40,6 @@ IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 #: Up to so many sentences the random-weights baseline is run unless told otherwise: it costs a second pass.
 RANDOM_WEIGHTS_LIMIT: Final = 10_000
-#: `site` of rows that look at no activation.
-NO_SITE: Final = "none"
 
 
 def probe(
@@ -56,7 +58,8 @@ def probe(
 ) -> ProbeResult:
     """How well a linear probe reads a label from each site and layer, beside what it must beat.
 
-    A word is represented by the mean over its tokens, a text by the mean over its tokens that are not special;
+    A word or a span is represented by the mean over its tokens, a text by the mean over its tokens that are not
+    special, a pair of spans by both means, and a pair of texts, each read by itself, by [u; v; |u - v|; u * v];
     features are standardised on the training part. The penalty is chosen on the validation part, the probe is then
     fitted to both, and the test part is predicted once. High accuracy shows that the label can be read linearly, not
     that the model uses it. `tests` compares each probe with its baselines (`paired_tests`).
@@ -71,14 +74,22 @@ def probe(
         description length of the labels of training and validation and their compression (n log2 K over it), as
         `online_code` says; `majority` then has that of the labels without features. `codes="all"` adds those of the
         first control and of random weights. Intervals of both are over sentences, given the trained probes.
-        `control`: ridge accuracy on the controls. At word level every word form has one random label (Hewitt and
-        Liang 2019, arXiv:1909.03368); at sentence level labels are permuted, which measures capacity only.
-        `majority`, and at word level `type` (most frequent label of the form), look at no activation: site `none`.
+        `control`: ridge accuracy on the controls. Every word form, and every tuple of the forms in a span or in a
+        pair of spans, has one random label (Hewitt and Liang 2019, arXiv:1909.03368); where whole texts are labelled,
+        labels are permuted, which measures capacity only.
+        `majority`, and where forms are `type` (most frequent label of the form), else `bag_of_words` (ridge on which
+        words the text holds), look at no activation: site `none`.
         `embedding`: the ridge rows of site `embed` again. `random_weights`: ridge on a model of the same config that
-        was never trained (None: at word level up to 10,000 sentences).
+        was never trained (None: where items have forms, up to 10,000 sentences).
+
+    Labels that hold together (`kind="multilabel"`) have a ridge column and a logistic probe each: accuracy over all
+    labels, micro-F1, macro-F1, and of the logistic probes V-information summed over labels; `label_rows` has each by
+    itself. Numbers (`kind="regression"`) are predicted by ridge alone: R squared, Spearman's correlation, and
+    selectivity in R squared; `mean` is the baseline. Neither has a description length. Controls take the label of an
+    item drawn for each form.
 
     Raises:
-        UsageError: a site without a vector per token, or data of two levels.
+        UsageError: a site without a vector per token, data of two levels, or logistic probes of numbers alone.
         InconclusiveError: fewer than 50 items or 10 sentences in a part, or a single label.
     """
     return probe_tasks(
@@ -135,7 +146,7 @@ def probe_tasks(
     started = [_started(handle, train, test, seed, n_control, n_bootstrap, random_weights) for train, test in tasks]
     for task in started:
         _trivial(task.rows, task.plan, task.bootstrap)
-        if codes != "none":
+        if codes != "none" and task.plan.kind == "class":
             bits = frequency_code(*task.plan.code_labels(0))
             _code_rows(task.rows, task.plan, (NO_SITE, None), "majority", bits, 0, n_bootstrap)
     trained = partial(_trained_cell, probes=probes, codes=codes)
@@ -159,7 +170,10 @@ def probe_tasks(
             failure = Message(code="probe_random_weights_failed", params={"error": type(err).__name__})
             for task in untrained:
                 task.notes.append(failure)
-    tests = [paired_tests(task.rows.right, task.bootstrap, seed) for task in started]
+    tests = [
+        paired_tests(task.rows.right, task.bootstrap, seed, "r2" if task.plan.kind == "regression" else "accuracy")
+        for task in started
+    ]
     corrected = iter(holm(np.array([test.p for found in tests for test in found])).tolist())
     tests = [tuple(replace(test, p_holm=next(corrected)) for test in found) for found in tests]
     return [Probed(_result(task, own, n_control, seed), task.rows) for task, own in zip(started, tests, strict=True)]
@@ -174,9 +188,9 @@ def _started(
     n_bootstrap: int,
     random_weights: bool | None,
 ) -> TaskRun:
-    plan = make_parts(handle, train, test, seed, n_control)
+    plan = make_parts(handle, train, test, seed, n_control, get_args(Kind))
     if random_weights is None:
-        random_weights = train.level == "word" and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
+        random_weights = train.has_forms and len(plan.items.encoded) <= RANDOM_WEIGHTS_LIMIT
     rows = Rows(handle.name, train.task, len(plan.items) - plan.n_fit, plan.n_fit - plan.n_train, seed)
     bootstrap = ClusterBootstrap(plan.cluster[plan.test], n_bootstrap, seed)
     return TaskRun(train, test, plan, bootstrap, rows, random_weights=random_weights)
@@ -189,7 +203,9 @@ def _result(task: TaskRun, tests: tuple[ProbeTest, ...], n_control: int, seed: i
         notes.append(Message(code="probe_not_converged", params={"n": rows.n_not_converged}))
     notes += task.notes
     return ProbeResult(
-        rows=tuple(rows.kept),
+        rows=tuple(row for row in rows.kept if row.task == train.task),
+        label_rows=tuple(row for row in rows.kept if row.task != train.task),
+        kind=train.kind,
         task=train.task,
         level=train.level,
         classes=plan.classes,
@@ -199,14 +215,15 @@ def _result(task: TaskRun, tests: tuple[ProbeTest, ...], n_control: int, seed: i
         n_clusters_test=task.bootstrap.n_clusters,
         n_truncated_words=plan.items.n_truncated_words,
         n_duplicate_sentences=0 if test is None else n_shared(train, test),
-        control="type" if train.level == "word" else "permuted_labels",
+        control=_control(train),
         n_control_seeds=n_control,
         seed=seed,
         notes=tuple(notes),
         validation_rows=tuple(rows.validation),
         tests=tests,
         n_duplicate_train_sentences=n_duplicates(train),
-        type_overlap=_type_overlap(plan) if train.level == "word" else None,
+        type_overlap=_type_overlap(plan) if train.has_forms else None,
+        cluster="group" if any(train.groups) else "sentence",
     )
 
 
@@ -216,6 +233,13 @@ def _trained_cell(
     """Every probe at one place of the model."""
     plan, bootstrap = task.plan, task.bootstrap
     X = store.standardise(key, plan.n_train)
+    if plan.values is not None:
+        trained = trained_rows(rows, plan, bootstrap, key, X, probes)
+        rows.right |= trained.right
+        rows.n_not_converged += trained.n_not_converged
+        for cell, probe in trained.fitted.items():
+            rows.keep_probe(cell, *probe, store.scaling[key])
+        return
     path = _ridge_rows(rows, plan, bootstrap, key, X, store.scaling[key])
     if "logistic" in probes:
         _logistic_rows(rows, plan, bootstrap, key, X, path, store.scaling[key])
@@ -229,6 +253,9 @@ def _random_cell(task: TaskRun, rows: Rows, key: Key, store: FeatureStore, codes
     """Ridge and selectivity at one place of an untrained model."""
     plan, bootstrap = task.plan, task.bootstrap
     X = store.standardise(key, plan.n_train)
+    if plan.values is not None:
+        rows.right |= random_rows(rows, plan, bootstrap, key, X)
+        return
     screened, scores, _ = _ridge_cells(plan, bootstrap, X)
     rows.add_all(key, "random_weights", scores)
     rows.right[*key, "random_weights"] = screened.predicted[0] == plan.labels[0, plan.test]
@@ -241,9 +268,15 @@ def _trivial(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap) -> None:
 
     They learn from train and validation, as the probes finally do.
     """
+    if plan.values is not None:
+        rows.right |= trivial_rows(rows, plan, bootstrap)
+        return
     gold, n_classes = plan.labels[0], len(plan.classes)
     predicted: dict[ProbeKind, IntArray] = {"majority": majority(gold, plan.n_fit)[plan.test]}
-    if any(plan.items.form):
+    if not any(plan.items.form):
+        with word_features(plan) as (_, X):
+            predicted["bag_of_words"] = _ridge_predictions(plan, X).predicted[0]
+    else:
         predicted["type"] = most_frequent_of_type(plan.items.form, gold, plan.n_fit)[plan.test]
     for kind, labels in predicted.items():
         rows.add_all((NO_SITE, None), kind, bootstrap.score(labels, gold[plan.test], n_classes))
@@ -352,23 +385,35 @@ def _logistic_rows(
 def _notes(plan: Parts, train: ProbeData, test: ProbeData | None) -> list[Message]:
     notes = []
     items = plan.items
-    if test is not None and (shared := n_shared(train, test)):
-        notes.append(Message(code="probe_shared_sentences", params={"n": shared, "n_test": len(test)}))
+    notes += [] if test is None else leaks(train, test)
     if repeated := n_duplicates(train):
         notes.append(Message(code="probe_duplicates_kept_together", params={"n": repeated}))
     if items.n_without_tokens:
         notes.append(Message(code="probe_items_without_tokens", params={"n": items.n_without_tokens}))
+    if items.n_sharing_tokens:
+        notes.append(Message(code="probe_items_sharing_tokens", params={"n": items.n_sharing_tokens}))
     if items.n_truncated_texts:
         notes.append(Message(code="probe_truncated_texts", params={"n": items.n_truncated_texts}))
+    if plan.kind != "class":
+        notes.append(Message(code=f"probe_kind_{plan.kind}"))
     unseen = int((~plan.known).sum())
     if unseen:
         notes.append(Message(code="probe_unseen_labels", params={"n": unseen}))
-    if train.level == "word":
-        notes.append(Message(code="probe_type_overlap", params={"share": _type_overlap(plan)}))
-    else:
-        notes.append(Message(code="probe_mean_pooling"))
+    code = {"sentence": "probe_mean_pooling", "span": "probe_mean_pooling_items"}.get(train.level)
+    if train.level == "pair":
+        code = "probe_mean_pooling_spans" if train.has_forms else "probe_mean_pooling_texts"
+    if train.has_forms:
+        overlap = "probe_type_overlap" if train.level == "word" else "probe_form_overlap"
+        notes.append(Message(code=overlap, params={"share": _type_overlap(plan)}))
+    notes += [Message(code=code)] if code else []
+    if not train.has_forms:
         notes.append(Message(code="probe_control_is_capacity"))
     return notes
+
+
+def _control(train: ProbeData) -> Literal["type", "type_tuple", "permuted_labels"]:
+    """What the control tasks are: see `make_parts`."""
+    return "type" if train.level == "word" else "type_tuple" if train.has_forms else "permuted_labels"
 
 
 def _type_overlap(plan: Parts) -> float:

@@ -132,10 +132,12 @@ class Stored:
             if words is not None:
                 spans = _joined_spans(words) if text == " ".join(words) else spans_of_words(text, words)
             found.append(self._encoded(self._where[_digest(text)], text, spans))
-        return found
+        return found + [self._encoded(self._where[_digest(text)], text, None) for text in data.seconds]
 
     def _find(self, data: ProbeData, number: int) -> str | None:
-        """The text of one sentence as a store holds it."""
+        """The text of one sentence as a store holds it; of a pair the first, where the second is there too."""
+        if data.seconds and _digest(data.seconds[number]) not in self._where:
+            return None
         texts = [data.texts[number]]
         if data.level == "word":
             texts.insert(0, " ".join(data.sentences[number]))
@@ -208,6 +210,8 @@ class Stored:
                 index = [
                     -1 if w < 0 or not _overlap(span, units[w]) else w for w, span in zip(index, spans, strict=True)
                 ]
+        n_truncated = int(cut[place.example])
+        lost = _cut(text, [span for span, added in zip(spans, special, strict=True) if not added], n_truncated)
         return Encoded(
             text=text,
             ids=tuple(columns["token_id"][rows].tolist()),
@@ -216,9 +220,11 @@ class Stored:
             word_index=tuple(index),
             char_spans=tuple(spans),
             special=tuple(special),
-            n_truncated=int(cut[place.example]),
+            n_truncated=n_truncated,
             unit_spans=None if units is None else tuple(units),
-        )  # fmt: skip
+            words_cut=frozenset(w for w, unit in enumerate(units or ()) if lost and _overlap(unit, lost)),
+            cut=lost,
+        )
 
 
 def spans_of_words(text: str, words: Sequence[str]) -> list[Span | None]:
@@ -248,6 +254,14 @@ def _joined_spans(words: Sequence[str]) -> list[Span | None]:
         spans.append((start, start + len(word)))
         start += len(word) + 1
     return spans
+
+
+def _cut(text: str, kept: Sequence[Span], n_truncated: int) -> Span | None:
+    """Where the characters are that the model did not see: in front of its tokens or behind them."""
+    if not n_truncated:
+        return None
+    first, last = (min(a for a, _ in kept), max(b for _, b in kept)) if kept else (0, 0)
+    return (0, first) if text[:first].strip() and not text[last:].strip() else (last, len(text))
 
 
 def _overlap(one: Span, other: Span) -> bool:

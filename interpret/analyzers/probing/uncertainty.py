@@ -88,6 +88,17 @@ class ClusterBootstrap:
         low, high = percentiles(score(self.replicates(totals)))
         return Interval(value, low, high)
 
+    def weighted(self, score: Callable[[FloatArray], float]) -> Interval:
+        """`score` of how often each item is drawn [item], for what is no function of sums; once for each replicate."""
+        value = score(np.ones(len(self.cluster)))
+        if not np.isfinite(value):
+            return Interval(None, None, None)
+        drawn = np.array([score(row[self.cluster]) for draws in self._draws() for row in draws])
+        drawn = drawn[np.isfinite(drawn)]
+        if not len(drawn):
+            return Interval(value, None, None)
+        return Interval(value, *percentiles(drawn))
+
     def mean(self, values: FloatArray, keep: BoolArray | None = None) -> Interval:
         """The mean of `values` [item], over the items to `keep` when some are left out."""
         weight = np.ones(len(values)) if keep is None else keep.astype(np.float64)

@@ -138,7 +138,7 @@ def _same_items(one: Parts, other: Parts) -> bool:
     """Whether two tasks label the same words or texts, in the same order and parts."""
     a, b = one.items, other.items
     return (
-        (one.n_train, one.n_fit, len(a)) == (other.n_train, other.n_fit, len(b))
+        (one.n_train, one.n_fit, len(a), a.layout) == (other.n_train, other.n_fit, len(b), b.layout)
         and [row.ids for row in a.encoded] == [row.ids for row in b.encoded]
         and all(
             np.array_equal(x.position, y.position) and np.array_equal(x.item, y.item)

@@ -16,7 +16,6 @@ from interpret.analyzers.probing.features import (
     fill,
     make_items,
     probe_keys,
-    seen_whole,
     word_positions,
 )
 from interpret.errors import UsageError
@@ -45,7 +44,7 @@ word = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_s
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])
 def test_the_characters_of_a_words_tokens_are_the_word(handles: dict[str, Any], family: str, words: list[str]) -> None:
     (row,) = encode_words(handles[family], [words])
-    groups = word_positions(row)
+    groups = word_positions(row, words)
     starts = np.cumsum([0, *(len(w) + 1 for w in words)])
     for index, positions in groups.items():
         covered = sorted({c for p in positions for c in range(*row.char_spans[p]) if row.text[c] != " "})
@@ -53,7 +52,7 @@ def test_the_characters_of_a_words_tokens_are_the_word(handles: dict[str, Any], 
         assert set(covered) <= set(own)
         if row.n_truncated == 0 and family != "bert":
             assert "".join(row.text[c] for c in covered) == words[index]
-        elif index in seen_whole(row, words) and words[index].isascii():
+        elif index not in row.words_cut and words[index].isascii():
             assert "".join(row.text[c] for c in covered) == words[index]
     assert all(not row.special[p] for positions in groups.values() for p in positions)
 
@@ -75,7 +74,7 @@ def test_features_are_means_over_the_words_tokens(handles: dict[str, Any], famil
         with torch.no_grad():
             hidden = handle.model(input_ids=ids, output_hidden_states=True).hidden_states
         w = data.sentences[s].index(items.form[item])
-        positions = word_positions(row)[w]
+        positions = word_positions(row, data.sentences[s])[w]
         expected = hidden[1][0, positions].mean(dim=0).numpy()
         np.testing.assert_allclose(found["resid_post", 0][item], expected, atol=2e-5)
         np.testing.assert_allclose(found["embed", None][item], hidden[0][0, positions].mean(dim=0).numpy(), atol=2e-5)
@@ -98,8 +97,8 @@ def test_words_that_do_not_fit_are_dropped_and_counted(handles: dict[str, Any], 
     (row,) = items.encoded
     assert len(row.ids) == N_POSITIONS
     assert len(items) + items.n_truncated_words == 20
-    whole = seen_whole(row, sentence)
-    groups = word_positions(row)
+    groups = word_positions(row, sentence)
+    whole = set(groups) - row.words_cut
     # The first word may have a token less, where others begin with one for the space.
     n_tokens = len(groups[1])
     assert len(items) == len(whole) == sum(w == 0 or len(groups[w]) == n_tokens for w in groups)

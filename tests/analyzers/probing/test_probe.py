@@ -161,7 +161,7 @@ def test_texts_with_a_test_set_of_their_own(bert: Any) -> None:
     assert result.n_test == 81
     assert result.n_train == 144
     codes = {note.code: dict(note.params) for note in result.notes}
-    assert codes["probe_shared_sentences"] == {"n": 1, "n_test": 81}
+    assert codes["probe_shared_sentences"] == {"n": 1, "n_test": 81, "example": texts[0]}
     assert codes["probe_unseen_labels"] == {"n": 1}
     assert {"probe_mean_pooling", "probe_control_is_capacity", "probe_random_weights_not_run"} <= set(codes)
     assert cell(result, "logistic", "v_information_bits", "embed").n == 80
