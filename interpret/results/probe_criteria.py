@@ -131,7 +131,7 @@ def _rows(criterion: Criterion, results: Sequence[ProbeResult]) -> list[ProbeRow
         rows = [row for row in rows if criterion.site in (None, row.site)]
         rows = [row for row in rows if criterion.layers is None or row.layer in criterion.layers]
         if criterion.best and rows:
-            best = result.best["selectivity" if criterion.metric == "selectivity" else "accuracy"]
+            best = result.best["selectivity" if criterion.metric == "selectivity" else result.measure]
             rows = [row for row in rows if best is not None and (row.site, row.layer) == (best.site, best.layer)]
         found += rows
     if not found:
