@@ -52,6 +52,8 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         asked["label"] = labels[0] if len(labels) == 1 else labels
     if given["sites"] is not None:
         asked["sites"] = o.listed(given["sites"])
+    if given["probes"] is not None:
+        asked["probes"] = o.listed(given["probes"])
     if given["codes"] is not None:
         asked["codes"] = str(given["codes"])
     source: Any = stores

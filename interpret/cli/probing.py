@@ -117,6 +117,10 @@ def run(
             help="What has to hold, as in 'layer 3 accuracy >= 0.9'; the exit code is 1 where one is missed.",
         ),
     ] = None,
+    probes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROBES", help="ridge, logistic, mlp (one hidden layer); default: ridge,logistic."),
+    ] = None,
     codes: Annotated[
         Codes | None,
         typer.Option(
@@ -165,6 +169,7 @@ def run(
         "store": store,
         "sites": sites,
         "require": require,
+        "probes": probes,
         "codes": codes,
         "controls": controls,
         "bootstraps": bootstraps,

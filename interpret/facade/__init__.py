@@ -181,7 +181,8 @@ def probe(
             kept there under a hash of all they depend on: a run that was stopped goes on, and one that is finished is
             read instead of repeated.
         progress: show bars, and say what was found in `out`.
-        options: passed to the analyzer, for example `random_weights=True`.
+        options: passed to the analyzer, for example `random_weights=True`, or `probes=("ridge", "mlp")` with a hidden
+            layer, always beside its controls.
 
     Raises:
         InconclusiveError: too little data, or one class only.

@@ -27,8 +27,11 @@ from interpret.results.views import view
 _PROBE_LINES: tuple[tuple[ProbeKind, ProbeMetric], ...] = (
     ("logistic", "accuracy"),
     ("ridge", "accuracy"),
+    ("mlp", "accuracy"),
     ("control", "accuracy"),
+    ("mlp_control", "accuracy"),
     ("ridge", "selectivity"),
+    ("mlp", "selectivity"),
     ("type", "accuracy"),
     ("bag_of_words", "accuracy"),
     ("embedding", "accuracy"),

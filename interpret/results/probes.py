@@ -17,7 +17,17 @@ ProbeLevel = Literal["word", "sentence", "span", "pair"]
 #: What a label is: one class, a set of labels, a number.
 ProbeTarget = Literal["class", "multilabel", "regression"]
 ProbeKind = Literal[
-    "ridge", "logistic", "majority", "mean", "type", "bag_of_words", "embedding", "random_weights", "control"
+    "ridge",
+    "logistic",
+    "mlp",
+    "majority",
+    "mean",
+    "type",
+    "bag_of_words",
+    "embedding",
+    "random_weights",
+    "control",
+    "mlp_control",
 ]
 ProbeMetric = Literal[
     "accuracy",

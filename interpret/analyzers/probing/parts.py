@@ -19,7 +19,7 @@ from interpret.readers.probe_splits import cluster_numbers, split_sentences
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Probe = Literal["ridge", "logistic"]
+Probe = Literal["ridge", "logistic", "mlp"]
 #: Whose description length is measured: of nothing, of the task at each cell, or of controls and random weights too.
 Codes = Literal["none", "task", "all"]
 
@@ -75,6 +75,11 @@ def check_request(train: ProbeData, test: ProbeData | None, probes: Sequence[str
     if test is not None and test.level != train.level:
         raise UsageError(
             f"{train.name} is labelled by {train.level} and {test.name} by {test.level}; bring data of one level"
+        )
+    if train.kind != "class" and "mlp" in probes:
+        raise UsageError(
+            f"the labels {train.task} of {train.name} are of kind {train.kind!r}, and probes with a hidden layer are "
+            f"fitted to one class for each item; leave mlp out of probes={list(probes)}"
         )
     if train.kind == "regression" and "ridge" not in probes:
         raise UsageError(

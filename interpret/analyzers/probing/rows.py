@@ -160,7 +160,7 @@ def paired_tests(
     pairs: list[tuple[Cell, Cell]] = []
     for cell in right:
         site, layer, probe = cell
-        if probe not in ("ridge", "logistic"):
+        if probe not in ("ridge", "logistic", "mlp"):
             continue
         pairs += [(cell, other) for other in trivial]
         embed: Cell = ("embed", None, probe)

@@ -18,6 +18,7 @@ from interpret.analyzers.probing.features import FeatureStore, probe_keys
 from interpret.analyzers.probing.kept import KeptCells
 from interpret.analyzers.probing.leaks import leaks
 from interpret.analyzers.probing.logistic import fit_logistic_path
+from interpret.analyzers.probing.nonlinear import hidden_layer
 from interpret.analyzers.probing.parts import Codes, Parts, Probe, check_request, make_parts
 from interpret.analyzers.probing.ridge import RidgePath, choose, moments, ridge_path
 from interpret.analyzers.probing.rows import NO_SITE, Rows, paired_tests
@@ -74,6 +75,8 @@ def probe(
         description length of the labels of training and validation and their compression (n log2 K over it), as
         `online_code` says; `majority` then has that of the labels without features. `codes="all"` adds those of the
         first control and of random weights. Intervals of both are over sentences, given the trained probes.
+        `mlp`, where it is asked for: one hidden layer of 64, stopped on validation, with its own selectivity, and
+        `mlp_control` its accuracy on the controls. It reads more, and memorises more.
         `control`: ridge accuracy on the controls. Every word form, and every tuple of the forms in a span or in a
         pair of spans, has one random label (Hewitt and Liang 2019, arXiv:1909.03368); where whole texts are labelled,
         labels are permuted, which measures capacity only.
@@ -243,10 +246,25 @@ def _trained_cell(
     path = _ridge_rows(rows, plan, bootstrap, key, X, store.scaling[key])
     if "logistic" in probes:
         _logistic_rows(rows, plan, bootstrap, key, X, path, store.scaling[key])
+    if "mlp" in probes:
+        _mlp_rows(rows, plan, bootstrap, key, X)
     if codes != "none":
         _code_rows(rows, plan, key, "logistic", _coded(plan, X, 0), 0, bootstrap.n_bootstrap)
     if codes == "all":
         _code_rows(rows, plan, key, "control", _coded(plan, X, 1), 1, bootstrap.n_bootstrap)
+
+
+def _mlp_rows(rows: Rows, plan: Parts, bootstrap: ClusterBootstrap, key: Key, X: Float32Array) -> None:
+    """A hidden layer for the task and for each control: what has room to memorise is never shown without them."""
+    n_classes, X_fit = len(plan.classes), X[: plan.n_fit]
+    predicted = [
+        hidden_layer(X_fit, own[: plan.n_fit], plan.n_train, X[plan.test], n_classes, rows.seed + task)
+        for task, own in enumerate(plan.labels)
+    ]
+    scores, control = _beside_controls(plan, bootstrap, predicted)
+    rows.add_all(key, "mlp", scores)
+    rows.add(key, "mlp_control", "accuracy", control)
+    rows.right[*key, "mlp"] = predicted[0] == plan.labels[0, plan.test]
 
 
 def _random_cell(task: TaskRun, rows: Rows, key: Key, store: FeatureStore, codes: Codes) -> None:
@@ -334,13 +352,19 @@ def _ridge_cells(
 ) -> tuple[_Screened, dict[str, Interval], Interval]:
     """The screen, scores with selectivity, and control accuracy."""
     screened = _ridge_predictions(plan, X)
-    predicted = screened.predicted
+    return screened, *_beside_controls(plan, bootstrap, screened.predicted)
+
+
+def _beside_controls(
+    plan: Parts, bootstrap: ClusterBootstrap, predicted: Sequence[IntArray]
+) -> tuple[dict[str, Interval], Interval]:
+    """Scores of the task with selectivity, and control accuracy, from predictions of the task and of each control."""
     right = np.stack([p == plan.labels[t, plan.test] for t, p in enumerate(predicted)]).astype(np.float64)
     scores = bootstrap.score(predicted[0], plan.labels[0, plan.test], len(plan.classes))
     draws = right[1:].mean(axis=1)
     control = right[1:].mean(axis=0)
     scores["selectivity"] = over_draws(bootstrap.mean(right[0] - control), draws, fresh=True)
-    return screened, scores, over_draws(bootstrap.mean(control), draws, fresh=False)
+    return scores, over_draws(bootstrap.mean(control), draws, fresh=False)
 
 
 def _ridge_rows(

@@ -186,7 +186,7 @@ def test_thin_data_is_inconclusive(bert: Any) -> None:
 def test_wrong_requests_say_what_is_available(bert: Any) -> None:
     words = ProbeData.of_words([["a"]], [["A"]])
     with pytest.raises(UsageError, match="available are ridge, logistic"):
-        probe(bert, words, probes=("mlp",))  # type: ignore[arg-type]
+        probe(bert, words, probes=("tree",))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="one level"):
         probe(bert, words, ProbeData.of_texts(["a"], ["A"]))
     with pytest.raises(UsageError, match="at least one control"):
