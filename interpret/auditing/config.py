@@ -30,6 +30,10 @@ _LEAST = {
     "shortcut_texts": 0,
     "perturbed": 0,
     "perturbed_explained": 0,
+    "base_activations": 0,
+    "base_attention": 0,
+    "base_explained": 0,
+    "moved_shown": 0,
     "bootstraps": 100,
     "words_shown": 1,
 }
@@ -45,10 +49,13 @@ class AuditConfig:
     is a declared criterion: None means none is declared. So are `max_flip_rate`, of every perturbation that should
     change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
     written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
-    exchange, as "nurse=doctor, he=she". `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the
-    place of every word) or `ids` (row numbers only). `pairing` says how the digests are made by which examples of two
-    audits are matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do not,
-    and match only audits of the same file (see `Answers`); audits without texts are always keyed. `limit` audits a
+    exchange, as "nurse=doctor, he=she". With a base model, both models' activations are compared on `base_activations`
+    texts, their attention on `base_attention`, their explanations on `base_explained` of the explained ones, and
+    `moved_shown` of the texts whose output moved most are explained for section 9. `texts` is what the audit keeps of
+    the texts: `full`, `masked` (a sign in the place of every word) or `ids` (row numbers only). `pairing` says how the
+    digests are made by which examples of two audits are matched: `plain` ones let anybody who holds the audit test
+    guesses at short texts, `keyed` ones do not, and match only audits of the same file (see `Answers`); audits without
+    texts are always keyed. `limit` audits a
     random sample of the rows. `reduced_from` is written by a time budget: the counts that it lowered, as they were.
     """
 
@@ -67,6 +74,10 @@ class AuditConfig:
     shortcut_method: str = "auto"
     perturbed: int = 200
     perturbed_explained: int = 20
+    base_activations: int = 300
+    base_attention: int = 64
+    base_explained: int = 40
+    moved_shown: int = 10
     swap_terms: str | None = None
     bootstraps: int = 1000
     words_shown: int = 15

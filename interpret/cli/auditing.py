@@ -26,7 +26,17 @@ PARTIAL = ".partial"
 RESOLVED = "audit.resolved.yaml"
 
 #: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
-DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
+DEMO_CONFIG = {
+    "explained": 60,
+    "errors_shown": 15,
+    "random_shown": 15,
+    "moved_shown": 5,
+    "compared": 12,
+    "randomised": 8,
+    "base_activations": 100,
+    "base_attention": 32,
+    "base_explained": 20,
+}
 
 DEMO_EPILOG = """
 \b

@@ -166,7 +166,7 @@ def as_pair(base: ModelLike | None, tuned: ModelLike, **options: Any) -> Pair:
             "the base holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter into the very "
             "object it is given; load the base a second time, or give base=None and the PEFT model as tuned"
         )
-    return Pair(_base(base, handle, options), handle)
+    return Pair(base_of(base, handle, options), handle)
 
 
 def _held(base: ModelLike) -> nn.Module | None:
@@ -191,11 +191,11 @@ def _has_adapter(handle: Handle) -> bool:
     )
 
 
-def _base(base: ModelLike, tuned: Handle, options: Mapping[str, Any]) -> Handle:
+def base_of(base: ModelLike, tuned: Handle, options: Mapping[str, Any] | None = None) -> Handle:
     """The base on the tuned model's device and in its type; without its head where the checkpoint has none such."""
     if isinstance(base, AttachedModel) or not isinstance(base, str | Path):
         return as_model(base).handle
-    given = {**options, "device": str(tuned.device), "dtype": tuned.run_dtype}
+    given = {**(options or {}), "device": str(tuned.device), "dtype": tuned.run_dtype}
     given.pop("adapter", None)
     try:
         # Otherwise rounding would pass for fine-tuning.
