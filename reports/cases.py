@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from interpret.results.audit_views import audit_verdict
@@ -162,8 +163,8 @@ def filters(listing: Listing, words: Words) -> list[Choices]:
     return found
 
 
-def sorts(listing: Listing, words: Words) -> Choices:
+def sorts(listing: Listing, words: Words, orders: Sequence[str] = SORTED) -> Choices:
     """The orders in which the cases can be read; those by a quantity that no case has are left out."""
     held = {key for item in listing.items for key, value in item.facets.items() if value is not None}
-    options = [Choice(order, words(f"sort.{order}")) for order in SORTED if order.split("-")[0] in {*held, "listed"}]
+    options = [Choice(order, words(f"sort.{order}")) for order in orders if order.split("-")[0] in {*held, "listed"}]
     return Choices("sort", words("filter.sort"), tuple(options))

@@ -22,11 +22,21 @@ from interpret.analyzers.comparison.weights import adapter_changes, weight_chang
 from interpret.auditing.comparing_explanations import ComparedExplanations, compare_explanations
 from interpret.auditing.comparing_outputs import AT_TOKENS, Outputs, furthest, outputs_of
 from interpret.auditing.encoding import encode_examples, row_of
-from interpret.auditing.examples import Examples
+from interpret.auditing.examples import Examples, summarise
+from interpret.auditing.identity import versions
 from interpret.errors import UsageError
 from interpret.models.batching import Row
+from interpret.models.fingerprints import weights_sha256
 from interpret.models.inputs import Encoded
-from interpret.results.comparisons import PARTS, Comparison, ComparisonRow, MovedExample, NotCompared, Part
+from interpret.results.comparisons import (
+    PARTS,
+    ComparedOn,
+    Comparison,
+    ComparisonRow,
+    MovedExample,
+    NotCompared,
+    Part,
+)
 from interpret.results.record import Message
 
 FloatArray = npt.NDArray[np.float64]
@@ -144,7 +154,21 @@ def run_compare(
             n_bootstrap=settings.bootstraps,
         )
     record = compared.record if explained is None else with_explanations(compared.record, explained.changes.rows)
+    record = replace(record, about=_about(pair, examples, encoded, seed))
     return record if moved is None else replace(record, moved=_moved(furthest_moved, moved, explained))
+
+
+def _about(pair: Pair, examples: Examples, encoded: Sequence[Encoded], seed: int) -> ComparedOn:
+    return ComparedOn(
+        data=examples.name,
+        n=len(examples),
+        n_rows=examples.n_rows,
+        seed=seed,
+        data_sha256=summarise(examples, encoded).sha256,
+        base_sha256=None if pair.switched else weights_sha256(pair.base.model),
+        tuned_sha256=weights_sha256(pair.tuned.model),
+        versions=versions(),
+    )
 
 
 def with_explanations(record: Comparison, rows: Sequence[ComparisonRow]) -> Comparison:

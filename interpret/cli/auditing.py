@@ -378,20 +378,26 @@ def _interval(low: float | None, high: float | None) -> str:
 @report_app.command(epilog=RENDER_EPILOG)
 @guarded
 def render(
-    audit_dir: Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit.")],
+    audit_dir: Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit or comparison.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File to write; default: report.html in AUDIT_DIR.")
+        Path | None, typer.Option(metavar="FILE", help="File to write; default: the one in AUDIT_DIR.")
     ] = None,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Render a saved audit again: same audit and language, same bytes."""
+    """Render a saved audit or comparison again: same record and language, same bytes."""
     import reports
+    from interpret.cli.comparing import PAGE, saved_comparison
     from interpret.results.audits import Audit
     from interpret.results.store import REPORT
     from interpret.saved.sums import list_report, refuse_if_signed
 
+    compared = saved_comparison(audit_dir)
+    if compared is not None:
+        path = reports.render_comparison(compared, out_file(out or audit_dir / PAGE), locale=locale.value)
+        show_json({"path": str(path)}) if as_json else show(str(path))
+        return
     saved = Audit.load(audit_dir)
     target = out or audit_dir / REPORT
     beside = target.resolve() == (audit_dir / REPORT).resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -79,12 +80,30 @@ class MovedExample:
     explained_tuned: ExampleAttribution | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparedOn:
+    """What was compared on what, with what: names and SHA-256 digests, no path.
+
+    `data_sha256` is over the texts and labels that were used. `base_sha256` is None where the base is the tuned model
+    with its adapter off.
+    """
+
+    data: str
+    n: int
+    n_rows: int
+    seed: int
+    data_sha256: str
+    base_sha256: str | None
+    tuned_sha256: str
+    versions: Mapping[str, str]
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(Record):
     """What fine-tuning changed, paired on the same examples. `p_value` is the exact McNemar test on correctness.
 
     `changed` is whether anything changed at all, weights or outputs; None where nobody looked. `probes` holds the
-    probes of which `rows` have the differences.
+    probes of which `rows` have the differences, `about` says what was compared on what; both are None within audits.
     """
 
     base_name: str
@@ -99,6 +118,7 @@ class Comparison(Record):
     moved: tuple[MovedExample, ...] = ()
     changed: bool | None = None
     probes: ProbeComparison | None = None
+    about: ComparedOn | None = None
 
     def to_frame(self, part: str | None = None) -> pd.DataFrame:
         """Columns: part, name, layer, head, slice, value, ci_low, ci_high, n, item; one part, or all."""

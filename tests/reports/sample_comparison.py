@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from interpret.results.comparisons import Comparison, ComparisonRow, Part, PreflightCheck
+from interpret.results.comparisons import (
+    ComparedOn,
+    Comparison,
+    ComparisonRow,
+    MovedExample,
+    Part,
+    PreflightCheck,
+)
 from interpret.results.record import Message
+from tests.reports.sample_explained import HOSTILE, TEXTS, example
 
 MODULES = ("attention.self.query", "attention.self.value", "intermediate.dense", "output.dense")
 WORDS = ("not", "great", "dull", "room", "the", "never", "service", "cold")
@@ -39,6 +48,36 @@ def comparison(
         ),
         changed=True,
     )
+
+
+def with_moved(n: int = 30) -> Comparison:
+    """Besides, texts that moved, explained by both models; the order of both changes is not the same."""
+    texts = (*TEXTS, HOSTILE + " 很好")
+    moved = tuple(
+        MovedExample(
+            row=7 * k,
+            kl_bits=3.0 - 0.1 * k,
+            base="positive" if k % 3 else "negative",
+            tuned="negative",
+            slice=("negated", "names", "plain")[k % 3],
+            text=texts[k % len(texts)],
+            explanation_change=None if k % 5 == 4 else 0.05 * ((11 * k) % 17),
+            explained_base=example(texts[k % len(texts)], label="negative", index=0, quality=None),
+            explained_tuned=example(texts[k % len(texts)], label="negative", index=0, quality=None),
+        )
+        for k in range(n)
+    )
+    about = ComparedOn(
+        data="reviews.csv",
+        n=N,
+        n_rows=500,
+        seed=0,
+        data_sha256="7e35a1c09d84fb62" * 4,
+        base_sha256="c47a90e16b25fd38" * 4,
+        tuned_sha256="9f2c41d7be60a853" * 4,
+        versions={"python": "3.12.4", "torch": "2.6.0"},
+    )
+    return replace(comparison(), moved=moved, about=about)
 
 
 def _check(check: str, code: str, **params: float) -> PreflightCheck:

@@ -266,7 +266,7 @@ def cases(
                 confidence=0.99 - 0.31 * (i % 3 == 2),
                 slice=slices[i % 3],
                 attribution=example(text, label=labels[predicted], index=predicted, quality=quality),
-                base_prediction=labels[i % 2],
+                base_prediction=labels[i // 2 % 2],
                 output_change=0.11 * (i % 5),
                 explanation_change=None if i % 4 == 3 else 0.3 * (i % 4),
             )
