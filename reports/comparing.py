@@ -139,6 +139,8 @@ def _tiles(found: Comparison) -> tuple[Tile, ...]:
         for name, kind in shown
         if (r := whole.get(name)) is not None
     ]
+    if found.probes is not None:
+        out.append(Tile(say("fact.probe_changes"), Number(len(found.probes.changed()), "count"), found.probes.task))
     streams = [r for r in found.rows if r.part == "activations" and r.name == "cka"]
     if streams:
         last = streams[-1]

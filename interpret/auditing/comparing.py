@@ -21,6 +21,7 @@ from interpret.analyzers.comparison.preflight import Preflight, preflight
 from interpret.analyzers.comparison.weights import adapter_changes, weight_changes, weight_rows
 from interpret.auditing.comparing_explanations import ComparedExplanations, compare_explanations
 from interpret.auditing.comparing_outputs import AT_TOKENS, Outputs, furthest, outputs_of
+from interpret.auditing.comparing_probes import ProbeRequest, probe_rows, probes_of
 from interpret.auditing.encoding import encode_examples, row_of
 from interpret.auditing.examples import Examples, summarise
 from interpret.auditing.identity import versions
@@ -119,6 +120,7 @@ def run_compare(
     config: CompareConfig | None = None,
     seed: int = 0,
     parts: Sequence[str] | None = None,
+    probes: ProbeRequest | None = None,
     progress: bool = False,
 ) -> Comparison:
     """The pre-flight, then every part that was asked for and that both models have.
@@ -129,13 +131,14 @@ def run_compare(
         config: counts.
         seed: of every sample and bootstrap.
         parts: some of weights, activations, attention, outputs, explanations; None takes all.
+        probes: data for probes of both models, which come besides; None asks for none.
         progress: show bars on a terminal.
 
     Raises:
         UsageError: a part that does not exist.
     """
     settings = config or CompareConfig()
-    there = [part for part in PARTS if part != "probes"]
+    there = [part for part in PARTS if part != "probes" or probes is not None]
     if unknown := sorted(set(parts or ()) - set(there)):
         raise UsageError(f"there is no part {unknown[0]!r} to compare; the parts are {', '.join(there)}")
     encoded = encode_examples(pair.tuned, examples)
@@ -154,6 +157,13 @@ def run_compare(
             n_bootstrap=settings.bootstraps,
         )
     record = compared.record if explained is None else with_explanations(compared.record, explained.changes.rows)
+    if probes is not None:
+        bars = progress and sys.stderr.isatty()
+        read = probes_of(pair, probes, seed=seed, n_bootstrap=settings.bootstraps, progress=bars)
+        if isinstance(read, NotCompared):
+            record = replace(record, not_compared=(*record.not_compared, read))
+        else:
+            record = replace(record, probes=read, rows=(*record.rows, *probe_rows(read)))
     record = replace(record, about=_about(pair, examples, encoded, seed))
     return record if moved is None else replace(record, moved=_moved(furthest_moved, moved, explained))
 

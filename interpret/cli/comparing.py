@@ -21,6 +21,7 @@ Examples:
   interpret compare ./base ./adapter reviews.csv --slice-column slice --out changed/
   interpret compare ./base ./tuned reviews.csv --parts weights,outputs --json
   interpret compare ./base ./tuned reviews.csv --report changed.html --locale zh
+  interpret compare ./base ./tuned reviews.csv --probe-data dev.conllu --label upos
 
 An adapter as TUNED is put on BASE and switched off and on: one copy in memory. The exit code is 4 when
 nothing changed, neither weights nor outputs, so that there is nothing to conclude about.
@@ -61,6 +62,14 @@ def compare(
     attention: Annotated[int, typer.Option(min=0, metavar="N", help="The same for attention.")] = 100,
     explanations: Annotated[int, typer.Option(min=0, metavar="N", help="The same for explanations.")] = 40,
     method: Annotated[str, typer.Option(metavar="METHOD", help="Attribution method of the explanations.")] = "auto",
+    probe_data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Labelled words or texts for probes of both models, as for probe compare."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="LABEL", help="What the probes read: upos, feats.X, tree_depth, or a column."),
+    ] = None,
     task: o.TaskOption = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
@@ -84,12 +93,16 @@ def compare(
 
     # All that can be wrong with the request, before the libraries are imported and the models are loaded.
     wanted = None if parts is None else o.names(parts)
-    there = [part for part in PARTS if part != "probes"]
+    there = [part for part in PARTS if part != "probes" or probe_data is not None]
     if unknown := sorted(set(wanted or ()) - set(there)):
         raise UsageError(f"--parts names {unknown[0]!r}; there are {', '.join(there)}")
     require(data)
     locate_here(base, "base model")
     locate_here(tuned, "tuned model")
+    if probe_data is not None:
+        require(probe_data)
+    elif label is not None:
+        raise UsageError("--label says what probes read; give their data with --probe-data FILE as well")
     if out is not None:
         out_folder(out)
     if report is not None:
@@ -120,6 +133,8 @@ def compare(
         attention=attention,
         explanations=explanations,
         method=method,
+        probes=probe_data,
+        probe_label=label,
         label_map=label_map,
         header=not no_header,
         columns=o.names(columns),

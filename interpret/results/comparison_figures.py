@@ -42,16 +42,15 @@ _SHARES: Final = ("relative_norm", "changed_weights", "relative_shift")
 
 
 def part_nodes(part: Part, rows: Sequence[ComparisonRow]) -> tuple[Node, ...]:
-    """The rows of one part, drawn where that shows more than a table."""
+    """The rows of one part, drawn where that shows more than a table; probes have a record of their own."""
     makers: dict[Part, Callable[[Sequence[ComparisonRow]], tuple[Node, ...]]] = {
         "weights": _weights,
         "activations": _activations,
         "attention": _attention,
         "outputs": _outputs,
         "explanations": _explanations,
-        "probes": lambda found: (_table(found, None, N_PLACES),),
     }
-    return makers[part](rows) if rows else ()
+    return makers[part](rows) if rows and part in makers else ()
 
 
 # --- weights

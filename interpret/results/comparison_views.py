@@ -7,12 +7,15 @@ from typing import Final
 
 from interpret.results.comparison_figures import part_nodes
 from interpret.results.comparisons import PARTS, Comparison, MovedExample, Part, PreflightCheck
+from interpret.results.probe_comparison import ProbeComparison
+from interpret.results.probe_comparison_views import comparison_plot, comparison_table
 from interpret.results.tree import (
     Badge,
     Column,
     Details,
     Fact,
     Facts,
+    Figure,
     Heading,
     Inline,
     Node,
@@ -27,6 +30,8 @@ from interpret.results.views import view
 
 #: Characters of a text that moved.
 N_CHARACTERS: Final = 160
+#: Rows of compared probes.
+N_PROBES: Final = 60
 _VERDICTS: Final = {"pass": "pass", "warn": "inconclusive", "fail": "fail"}
 
 
@@ -57,7 +62,9 @@ def lead_nodes(record: Comparison) -> tuple[Node, ...]:
 
 
 def compared_nodes(record: Comparison, part: Part) -> tuple[Node, ...]:
-    """One part; of outputs also McNemar's counts."""
+    """One part; of outputs also McNemar's counts, of probes the record that holds them."""
+    if part == "probes":
+        return () if record.probes is None else _probes(record.probes)
     nodes = part_nodes(part, [row for row in record.rows if row.part == part])
     if part == "outputs" and record.only_base_right is not None and record.only_tuned_right is not None:
         facts = Facts(
@@ -69,6 +76,23 @@ def compared_nodes(record: Comparison, part: Part) -> tuple[Node, ...]:
         )
         return (*nodes[:1], facts, *nodes[1:])
     return nodes
+
+
+def _probes(record: ProbeComparison) -> tuple[Node, ...]:
+    facts = Facts(
+        (
+            Fact(say("fact.task"), record.task, say(f"probe.level.{record.level}")),
+            Fact(say("fact.n_test"), Number(record.n_test, "count"), say("probe.clusters", n=record.n_clusters_test)),
+            Fact(say("fact.probe_changes"), Number(len(record.changed()), "count")),
+        )
+    )
+    plot, table = comparison_plot(record), comparison_table(record, N_PROBES)
+    drawn: Node = table
+    if plot is not None:
+        alt = say("probe_compare.figure_alt", task=record.task, n=len(plot.layers))
+        drawn = Figure(plot, alt, table, say("probe_compare.figure"))
+    notes = (Note("note", record.notes),) if record.notes else ()
+    return (facts, drawn, *notes, Paragraph((say("probe.encoded_not_used"),), "small"))
 
 
 def missing_nodes(record: Comparison) -> tuple[Node, ...]:

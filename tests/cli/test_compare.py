@@ -83,6 +83,8 @@ def test_a_model_beside_itself_exits_with_4(pair: tuple[Path, Path], data: Path)
         (["./no-base", "./no-tuned", "d.tsv"], "there is no base model folder './no-base'"),
         (["base", "tuned", "nowhere.tsv"], "there is no file nowhere.tsv"),
         (["base", "tuned", "d.tsv", "--parts", "logits"], "--parts names 'logits'; there are weights"),
+        (["base", "tuned", "d.tsv", "--label", "upos"], "give their data with --probe-data FILE as well"),
+        (["base", "tuned", "d.tsv", "--probe-data", "no.conllu"], "there is no file no.conllu"),
     ],
 )
 def test_wrong_usage_is_one_sentence(
