@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.comparison.activations import activation_rows
+from interpret.analyzers.comparison.adapters import adapter_changes
 from interpret.analyzers.comparison.attention import attention_rows
 from interpret.analyzers.comparison.pair import Pair
 from interpret.analyzers.comparison.preflight import Preflight, preflight
-from interpret.analyzers.comparison.weights import adapter_changes, weight_changes, weight_rows
+from interpret.analyzers.comparison.weights import weight_changes, weight_rows
 from interpret.auditing.comparing_explanations import ComparedExplanations, compare_explanations
 from interpret.auditing.comparing_outputs import AT_TOKENS, Outputs, furthest, outputs_of
 from interpret.auditing.comparing_probes import ProbeRequest, probe_rows, probes_of

@@ -10,14 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interpret.analyzers.comparison.adapters import AdapterChange, adapter_changes
+from interpret.analyzers.comparison.names import named_weights
 from interpret.analyzers.comparison.pair import Pair, lockstep
-from interpret.analyzers.comparison.weights import (
-    WeightChange,
-    adapter_changes,
-    coarser,
-    low_rank_spectrum,
-    named_weights,
-)
+from interpret.analyzers.comparison.weights import WeightChange, coarser, low_rank_spectrum
 from interpret.models.batching import Row, head_budget_of
 from interpret.models.fingerprints import tokenizer_sha256
 from interpret.models.handle import Handle
@@ -121,12 +117,13 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
         return []
     names = "\n".join(sorted({str(name) for module in modules for name in module.active_adapters}))
     found, unknown = adapter_changes(pair.tuned)
+    weights = named_weights(pair.tuned)
     checks = []
     if any(getattr(module, "merged", False) for module in modules):
         checks.append(_check("adapter", "warn", "adapter_merged", names=names))
     elif all(bool(getattr(module, "disable_adapters", False)) for module in modules):
         checks.append(_check("adapter", "fail", "adapter_off", names=names))
-    elif not unknown and not any(_adds(change) for change in found.values()):
+    elif not unknown and not any(_adds(change, weights.get(name)) for name, change in found.items()):
         checks.append(_check("adapter", "fail", "adapter_adds_nothing", names=names))
     else:
         checks.append(_check("adapter", "pass", "adapter_active", names=names, n=len(modules)))
@@ -152,9 +149,12 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
     return checks
 
 
-def _adds(change: Any) -> bool:
+def _adds(change: AdapterChange, weight: Tensor | None) -> bool:
     if change.dense is not None:
         return bool(change.dense.any())
+    if change.magnitude is not None:
+        added = None if weight is None or not weight.is_floating_point() else change.difference(weight)
+        return added is None or bool(added.any())
     if change.left is None or change.right is None:
         return False
     return float(low_rank_spectrum(change.left, change.right).max()) > 0
