@@ -18,12 +18,12 @@ from interpret.analyzers.comparison.activations import activation_rows
 from interpret.analyzers.comparison.adapters import adapter_changes
 from interpret.analyzers.comparison.attention import attention_rows
 from interpret.analyzers.comparison.pair import Pair
-from interpret.analyzers.comparison.preflight import Preflight, preflight
+from interpret.analyzers.comparison.preflight import N_LOOKED_AT, Preflight, preflight
 from interpret.analyzers.comparison.weights import weight_changes, weight_rows
 from interpret.auditing.comparing_explanations import ComparedExplanations, compare_explanations
 from interpret.auditing.comparing_outputs import AT_TOKENS, Outputs, furthest, outputs_of
 from interpret.auditing.comparing_probes import ProbeRequest, probe_rows, probes_of
-from interpret.auditing.encoding import encode_examples, row_of
+from interpret.auditing.encoding import encode_examples, rows_of
 from interpret.auditing.examples import Examples, summarise
 from interpret.auditing.identity import versions
 from interpret.errors import UsageError
@@ -101,7 +101,8 @@ class _Run:
         return drawn(len(self.encoded), size, self.seed, stream)
 
     def rows(self, size: int, stream: int) -> list[Row]:
-        return [row_of(self.pair.tuned, self.encoded[i]) for i in self.sample(size, stream)]
+        numbers = self.sample(size, stream)
+        return rows_of(self.pair.tuned, self.examples.take(numbers), [self.encoded[i] for i in numbers])
 
     def bar(self, name: str) -> str | None:
         return name if self.progress and sys.stderr.isatty() else None
@@ -230,7 +231,8 @@ def compare_models(
     `encoded` are the examples as the tuned model reads them, `tuned_probabilities` its classes' where they are known.
     """
     changes = list(weight_changes(pair))
-    flight = preflight(pair, changes, [row_of(pair.tuned, e) for e in encoded])
+    first = range(min(len(encoded), N_LOOKED_AT))
+    flight = preflight(pair, changes, rows_of(pair.tuned, examples.take(first), encoded[: len(first)]))
     run = _Run(pair, examples, encoded, config, seed, flight, progress)
     rows: list[ComparisonRow] = []
     missing: list[NotCompared] = []
@@ -289,7 +291,7 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
     if part in ("activations", "attention", "explanations") and getattr(run.config, part) == 0:
         return why("none_asked")
     if part in ("activations", "attention"):
-        if len(pair.tuned.stacks) > 1 or len(pair.base.stacks) > 1:
+        if task != "seq2seq-lm" and (len(pair.tuned.stacks) > 1 or len(pair.base.stacks) > 1):
             return why("several_stacks")
         if not flight.same_tokens:
             return why("other_tokens")
@@ -311,6 +313,8 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
         or getattr(pair.tuned.config, "problem_type", None) in ("regression", "multi_label_classification")
     ):
         return why("no_classes")
+    if part == "outputs" and task == "seq2seq-lm" and run.examples.references is None:
+        return why("no_references")
     if part == "explanations":
         if not flight.same_tokens:
             return why("other_tokens")
@@ -334,6 +338,9 @@ def _notes(run: _Run, rows: Sequence[ComparisonRow]) -> tuple[Message, ...]:
     cut = sum(e.n_truncated > 0 for e in run.encoded)
     if cut:
         notes.append(Message(code="compare.truncated", params={"n": cut, "of": len(run.encoded)}))
+    decodes = pair.tuned.task == "seq2seq-lm" and any(row.part in ("activations", "attention") for row in rows)
+    if decodes and run.examples.references is None:
+        notes.append(Message(code="compare.start_only"))
     if any(row.part == "activations" for row in rows):
         notes.append(Message(code="compare.cka_tokens"))
     return tuple(notes)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from interpret.analyzers.comparison.outputs import compare_outputs, kl_bits
 from interpret.analyzers.comparison.pair import Pair
 from interpret.analyzers.comparison.tokens import TokenOutputs, token_outputs, token_rows, word_gap_rows, words_at
-from interpret.auditing.encoding import encode_examples, row_of
+from interpret.auditing.encoding import encode_examples, rows_of, target_ids
 from interpret.auditing.examples import Examples
 from interpret.auditing.predicting import probabilities_of
 from interpret.models.inputs import Encoded
@@ -21,7 +21,7 @@ from interpret.results.comparisons import ComparisonRow, MovedExample
 
 FloatArray = npt.NDArray[np.float64]
 #: Tasks whose outputs stand at every token.
-AT_TOKENS: Final = ("causal-lm", "masked-lm", "token-classification")
+AT_TOKENS: Final = ("causal-lm", "masked-lm", "token-classification", "seq2seq-lm")
 
 
 @dataclass(frozen=True)
@@ -93,29 +93,46 @@ def furthest(kl: FloatArray, n: int) -> list[int]:
 def _at_tokens(
     pair: Pair, examples: Examples, encoded: Sequence[Encoded], seed: int, n_bootstrap: int, progress: str | None
 ) -> Outputs:
-    found = token_outputs(pair, encoded, [row_of(pair.tuned, e) for e in encoded], progress=progress)
+    responses = None
+    if pair.tuned.task == "seq2seq-lm":
+        responses = [target_ids(pair.tuned, text) for text in examples.references or ()]
+    rows_run = rows_of(pair.tuned, examples, encoded)
+    found = token_outputs(pair, encoded, rows_run, responses, progress=progress)
     name = _namer(pair)
-    rows = token_rows(found, encoded, examples.slices, name, seed=seed, n_bootstrap=n_bootstrap)
+    rows = token_rows(
+        found, encoded, examples.slices, name, seed=seed, n_bootstrap=n_bootstrap, in_text=responses is None
+    )
     kl = np.array([one.mean_kl for one in found])
     rows += word_gap_rows(kl, [set(words_at(e).values()) for e in encoded])
 
     def moved(i: int) -> MovedExample:
-        return _moved_token(found[i], encoded[i], examples, i, name)
+        return _moved_token(found[i], encoded[i], examples, i, name, None if responses is None else responses[i])
 
     return Outputs(rows, kl, moved)
 
 
-def _moved_token(one: TokenOutputs, e: Encoded, examples: Examples, i: int, name: Callable[[int], str]) -> MovedExample:
+def _moved_token(
+    one: TokenOutputs,
+    e: Encoded,
+    examples: Examples,
+    i: int,
+    name: Callable[[int], str],
+    response: Sequence[int] | None,
+) -> MovedExample:
     """The place at which both models differ most stands for the example."""
     worst = int(one.kl_bits.argmax())
-    start, end = e.char_spans[int(one.at[worst])]
+    if response is None:
+        start, end = e.char_spans[int(one.at[worst])]
+        after = e.text[start:end]
+    else:
+        after = "" if worst == 0 else name(int(response[worst - 1]))
     return MovedExample(
         row=examples.rows[i],
         kl_bits=one.mean_kl,
         base=name(int(one.base[worst])),
         tuned=name(int(one.tuned[worst])),
         slice=None if examples.slices is None else examples.slices[i],
-        after=e.text[start:end],
+        after=after,
         text=e.text,
     )
 

@@ -179,7 +179,10 @@ def _heads(rows: Sequence[ComparisonRow], stack: str | None) -> tuple[Node, ...]
         Column(say("quantity.js_bits"), numeric=True),
     )
     cells = tuple((Number(r.layer, "count"), Number(r.head, "count"), _number(r)) for r in ordered[:N_HEADS])
-    table = Table(columns, cells, say("comparison.attention_table", n=rows[0].n), len(ordered), row_headers=False)
+    about = say("comparison.attention_table", n=rows[0].n)
+    if stack is not None:
+        about = say("comparison.attention_table_of", n=rows[0].n, stack=stack)
+    table = Table(columns, cells, about, len(ordered), row_headers=False)
     if len(heads) < 2:
         return (table,)
     layers, across = (sorted({key[axis] for key in heads}) for axis in (0, 1))

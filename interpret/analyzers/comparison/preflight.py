@@ -72,8 +72,8 @@ def preflight(pair: Pair, changes: Sequence[WeightChange], rows: Sequence[Row]) 
         checks=tuple(checks),
         changed=changed,
         same_tokens=same_tokens,
-        same_depth=not differing & {"depth", "stacks"},
-        same_heads=not differing & {"depth", "heads", "stacks"},
+        same_depth=not differing & {"depth", "stacks"} and pair.base.layers == pair.tuned.layers,
+        same_heads=not differing & {"depth", "heads", "stacks"} and _heads(pair.base) == _heads(pair.tuned),
         same_outputs=same_outputs,
     )
 
@@ -190,6 +190,10 @@ def _tokenizers(pair: Pair) -> tuple[PreflightCheck, bool]:
     return _check("tokenizer", "warn", "tokenizer_other", n=shared, base=len(base), tuned=len(tuned)), False
 
 
+def _heads(handle: Handle) -> list[int]:
+    return [stack.n_heads for stack in handle.stacks]
+
+
 def _architectures(pair: Pair) -> list[PreflightCheck]:
     """One check for each way in which the two are built differently."""
     base, tuned = pair.base, pair.tuned
@@ -199,7 +203,7 @@ def _architectures(pair: Pair) -> list[PreflightCheck]:
             "family": handle.roles.family,
             "task": handle.task,
             "stacks": len(handle.stacks),
-            "depth": handle.n_layers,
+            "depth": sum(stack.n_layers for stack in handle.stacks),
             "width": handle.d_model,
             "heads": handle.n_heads,
             "vocabulary_size": handle.vocab_size,
