@@ -121,8 +121,8 @@ def test_encoders_of_other_depth_are_seen_where_the_decoders_are_alike() -> None
     built = zoo.build("t5", "seq2seq-lm")
     config = built.model.config
     shallow = type(built.model)(type(config)(**{**config.to_dict(), "num_layers": config.num_layers + 1})).eval()
-    found = said(interpret.compare(interpret.attach(shallow, built.tokenizer), interpret.attach(built.model, built.tokenizer),
-                                   [{"text": text} for text in TEXTS], **QUICK))  # fmt: skip
+    pair = [interpret.attach(made, built.tokenizer) for made in (shallow, built.model)]
+    found = said(interpret.compare(*pair, [{"text": text} for text in TEXTS], **QUICK))
     assert verdicts(found)["differs_depth"] == "warn"
     assert reasons(found)["activations"] == "other_depth"
 
@@ -142,6 +142,8 @@ def test_adapters_say_of_what_kind_and_of_whose_they_are(tmp_path: Path) -> None
     # The head is a copy of the base's that training has yet to touch.
     assert verdicts(found)["adapter_active"] == "pass"
     assert verdicts(found)["saved_same"] == "warn"
+    tuned.peft_config["default"].base_model_name_or_path = "someone/another-base"
+    assert verdicts(said(interpret.compare(None, attached, ROWS, **quick)))["adapter_other_base"] == "warn"
     with torch.no_grad():
         tuned.base_model.model.classifier.modules_to_save["default"].weight += 0.1
     assert verdicts(said(interpret.compare(None, attached, ROWS, **quick)))["saved_changed"] == "pass"
