@@ -30,19 +30,16 @@ class ExplanationChanges:
     """Rows about a sample, and of every explained example (`numbers`, ascending) how far its explanation moved.
 
     `change` [number] is 1 minus the rank correlation of both models' explanations: 0 where words rank alike, 1 where
-    unrelated, 2 where reversed; NaN where words are too few or one side ranks nothing.
+    unrelated, 2 where reversed; None where words are too few or one side ranks nothing.
     """
 
     rows: tuple[ComparisonRow, ...]
     numbers: tuple[int, ...]
-    change: FloatArray
+    change: tuple[float | None, ...]
 
     def of(self, number: int) -> float | None:
         """The change of one example; None where it was not measured."""
-        if number not in self.numbers:
-            return None
-        found = float(self.change[self.numbers.index(number)])
-        return None if np.isnan(found) else found
+        return self.change[self.numbers.index(number)] if number in self.numbers else None
 
 
 class ComparedExplanations(NamedTuple):
@@ -104,7 +101,7 @@ def compare_explanations(
     changes = ExplanationChanges(
         rows=tuple(rows),
         numbers=tuple(numbers),
-        change=np.array([np.nan if value is None else 1.0 - value for value in found]),
+        change=tuple(None if value is None else 1.0 - value for value in found),
     )
     return ComparedExplanations(changes, tuple(before), tuple(after))
 
