@@ -51,6 +51,8 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
     legend = "report.legend_muted" if audit_verdict(audit) == "not_better" else "tokens.legend"
     how: list[Inline] = [] if texts == "ids" else [say(legend)]
     how += [say("report.rows_from_zero"), say("attribution.not_causal")]
+    if any(case.explanation_change is not None for case in shown):
+        how.append(say("case.change_legend"))
     with_base = any(case.output_change is not None for case in shown)
     items = tuple(_item(case, with_target=not same_target, with_base=with_base) for case in shown)
     return (

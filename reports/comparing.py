@@ -183,6 +183,7 @@ def _moved(found: Comparison) -> tuple[Node, ...]:
     if any(one.explained_tuned is not None for one in found.moved):
         lead.append(say("compared.explained_lead"))
         how = [say("tokens.legend"), say("attribution.not_causal"), say("compared.unmeasured")]
+        how.append(say("case.change_legend"))
     items = tuple(_item(one) for one in found.moved)
     small = (Paragraph(tuple(how), "small"),) if how else ()
     return (Paragraph(tuple(lead)), *small, Listing("cases", items, len(items)))

@@ -347,6 +347,8 @@ def summary(audit: Audit) -> list[str]:
         missing = part.why if part.section == "comparison" and part.status == "not_run" else None
         if missing is not None and missing.code != "section.no_base":
             lines.append(f"base          not compared: {words().text(missing)}")
+        if part.why is not None and part.why.code == "section.parts_not_compared":
+            lines.append(f"base          {words().text(part.why)}")
     lowered = [part.why for part in audit.coverage if part.why is not None and part.why.code == "section.budget"]
     lines += [f"{'budget' if i == 0 else '':<12}  {words().text(why)}" for i, why in enumerate(lowered)]
     for method in audit.explanation_quality.methods if audit.explanation_quality else ():
