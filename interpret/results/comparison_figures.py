@@ -29,11 +29,11 @@ from interpret.results.tree import (
 )
 
 #: Rows of the tables: of weights, places of the stream, heads, slices, and words.
-N_WEIGHTS: Final = 6
+N_WEIGHTS: Final = 5
 N_PLACES: Final = 32
-N_HEADS: Final = 5
+N_HEADS: Final = 4
 N_SLICES: Final = 12
-N_WORDS: Final = 6
+N_WORDS: Final = 5
 #: A map of weights has at most so many modules and layers; a figure of fewer than two cells says nothing.
 _MAP: Final = (16, 48)
 _DECIMAL: Final = ("mcc", "log_loss", "nll", "brier", "perplexity")
@@ -77,13 +77,11 @@ def _weight_table(by_weight: dict[str, dict[str, ComparisonRow]]) -> Table:
     columns = (
         Column(say("column.parameter")),
         *(Column(say("quantity.named", name=name), numeric=True) for name in names),
-        Column(say("column.n"), numeric=True),
     )
     cells: list[tuple[Inline, ...]] = []
     for item, found in list(by_weight.items())[:N_WEIGHTS]:
-        n = next(iter(found.values())).n
         numbers = tuple(_number(found[name]) if name in found else "–" for name in names)
-        cells.append((item, *numbers, Number(n, "count")))
+        cells.append((item, *numbers))
     return Table(columns, tuple(cells), say("comparison.weights_table"), len(by_weight))
 
 
@@ -109,6 +107,7 @@ def _weight_map(rows: Sequence[ComparisonRow], table: Table) -> Figure | None:
         say("column.layer"),
         say("axis.relative_norm"),
         signed=False,
+        numbers=False,
     )
     (name, layer), value = max(found.items(), key=lambda one: (one[1], one[0]))
     alt = say("comparison.weights_alt", n=len(names), name=name, layer=layer, value=value)
@@ -129,7 +128,8 @@ def _activations(rows: Sequence[ComparisonRow]) -> tuple[Node, ...]:
     names = [name for name in ("cka", "cosine", "relative_shift") if any(r.name == name for r in rows)]
     found = {(r.name, r.item or "", -1 if r.layer is None else r.layer): r for r in rows}
     series = []
-    for name in names:
+    # The cosine of single tokens stands in the table: three lines show little more than two.
+    for name in [name for name in names if name != "cosine"]:
         line = [found.get((name, *place)) for place in places]
         series.append(
             Series(
@@ -204,19 +204,24 @@ def _outputs(rows: Sequence[ComparisonRow]) -> tuple[Node, ...]:
     words = [r for r in rows if r.item is not None]
     out: list[Node] = []
     if whole:
-        out.append(_table(whole, None, len(whole)))
+        columns = (Column(say("column.quantity")), Column(say("column.value_ci"), numeric=True))
+        cells = tuple((say("quantity.named", name=r.name), _number(r)) for r in whole)
+        out.append(Table(columns, cells, say("comparison.outputs_table", n=max(r.n for r in whole))))
     out += _slices(rows, whole)
     for name in dict.fromkeys(r.name for r in words):
-        these = [r for r in words if r.name == name]
-        columns = (
-            Column(say("column.word")),
-            Column(say("column.value_ci"), numeric=True),
-            Column(say("column.n"), numeric=True),
-        )
-        cells = tuple((r.item or "", _number(r), Number(r.n, "count")) for r in these[:N_WORDS])
-        table = Table(columns, cells, say("quantity.named", name=name), len(these))
+        table = _word_table([r for r in words if r.name == name], None)
         out.append(Details(say("quantity.named", name=name), (table,)))
     return tuple(out)
+
+
+def _word_table(rows: Sequence[ComparisonRow], caption: Text | None) -> Table:
+    columns = (
+        Column(say("column.word")),
+        Column(say("column.value_ci"), numeric=True),
+        Column(say("column.n"), numeric=True),
+    )
+    cells = tuple((r.item or "", _number(r), Number(r.n, "count")) for r in rows[:N_WORDS])
+    return Table(columns, cells, caption, len(rows))
 
 
 def _slices(rows: Sequence[ComparisonRow], whole: Sequence[ComparisonRow]) -> tuple[Node, ...]:
@@ -271,32 +276,13 @@ def _explanations(rows: Sequence[ComparisonRow]) -> tuple[Node, ...]:
             say("quantity.share_difference"),
             bars=True,
         )
-        columns = (
-            Column(say("column.word")),
-            Column(say("column.value_ci"), numeric=True),
-            Column(say("column.n"), numeric=True),
-        )
-        cells = tuple((r.item or "", _number(r), Number(r.n, "count")) for r in words)
-        table = Table(columns, cells, say("quantity.share_difference"), len(words))
+        table = _word_table(words, say("quantity.share_difference"))
         alt = say("comparison.shares_alt", n=len(words))
         out.append(Figure(plot, alt, table, say("comparison.shares_figure")))
     return tuple(out)
 
 
 # --- numbers
-
-
-def _table(rows: Sequence[ComparisonRow], caption: Text | None, limit: int) -> Table:
-    """Rows of one part, with the columns that they need."""
-    columns = [Column(say("column.quantity"))]
-    shown = [name for name in ("layer", "slice", "item") if any(getattr(r, name) is not None for r in rows)]
-    columns += [Column(say(f"column.{name}"), numeric=name == "layer") for name in shown]
-    columns += [Column(say("column.value_ci"), numeric=True), Column(say("column.n"), numeric=True)]
-    cells: list[tuple[Inline, ...]] = []
-    for r in rows[:limit]:
-        extra = tuple("–" if getattr(r, name) is None else str(getattr(r, name)) for name in shown)
-        cells.append((say("quantity.named", name=r.name), *extra, _number(r), Number(r.n, "count")))
-    return Table(tuple(columns), tuple(cells), caption, len(rows))
 
 
 def _number(r: ComparisonRow) -> Number:

@@ -70,7 +70,7 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     _cells(axes, values, scale, ink)
-    if width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
+    if plot.numbers and width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
         for (r, c), value in np.ndenumerate(values):
             if np.isfinite(value):
                 shown = _signed(value, say) if plot.signed else _share(value, say)
