@@ -33,7 +33,7 @@ from tests.browser.chromium import ARGUMENTS  # noqa: E402
 from tests.reports import sample, sample_explained  # noqa: E402
 
 #: Figures of a whole report with two classes; one more for every class beyond them.
-FIGURES, CLASSES = 11, 2
+FIGURES, CLASSES = 16, 2
 N_FIGURES = 30
 LIMITS = {"bytes": {0: 150_000, 1_000: 3_000_000, 10_000: 10_000_000}, "paint": {1_000: 1.0, 10_000: 2.0}}
 FILTER_S, NODES, LOAD_S = 0.1, 5_000, 2.0

@@ -1,4 +1,4 @@
-"""An audit, or two of them compared, as one self-contained HTML file or as text: same audit and locale, same bytes."""
+"""An audit, two audits or two models compared, as one self-contained HTML file or as text: same input, same bytes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from interpret.errors import UsageError
 from interpret.results.audits import Audit
+from interpret.results.comparisons import Comparison
 from interpret.results.diffs import AuditDiff
 from interpret.saved.diffing import compare_audits
-from reports.html import diff_page, page
+from reports.html import comparison_page, diff_page, page
 from reports.text import text
 
-__all__ = ["diff", "render", "render_diff", "text"]
+__all__ = ["diff", "render", "render_comparison", "render_diff", "text"]
 
 #: One file of a size that browsers, mail and reviewers can take.
 WARN_BYTES = 10_000_000
@@ -78,6 +79,18 @@ def render_diff(found: AuditDiff, path: str | Path, locale: str = "en") -> Path:
 
     """
     return _write(diff_page(found, locale), path, "compare audits with fewer slices")
+
+
+def render_comparison(found: Comparison, path: str | Path, locale: str = "en") -> Path:
+    """Write what `interpret.compare` returned as one HTML file that needs no network; returns its path.
+
+    Args:
+        found: base against tuned.
+        path: the file to write; folders above it are made.
+        locale: `en` or `zh`.
+
+    """
+    return _write(comparison_page(found, locale), path, "compare on data with fewer slices")
 
 
 def _write(content: str, path: str | Path, remedy: str) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from interpret.results.audit_views import audit_verdict
 from interpret.results.audits import Audit, Case
 from interpret.results.messages import Words
+from interpret.results.record import Scalar
 from interpret.results.tree import Badge, Inline, Item, Listing, Node, Note, Paragraph, say
 from interpret.results.views import example_quality, target_words, tokens_of
 
@@ -15,10 +17,19 @@ from interpret.results.views import example_quality, target_words, tokens_of
 WORDS_PER_CASE = 300
 #: Choices of one drop-down list.
 MAX_OPTIONS = 200
-_ORDER = {"pinned": 0, "error": 1, "random": 2}
+_ORDER = {"pinned": 0, "error": 1, "moved": 2, "random": 3}
 #: Facets by which the list can be narrowed, and orders in which it can be read: facet and direction.
-FILTERED = ("correct", "class", "slice", "rule")
-SORTED = ("listed", "row", "confidence-down", "confidence-up", "percentile-up", "percentile-down")
+FILTERED = ("correct", "class", "changed", "slice", "rule")
+SORTED = (
+    "listed",
+    "row",
+    "confidence-down",
+    "confidence-up",
+    "percentile-up",
+    "percentile-down",
+    "output_change-down",
+    "explanation_change-down",
+)
 
 
 def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -30,6 +41,8 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
     counts: dict[str, int] = {"errors": rules["error"], "random": rules["random"]}
     pinned = say("report.cases_rule_pinned", pinned=rules["pinned"], **counts)
     lead: list[Inline] = [pinned if rules["pinned"] else say("report.cases_rule", **counts)]
+    if rules["moved"]:
+        lead.append(say("report.cases_rule_moved", moved=rules["moved"]))
     same_target = all(_plain_target(case) for case in shown)
     if same_target:
         lead.append(say("report.cases_target"))
@@ -38,7 +51,10 @@ def case_nodes(audit: Audit, quality: tuple[Node, ...]) -> tuple[Node, ...]:
     legend = "report.legend_muted" if audit_verdict(audit) == "not_better" else "tokens.legend"
     how: list[Inline] = [] if texts == "ids" else [say(legend)]
     how += [say("report.rows_from_zero"), say("attribution.not_causal")]
-    items = tuple(_item(case, with_target=not same_target) for case in shown)
+    if any(case.explanation_change is not None for case in shown):
+        how.append(say("case.change_legend"))
+    with_base = any(case.output_change is not None for case in shown)
+    items = tuple(_item(case, with_target=not same_target, with_base=with_base) for case in shown)
     return (
         Paragraph(tuple(lead)),
         *quality,
@@ -60,7 +76,7 @@ def _plain_target(case: Case) -> bool:
     return (target.kind, target.chosen, target.label) == ("class", "predicted", case.prediction)
 
 
-def _item(case: Case, *, with_target: bool) -> Item:
+def _item(case: Case, *, with_target: bool, with_base: bool) -> Item:
     correct = _correct(case)
     title: list[Inline] = [say("case.row", row=case.row)]
     if case.label is None:
@@ -78,8 +94,9 @@ def _item(case: Case, *, with_target: bool) -> Item:
         under.append(target_words(example.target))
     if example.n_truncated:
         under.append(say("quality.truncated", n=example.n_truncated))
+    under += _moved(case)
     quality = example.quality
-    facets = {
+    facets: dict[str, Scalar] = {
         "row": case.row,
         "rule": case.rule,
         "correct": correct,
@@ -90,8 +107,30 @@ def _item(case: Case, *, with_target: bool) -> Item:
         "explanation": None if quality is None else quality.verdict,
         "percentile": None if quality is None else round(quality.percentile, 4),
     }
+    if with_base:
+        facets |= {
+            "changed": None if case.base_prediction is None else _against_base(case),
+            "output_change": None if case.output_change is None else round(case.output_change, 4),
+            "explanation_change": None if case.explanation_change is None else round(case.explanation_change, 4),
+        }
     shown = (tokens_of(example, WORDS_PER_CASE),) if example.tokens else ()
     return Item(f"case-{case.row}", tuple(title), (*shown, Paragraph(tuple(under), "small")), facets)
+
+
+def _against_base(case: Case) -> str:
+    return "unchanged" if case.base_prediction == case.prediction else "changed"
+
+
+def _moved(case: Case) -> list[Inline]:
+    """How far answer, output and explanation moved from the base model's, where there is one."""
+    out: list[Inline] = []
+    if case.base_prediction is not None and case.base_prediction != case.prediction:
+        out.append(say("case.base_said", base=case.base_prediction))
+    if case.output_change is not None:
+        out.append(say("case.moved", bits=case.output_change))
+    if case.explanation_change is not None:
+        out.append(say("case.explanation_moved", change=case.explanation_change))
+    return out
 
 
 class Choice(NamedTuple):
@@ -114,10 +153,10 @@ def filters(listing: Listing, words: Words) -> list[Choices]:
     """The drop-down lists that have at least two choices."""
     found = []
     for facet in FILTERED:
-        counts = Counter(words.text(str(item.facets[facet])) for item in listing.items if item.facets[facet])
+        counts = Counter(words.text(str(item.facets[facet])) for item in listing.items if item.facets.get(facet))
         if len(counts) < 2:
             continue
-        ours = {"correct": "case", "rule": "case.rule"}.get(facet)
+        ours = {"correct": "case", "changed": "case", "rule": "case.rule"}.get(facet)
         options = tuple(
             Choice(value, value if ours is None else words(f"{ours}.{value}"), n)
             for value, n in sorted(counts.items())[:MAX_OPTIONS]
@@ -126,8 +165,8 @@ def filters(listing: Listing, words: Words) -> list[Choices]:
     return found
 
 
-def sorts(listing: Listing, words: Words) -> Choices:
+def sorts(listing: Listing, words: Words, orders: Sequence[str] = SORTED) -> Choices:
     """The orders in which the cases can be read; those by a quantity that no case has are left out."""
     held = {key for item in listing.items for key, value in item.facets.items() if value is not None}
-    options = [Choice(order, words(f"sort.{order}")) for order in SORTED if order.split("-")[0] in {*held, "listed"}]
+    options = [Choice(order, words(f"sort.{order}")) for order in orders if order.split("-")[0] in {*held, "listed"}]
     return Choices("sort", words("filter.sort"), tuple(options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from interpret.results.audits import Audit
+from interpret.results.comparisons import Comparison
 from interpret.results.diffs import AuditDiff
 from interpret.results.lower import Html
 from interpret.results.messages import Words, visible
 from interpret.results.style import SCOPE, component_css
 from interpret.results.tree import Section
 from reports.attention import patterns_of
-from reports.cases import filters, sorts
+from reports.cases import SORTED, filters, sorts
 from reports.catalogue import report_words
+from reports.comparing import MOVED_ORDERS, comparison_sections, not_there
 from reports.diffs import diff_sections
 from reports.explorer import explorer_data, listing_of
 from reports.renderer import renderer
@@ -80,7 +83,8 @@ def page(audit: Audit, locale: str) -> str:
         title=visible(audit.title),
         contents=[_entry(section, audit, say) for section in made],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
-        explorer=_explorer(made, audit, say),
+        # Masks all look alike.
+        explorer=_explorer(made, say, SORTED, searched=audit.data.texts == "full"),
         patterns=patterns_of(audit, say),
     )  # fmt: skip
 
@@ -91,20 +95,45 @@ def _entry(section: Section, audit: Audit, say: Words) -> dict[str, Any]:
     return {"number": section.number, "key": section.key, "name": say.text(section.title), "mark": mark}
 
 
-def _explorer(made: tuple[Section, ...], audit: Audit, say: Words) -> dict[str, Any] | None:
+def _explorer(made: tuple[Section, ...], say: Words, orders: Sequence[str], *, searched: bool) -> dict[str, Any] | None:
     """What the controls above the cases offer, and the cases as data; None where there is none."""
     listing = listing_of(made)
     if listing is None:
         return None
     return {
         "filters": filters(listing, say),
-        "sort": sorts(listing, say),
-        # Masks all look alike.
-        "searched": audit.data.texts == "full",
+        "sort": sorts(listing, say, orders),
+        "searched": searched,
         "first": min(listing.page, len(listing.items)),
         "total": len(listing.items),
         "data": Markup(explorer_data(listing, say)),
     }
+
+
+def comparison_page(found: Comparison, locale: str) -> str:
+    """What fine-tuning changed as one HTML document."""
+    say = report_words(locale)
+    style = component_css(notebook=False) + _asset("report.css")
+    script = _asset("report.js")
+    made = comparison_sections(found)
+    lower = Html(say, "", heading=2)
+    marks = dict.fromkeys(not_there(found), "absent")
+    return _environment().get_template("comparison.html").render(
+        say=say,
+        language=say.language,
+        policy=_policy(style, script),
+        generator=renderer(),
+        style=Markup(style),
+        script=Markup(script),
+        scope=SCOPE,
+        title=say("view.comparison", base=found.base_name, tuned=found.tuned_name),
+        contents=[
+            {"number": one.number, "key": one.key, "name": say.text(one.title), "mark": marks.get(one.key, "")}
+            for one in made
+        ],
+        sections=[(section.key, Markup(lower.node(section))) for section in made],
+        explorer=_explorer(made, say, MOVED_ORDERS, searched=any(one.text is not None for one in found.moved)),
+    )  # fmt: skip
 
 
 def diff_page(found: AuditDiff, locale: str) -> str:

@@ -1,35 +1,52 @@
-"""Base against tuned, part by part: each that can be had on both sides, and of each other one why not."""
+"""Base against tuned, part by part: each that can be had on both sides, and of each other one why not.
+
+`run_compare` is the verb; an audit takes `compare_models` for one stage and `compare_explanations` for another, which
+has the tuned model's explanations already.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from interpret.analyzers.comparison.activations import activation_rows
+from interpret.analyzers.comparison.adapters import adapter_changes
 from interpret.analyzers.comparison.attention import attention_rows
-from interpret.analyzers.comparison.outputs import compare_outputs, kl_bits
 from interpret.analyzers.comparison.pair import Pair
-from interpret.analyzers.comparison.preflight import Preflight, preflight
-from interpret.analyzers.comparison.tokens import TokenOutputs, token_outputs, token_rows, word_gap_rows, words_at
-from interpret.analyzers.comparison.weights import adapter_changes, weight_changes, weight_rows
-from interpret.auditing.comparing_explanations import explanation_rows
-from interpret.auditing.encoding import encode_examples, row_of
-from interpret.auditing.examples import Examples
-from interpret.auditing.predicting import probabilities_of
+from interpret.analyzers.comparison.preflight import N_LOOKED_AT, Preflight, preflight
+from interpret.analyzers.comparison.weights import weight_changes, weight_rows
+from interpret.auditing.comparing_explanations import ComparedExplanations, compare_explanations
+from interpret.auditing.comparing_outputs import AT_TOKENS, Outputs, furthest, outputs_of
+from interpret.auditing.comparing_probes import ProbeRequest, probe_rows, probes_of
+from interpret.auditing.encoding import encode_examples, rows_of
+from interpret.auditing.examples import Examples, summarise
+from interpret.auditing.identity import versions
 from interpret.errors import UsageError
+from interpret.models.batching import Row
+from interpret.models.fingerprints import weights_sha256
 from interpret.models.inputs import Encoded
-from interpret.models.words import word_spans
-from interpret.results.comparisons import PARTS, Comparison, ComparisonRow, MovedExample, NotCompared, Part
+from interpret.results.comparisons import (
+    PARTS,
+    ComparedOn,
+    Comparison,
+    ComparisonRow,
+    MovedExample,
+    NotCompared,
+    Part,
+)
 from interpret.results.record import Message
 
-#: Tasks whose outputs stand at every token.
-_AT_TOKENS: Final = ("causal-lm", "masked-lm", "token-classification")
-#: Examples that are shown of those that moved.
+FloatArray = npt.NDArray[np.float64]
+#: Examples that are shown of those whose output moved, and further ones of those whose explanation did.
 N_MOVED: Final = 20
+N_EXPLAINED_MOVED: Final = 10
+#: A change of an explanation below this is rounding.
+_LEAST_CHANGE: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,36 +60,59 @@ class CompareConfig:
     bootstraps: int = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A comparison without its explanations, and what it knows of each example.
+
+    `kl_bits` [example] is how far outputs moved, `base_answers` the base's class of each text; None where they were not
+    compared, or are no classes.
+    """
+
+    record: Comparison
+    kl_bits: FloatArray | None = None
+    base_answers: tuple[str, ...] | None = None
+
+    @property
+    def explains(self) -> bool:
+        """Whether explanations of both models can be compared."""
+        return all(one.part != "explanations" for one in self.record.not_compared)
+
+
+class Whole(NamedTuple):
+    """What `compare_models` found, and any example in words by its number."""
+
+    compared: Compared
+    moved: Callable[[int], MovedExample] | None
+
+
 @dataclass
 class _Run:
     """One comparison under way."""
 
     pair: Pair
     examples: Examples
-    encoded: list[Encoded]
+    encoded: Sequence[Encoded]
     config: CompareConfig
     seed: int
     flight: Preflight
     progress: bool
 
     def sample(self, size: int, stream: int) -> list[int]:
-        """A random sample of the examples, in their order."""
-        n = len(self.encoded)
-        if size >= n:
-            return list(range(n))
-        return sorted(np.random.default_rng([self.seed, stream]).choice(n, size=size, replace=False).tolist())
+        return drawn(len(self.encoded), size, self.seed, stream)
+
+    def rows(self, size: int, stream: int) -> list[Row]:
+        numbers = self.sample(size, stream)
+        return rows_of(self.pair.tuned, self.examples.take(numbers), [self.encoded[i] for i in numbers])
 
     def bar(self, name: str) -> str | None:
         return name if self.progress and sys.stderr.isatty() else None
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    """What outputs came to: rows, and how far each example moved."""
-
-    rows: list[ComparisonRow]
-    moved: list[MovedExample]
-    right: tuple[int | None, int | None, float | None] = (None, None, None)
+def drawn(n: int, size: int, seed: int, stream: int) -> list[int]:
+    """A random sample of `n` examples, in their order."""
+    if size >= n:
+        return list(range(n))
+    return sorted(np.random.default_rng([seed, stream]).choice(n, size=size, replace=False).tolist())
 
 
 def run_compare(
@@ -82,6 +122,7 @@ def run_compare(
     config: CompareConfig | None = None,
     seed: int = 0,
     parts: Sequence[str] | None = None,
+    probes: ProbeRequest | None = None,
     progress: bool = False,
 ) -> Comparison:
     """The pre-flight, then every part that was asked for and that both models have.
@@ -92,24 +133,112 @@ def run_compare(
         config: counts.
         seed: of every sample and bootstrap.
         parts: some of weights, activations, attention, outputs, explanations; None takes all.
+        probes: data for probes of both models, which come besides; None asks for none.
         progress: show bars on a terminal.
 
     Raises:
         UsageError: a part that does not exist.
     """
     settings = config or CompareConfig()
-    there = [part for part in PARTS if part != "probes"]
+    there = [part for part in PARTS if part != "probes" or probes is not None]
     if unknown := sorted(set(parts or ()) - set(there)):
         raise UsageError(f"there is no part {unknown[0]!r} to compare; the parts are {', '.join(there)}")
     encoded = encode_examples(pair.tuned, examples)
+    whole = compare_models(pair, examples, encoded, config=settings, seed=seed, parts=parts, progress=progress)
+    compared, moved = whole
+    furthest_moved = [] if compared.kl_bits is None else furthest(compared.kl_bits, N_MOVED)
+    explained = None
+    if compared.explains and (parts is None or "explanations" in parts):
+        explained = compare_explanations(
+            pair,
+            encoded,
+            drawn(len(encoded), settings.explanations, seed, 63),
+            furthest_moved,
+            method=settings.method,
+            seed=seed,
+            n_bootstrap=settings.bootstraps,
+        )
+    record = compared.record if explained is None else with_explanations(compared.record, explained.changes.rows)
+    if probes is not None:
+        bars = progress and sys.stderr.isatty()
+        read = probes_of(pair, probes, seed=seed, n_bootstrap=settings.bootstraps, progress=bars)
+        if isinstance(read, NotCompared):
+            record = replace(record, not_compared=(*record.not_compared, read))
+        else:
+            record = replace(record, probes=read, rows=(*record.rows, *probe_rows(read)))
+    record = replace(record, about=_about(pair, examples, encoded, seed))
+    return record if moved is None else replace(record, moved=_moved(furthest_moved, moved, explained))
+
+
+def _about(pair: Pair, examples: Examples, encoded: Sequence[Encoded], seed: int) -> ComparedOn:
+    return ComparedOn(
+        data=examples.name,
+        n=len(examples),
+        n_rows=examples.n_rows,
+        seed=seed,
+        data_sha256=summarise(examples, encoded).sha256,
+        base_sha256=None if pair.switched else weights_sha256(pair.base.model),
+        tuned_sha256=weights_sha256(pair.tuned.model),
+        versions=versions(),
+    )
+
+
+def with_explanations(record: Comparison, rows: Sequence[ComparisonRow]) -> Comparison:
+    """The comparison with the rows about explanations, which come last."""
+    return replace(record, rows=(*record.rows, *rows))
+
+
+def _moved(
+    numbers: Sequence[int], moved: Callable[[int], MovedExample], explained: ComparedExplanations | None
+) -> tuple[MovedExample, ...]:
+    """Those whose output moved furthest, the furthest first, then others whose explanation did, likewise."""
+    if explained is None:
+        return tuple(moved(i) for i in numbers)
+    changes = explained.changes
+    by_change = [
+        (change, i)
+        for i in changes.numbers
+        if i not in set(numbers) and (change := changes.of(i)) is not None and change > _LEAST_CHANGE
+    ]
+    order = [*numbers, *(i for _, i in sorted(by_change, key=lambda one: (-one[0], one[1]))[:N_EXPLAINED_MOVED])]
+    out = []
+    for i in order:
+        place = changes.numbers.index(i)
+        out.append(
+            replace(
+                moved(i),
+                explanation_change=changes.of(i),
+                explained_base=explained.base[place],
+                explained_tuned=explained.tuned[place],
+            )
+        )
+    return tuple(out)
+
+
+def compare_models(
+    pair: Pair,
+    examples: Examples,
+    encoded: Sequence[Encoded],
+    *,
+    config: CompareConfig,
+    seed: int,
+    parts: Sequence[str] | None = None,
+    progress: bool = False,
+    tuned_probabilities: FloatArray | None = None,
+) -> Whole:
+    """Everything but the rows about explanations; whether those can be had stands in `Comparison.not_compared`.
+
+    `encoded` are the examples as the tuned model reads them, `tuned_probabilities` its classes' where they are known.
+    """
     changes = list(weight_changes(pair))
-    flight = preflight(pair, changes, [row_of(pair.tuned, e) for e in encoded])
-    run = _Run(pair, examples, encoded, settings, seed, flight, progress)
+    first = range(min(len(encoded), N_LOOKED_AT))
+    flight = preflight(pair, changes, rows_of(pair.tuned, examples.take(first), encoded[: len(first)]))
+    run = _Run(pair, examples, encoded, config, seed, flight, progress)
     rows: list[ComparisonRow] = []
     missing: list[NotCompared] = []
-    outputs = _Outputs([], [])
-    for part in there:
-        if parts is not None and part not in parts:
+    outputs: Outputs | None = None
+    for part in PARTS:
+        if part == "probes" or (parts is not None and part not in parts):
             continue
         why = _why_not(run, part, bool(changes))
         if why is not None:
@@ -117,37 +246,37 @@ def run_compare(
         elif part == "weights":
             rows += weight_rows(changes)
         elif part == "activations":
-            numbers = run.sample(settings.activations, 60)
-            rows += activation_rows(pair, _rows(run, numbers), seed=seed, n_bootstrap=settings.bootstraps,
-                                    progress=run.bar("activations"))  # fmt: skip
+            rows += activation_rows(
+                pair, run.rows(config.activations, 60), seed=seed, n_bootstrap=config.bootstraps,
+                progress=run.bar("activations"),
+            )  # fmt: skip
         elif part == "attention":
-            numbers = run.sample(settings.attention, 62)
-            rows += attention_rows(pair, _rows(run, numbers), seed=seed, n_bootstrap=settings.bootstraps,
-                                   progress=run.bar("attention"))  # fmt: skip
+            rows += attention_rows(
+                pair, run.rows(config.attention, 62), seed=seed, n_bootstrap=config.bootstraps,
+                progress=run.bar("attention"),
+            )  # fmt: skip
         elif part == "outputs":
-            outputs = _outputs(run)
+            outputs = outputs_of(
+                pair, examples, encoded, same_tokens=flight.same_tokens, seed=seed, n_bootstrap=config.bootstraps,
+                tuned=tuned_probabilities, progress=run.bar("outputs"),
+            )  # fmt: skip
             rows += outputs.rows
-        else:
-            numbers = run.sample(settings.explanations, 63)
-            rows += explanation_rows(pair, [encoded[i] for i in numbers], method=settings.method, seed=seed,
-                                     n_bootstrap=settings.bootstraps)  # fmt: skip
-    return Comparison(
+    right = (None, None, None) if outputs is None else outputs.right
+    record = Comparison(
         base_name=pair.base_name,
         tuned_name=pair.tuned_name,
         rows=tuple(rows),
-        only_base_right=outputs.right[0],
-        only_tuned_right=outputs.right[1],
-        p_value=outputs.right[2],
+        only_base_right=right[0],
+        only_tuned_right=right[1],
+        p_value=right[2],
         notes=_notes(run, rows),
         preflight=flight.checks,
         not_compared=tuple(missing),
-        moved=tuple(outputs.moved),
         changed=flight.changed,
     )
-
-
-def _rows(run: _Run, numbers: Sequence[int]) -> list:  # type: ignore[type-arg]
-    return [row_of(run.pair.tuned, run.encoded[i]) for i in numbers]
+    if outputs is None:
+        return Whole(Compared(record=record), None)
+    return Whole(Compared(record=record, kl_bits=outputs.kl_bits, base_answers=outputs.base_answers), outputs.moved)
 
 
 def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
@@ -162,7 +291,7 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
     if part in ("activations", "attention", "explanations") and getattr(run.config, part) == 0:
         return why("none_asked")
     if part in ("activations", "attention"):
-        if len(pair.tuned.stacks) > 1 or len(pair.base.stacks) > 1:
+        if task != "seq2seq-lm" and (len(pair.tuned.stacks) > 1 or len(pair.base.stacks) > 1):
             return why("several_stacks")
         if not flight.same_tokens:
             return why("other_tokens")
@@ -177,13 +306,15 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
         return why("other_task", base=pair.base.task, tuned=task)
     if not flight.same_outputs:
         return why("other_outputs")
-    if task not in ("text-classification", *_AT_TOKENS) or (part == "explanations" and task == "token-classification"):
+    if task not in ("text-classification", *AT_TOKENS) or (part == "explanations" and task == "token-classification"):
         return why("task", task=task)
     if task == "text-classification" and (
         len(pair.tuned.labels) < 2
         or getattr(pair.tuned.config, "problem_type", None) in ("regression", "multi_label_classification")
     ):
         return why("no_classes")
+    if part == "outputs" and task == "seq2seq-lm" and run.examples.references is None:
+        return why("no_references")
     if part == "explanations":
         if not flight.same_tokens:
             return why("other_tokens")
@@ -207,87 +338,9 @@ def _notes(run: _Run, rows: Sequence[ComparisonRow]) -> tuple[Message, ...]:
     cut = sum(e.n_truncated > 0 for e in run.encoded)
     if cut:
         notes.append(Message(code="compare.truncated", params={"n": cut, "of": len(run.encoded)}))
+    decodes = pair.tuned.task == "seq2seq-lm" and any(row.part in ("activations", "attention") for row in rows)
+    if decodes and run.examples.references is None:
+        notes.append(Message(code="compare.start_only"))
     if any(row.part == "activations" for row in rows):
         notes.append(Message(code="compare.cka_tokens"))
     return tuple(notes)
-
-
-def _outputs(run: _Run) -> _Outputs:
-    pair, examples = run.pair, run.examples
-    if pair.tuned.task in _AT_TOKENS:
-        found = token_outputs(pair, run.encoded, _rows(run, range(len(run.encoded))), progress=run.bar("outputs"))
-        rows = token_rows(
-            found, run.encoded, examples.slices, _namer(pair), seed=run.seed, n_bootstrap=run.config.bootstraps
-        )
-        kl = np.array([one.mean_kl for one in found])
-        rows += word_gap_rows(kl, [set(words_at(e).values()) for e in run.encoded])
-        return _Outputs(rows, _moved_tokens(run, found, kl))
-    tuned = probabilities_of(pair.tuned, run.encoded)
-    with pair.as_base() as base:
-        before = probabilities_of(base, run.encoded if run.flight.same_tokens else encode_examples(base, examples))
-    whole = compare_outputs(
-        before,
-        tuned,
-        examples.gold,
-        examples.slices,
-        base_name=pair.base_name,
-        tuned_name=pair.tuned_name,
-        seed=run.seed,
-        n_bootstrap=run.config.bootstraps,
-    )
-    kl = kl_bits(tuned, before)
-    texts = [{text[a:b].casefold() for a, b in word_spans(text)} for text in examples.texts]
-    labels = pair.tuned.labels
-    moved = [
-        MovedExample(
-            row=examples.rows[i],
-            kl_bits=float(kl[i]),
-            base=labels[int(before[i].argmax())],
-            tuned=labels[int(tuned[i].argmax())],
-            slice=None if examples.slices is None else examples.slices[i],
-            text=examples.texts[i],
-        )
-        for i in _furthest(kl)
-    ]
-    rows = [*whole.rows, *word_gap_rows(kl, texts)]
-    return _Outputs(rows, moved, (whole.only_base_right, whole.only_tuned_right, whole.p_value))
-
-
-def _furthest(kl: np.ndarray) -> list[int]:
-    """The examples that moved, the furthest first; of equals the first."""
-    order = sorted(range(len(kl)), key=lambda i: (-float(kl[i]), i))
-    return [i for i in order[:N_MOVED] if kl[i] > 0]
-
-
-def _namer(pair: Pair) -> Callable[[int], str]:
-    """The words of an output: a class, or a piece of text."""
-    tokenizer = pair.tuned.tokenizer
-    names = pair.tuned.config.id2label if pair.tuned.task == "token-classification" else None
-
-    def name(index: int) -> str:
-        if names is not None:
-            return str(names.get(index, index))
-        return str(index) if tokenizer is None else str(tokenizer.decode([index]))
-
-    return name
-
-
-def _moved_tokens(run: _Run, found: Sequence[TokenOutputs], kl: np.ndarray) -> list[MovedExample]:
-    name = _namer(run.pair)
-    out = []
-    for i in _furthest(kl):
-        one, e = found[i], run.encoded[i]
-        worst = int(one.kl_bits.argmax())
-        start, end = e.char_spans[int(one.at[worst])]
-        out.append(
-            MovedExample(
-                row=run.examples.rows[i],
-                kl_bits=float(kl[i]),
-                base=name(int(one.base[worst])),
-                tuned=name(int(one.tuned[worst])),
-                slice=None if run.examples.slices is None else run.examples.slices[i],
-                after=e.text[start:end],
-                text=e.text,
-            )
-        )
-    return out

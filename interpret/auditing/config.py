@@ -30,6 +30,10 @@ _LEAST = {
     "shortcut_texts": 0,
     "perturbed": 0,
     "perturbed_explained": 0,
+    "base_activations": 0,
+    "base_attention": 0,
+    "base_explained": 0,
+    "moved_shown": 0,
     "bootstraps": 100,
     "words_shown": 1,
 }
@@ -46,12 +50,14 @@ class AuditConfig:
     change nothing, and `max_group_difference`, of a class's probability between groups of people. `perturbed` texts are
     written otherwise, `perturbed_explained` of the changed ones explained again; `swap_terms` are further words to
     exchange, as "nurse=doctor, he=she". `protected` are columns with a protected attribute, `concepts` other
-    columns (lists, or names between commas): whether the model knows each, and whether its answers depend on it.
-    `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the place of every word) or `ids` (row
-    numbers only). `pairing` says how the digests are made by which examples of two audits are matched: `plain` ones
-    let anybody who holds the audit test guesses at short texts, `keyed` ones do not, and match only audits of the
-    same file (see `Answers`); audits without texts are always keyed. `limit` audits a random sample of the rows.
-    `reduced_from` is written by a time budget: the counts that it lowered, as they were.
+    columns (lists, or names between commas): whether the model knows each, and whether its answers depend on it. With a
+    base model, both models' activations are compared on `base_activations` texts, their attention on `base_attention`,
+    their explanations on `base_explained` of the explained ones, and `moved_shown` of the texts whose output moved most
+    are explained for section 9. `texts` is what the audit keeps of the texts: `full`, `masked` (a sign in the place of
+    every word) or `ids` (row numbers only). `pairing` says how the digests are made by which examples of two audits are
+    matched: `plain` ones let anybody who holds the audit test guesses at short texts, `keyed` ones do not, and match
+    only audits of the same file (see `Answers`); audits without texts are always keyed. `limit` audits a random sample
+    of the rows. `reduced_from` is written by a time budget: the counts that it lowered, as they were.
     """
 
     method: str = "auto"
@@ -69,6 +75,10 @@ class AuditConfig:
     shortcut_method: str = "auto"
     perturbed: int = 200
     perturbed_explained: int = 20
+    base_activations: int = 300
+    base_attention: int = 64
+    base_explained: int = 40
+    moved_shown: int = 10
     swap_terms: str | None = None
     protected: str | None = None
     concepts: str | None = None

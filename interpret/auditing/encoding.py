@@ -8,6 +8,7 @@ from interpret.auditing.examples import Examples
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, Text, encode, encode_words
+from interpret.models.state import tokenizer_state
 
 
 def encode_examples(handle: Handle, examples: Examples, numbers: Sequence[int] | None = None) -> list[Encoded]:
@@ -26,3 +27,20 @@ def row_of(handle: Handle, encoded: Encoded, response: Sequence[int] = ()) -> Ro
     if handle.task != "seq2seq-lm":
         return Row(encoded.ids, encoded.type_ids)
     return Row(encoded.ids, encoded.type_ids, (handle.decoder_start_id, *response[:-1]))
+
+
+def target_ids(handle: Handle, text: str) -> list[int]:
+    """The tokens of a text that an encoder-decoder should write."""
+    tokenizer = handle.tokenizer
+    assert tokenizer is not None
+    with tokenizer_state(tokenizer):
+        found = tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"]
+    return [int(token) for token in found][: handle.max_length]
+
+
+def rows_of(handle: Handle, examples: Examples, encoded: Sequence[Encoded]) -> list[Row]:
+    """The rows of examples; the decoder of an encoder-decoder reads the text that should be written, if it is there."""
+    if handle.task != "seq2seq-lm" or examples.references is None:
+        return [row_of(handle, e) for e in encoded]
+    responses = [target_ids(handle, text) for text in examples.references]
+    return [row_of(handle, e, response) for e, response in zip(encoded, responses, strict=True)]

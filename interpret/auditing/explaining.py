@@ -11,6 +11,9 @@ import numpy as np
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import agreement, completeness, measure, randomisation, with_quality
 from interpret.analyzers.scheduler import Scheduler
+from interpret.auditing.comparing import Compared
+from interpret.auditing.comparing_explanations import ExplanationChanges
+from interpret.auditing.comparing_outputs import furthest
 from interpret.auditing.predicting import Predictions
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
@@ -18,7 +21,7 @@ from interpret.results.audits import Case, ExplanationQuality, MethodQuality, Wo
 from interpret.results.explanations import Attribution, ExampleAttribution, RandomisationRow
 from interpret.statistics.intervals import MIN_BOOTSTRAP
 
-CaseRule = Literal["error", "random"]
+CaseRule = Literal["error", "random", "moved"]
 
 
 class Shown(NamedTuple):
@@ -32,8 +35,8 @@ class Shown(NamedTuple):
 class Explained:
     """Attributions, with their quality, by example number.
 
-    `sample` is random, so that sections 7 and 8 speak for the data; errors (`further`) are explained for section 9
-    only.
+    `sample` is random, so that sections 7 and 8 speak for the data; errors and what moved most from a base model's
+    output (`further`) are explained for section 9 only.
     """
 
     sample: tuple[int, ...]
@@ -60,14 +63,22 @@ def explain(run: Run) -> Explained:
     sample = run.sample(range(len(run.examples)), config.explained, stream=70)
     errors = run.sample(predictions.wrong, config.errors_shown, stream=90)
     of_sample = _with_evidence(run, sample, config.method)
-    further = sorted(set(errors) - set(sample))
-    at_random = [i for i in run.sample(sample, config.random_shown, stream=91) if i not in set(errors)]
+    compared: Compared | None = run.results["comparison"]
+    moved: list[int] = []
+    if compared is not None and compared.kl_bits is not None:
+        moved = [i for i in furthest(compared.kl_bits, config.moved_shown) if i not in set(errors)]
+    further = sorted({*errors, *moved} - set(sample))
+    at_random = [i for i in run.sample(sample, config.random_shown, stream=91) if i not in {*errors, *moved}]
     return Explained(
         sample=tuple(sample),
         of_sample=of_sample,
         further=tuple(further),
         of_further=_with_evidence(run, further, of_sample.method) if further else None,
-        shown=(*(Shown(i, "error") for i in errors), *(Shown(i, "random") for i in at_random)),
+        shown=(
+            *(Shown(i, "error") for i in errors),
+            *(Shown(i, "moved") for i in moved),
+            *(Shown(i, "random") for i in at_random),
+        ),
     )
 
 
@@ -148,6 +159,10 @@ def shown_cases(run: Run) -> tuple[Case, ...]:
     """Section 9: each shown example whole, with the model's answer and the rule that chose it."""
     explained: Explained = run.results["explanations"]
     predictions: Predictions = run.results["predictions"]
+    compared: Compared | None = run.results["comparison"]
+    changes: ExplanationChanges | None = run.results["explanation_changes"]
+    bits = None if compared is None else compared.kl_bits
+    before = None if compared is None else compared.base_answers
     writes = run.handle.task == "seq2seq-lm"
     cases = tuple(
         Case(
@@ -159,6 +174,9 @@ def shown_cases(run: Run) -> tuple[Case, ...]:
             confidence=_written(explained[number]) if writes else float(predictions.confidence[number]),
             slice=None if run.examples.slices is None else run.examples.slices[number],
             attribution=explained[number],
+            base_prediction=None if before is None else before[number],
+            output_change=None if bits is None else float(bits[number]),
+            explanation_change=None if changes is None else changes.of(number),
         )
         for number, rule in explained.shown
     )

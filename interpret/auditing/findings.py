@@ -68,6 +68,10 @@ def _of_performance(performance: Performance) -> Iterator[Finding]:
 
 
 def _of_comparison(comparison: Comparison) -> Iterator[Finding]:
+    if comparison.changed is False:
+        yield _high("comparison", "same_as_base", base=comparison.base_name)
+    if any((check.check, check.verdict) == ("right_base", "fail") for check in comparison.preflight):
+        yield _high("comparison", "wrong_base", base=comparison.base_name)
     for row in comparison.rows:
         if row.name == "accuracy_difference" and row.slice is None and row.ci_high is not None and row.ci_high < 0:
             yield _high("comparison", "tuned_worse", value=row.value, low=row.ci_low, high=row.ci_high)

@@ -48,7 +48,6 @@ def key_of(scope: Scope, before: Fingerprint, base: Fingerprint | None) -> str:
         "model": [*before, handle.name, handle.revision, handle.adapter, handle.task, handle.run_dtype],
         "runs_on": [handle.device.type, handle.attn_implementation, handle.max_length, torch.get_num_threads()],
         "base": None if base is None or scope.base is None else [*base, scope.base.name],
-        "base_missing": None if scope.base_missing is None else to_plain(scope.base_missing),
         "data": to_plain(examples),
         "config": scope.config.resolved(),
         "seed": scope.seed,

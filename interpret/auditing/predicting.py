@@ -15,14 +15,13 @@ import torch
 from interpret.analyzers.answers import likeliest
 from interpret.analyzers.target import class_names
 from interpret.auditing.answering import exact, f1
-from interpret.auditing.encoding import row_of
+from interpret.auditing.encoding import row_of, target_ids
 from interpret.auditing.stage import Run
 from interpret.errors import UsageError
 from interpret.models.batching import Row, head_budget_of, logits, run_batches
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
-from interpret.models.state import tokenizer_state
 from interpret.statistics.intervals import softmax
 
 FloatArray = npt.NDArray[np.float64]
@@ -222,7 +221,7 @@ def _written(run: Run) -> Predictions:
             answers=empty, gold=none, confidence=np.zeros(len(run)), right=None,
             probabilities=np.zeros((0, 0)), at=_nowhere(run),
         )  # fmt: skip
-    ids = [_target_ids(handle, text) for text in references]
+    ids = [target_ids(handle, text) for text in references]
     rows = [row_of(handle, e, response) for e, response in zip(run.encoded, ids, strict=True)]
     units = _foretold(handle, rows, ids)
     hit = units.gold == units.predicted
@@ -238,14 +237,6 @@ def _written(run: Run) -> Predictions:
         at=_nowhere(run),
         units=units,
     )
-
-
-def _target_ids(handle: Handle, text: str) -> list[int]:
-    tokenizer = handle.tokenizer
-    assert tokenizer is not None
-    with tokenizer_state(tokenizer):
-        found = tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"]
-    return [int(token) for token in found][: handle.max_length]
 
 
 def _foretold(handle: Handle, rows: Sequence[Row], targets: Sequence[Sequence[int]]) -> Units:

@@ -1,7 +1,7 @@
 """What an audit keeps of the texts: whole, masked, or nothing but row numbers.
 
 Masks are all alike, never one per word: a text in which equal words have equal masks is a cipher that frequent words
-break. The words of section 7 are numbered by rank for the same reason, class by class. Token ids are text in another
+break. The words of sections 5 and 7 are numbered by rank for the same reason. Token ids are text in another
 alphabet and go with it. What stays are numbers, names of classes, slices and columns, and the digest of the data.
 """
 
@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from interpret.results.audits import AttentionSummary, Audit, Case, Texts, WordImportance
+from interpret.results.comparisons import Comparison, ComparisonRow, MovedExample
 from interpret.results.explanations import ExampleAttribution, TargetRecord
 from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
@@ -41,6 +42,7 @@ def withhold(audit: Audit, texts: Texts) -> Audit:
     ranks = _ranks(audit.shortcuts)
     return replace(
         audit,
+        comparison=None if audit.comparison is None else comparison_without_words(audit.comparison, classes=classes),
         global_attribution=_numbered(audit.global_attribution, classes=classes),
         cases=tuple(_case(case, texts, classes=classes) for case in audit.cases),
         shortcuts=None if audit.shortcuts is None else _shortcuts(audit.shortcuts, ranks),
@@ -69,6 +71,23 @@ def _shortcuts(found: Shortcuts, ranks: Mapping[str, str]) -> Shortcuts:
     if errors is not None:
         errors = replace(errors, rows=tuple(replace(row, word=ranks[row.word]) for row in errors.rows))
     return replace(found, words=replace(found.words, rows=rows), causal=causal, errors=errors)
+
+
+def comparison_without_words(found: Comparison, *, classes: bool) -> Comparison:
+    """Numbers for the words that rows are about, the same in every table, and no text of an example that moved."""
+    ranks: dict[str, str] = {}
+
+    def named(row: ComparisonRow) -> ComparisonRow:
+        # Weights, sites and methods are names of ours or of the model.
+        if row.item is None or row.part not in ("outputs", "explanations") or row.name == "rank_correlation":
+            return row
+        return replace(row, item=ranks.setdefault(row.item, f"{MASK} {len(ranks) + 1}"))
+
+    def moved(one: MovedExample) -> MovedExample:
+        one = one if classes else replace(one, base=MASK, tuned=MASK)
+        return replace(one, text=None, after=None, explained_base=None, explained_tuned=None)
+
+    return replace(found, rows=tuple(map(named, found.rows)), moved=tuple(map(moved, found.moved)))
 
 
 def _robustness(found: Robustness) -> Robustness:
@@ -119,7 +138,14 @@ def _case(case: Case, texts: Texts, *, classes: bool) -> Case:
     attribution = masked(case.attribution) if texts == "masked" else emptied(case.attribution)
     if classes:
         return replace(case, attribution=attribution)
-    return replace(case, attribution=attribution, prediction=MASK, label=None if case.label is None else MASK)
+    base = None if case.base_prediction is None else MASK
+    return replace(
+        case,
+        attribution=attribution,
+        prediction=MASK,
+        label=None if case.label is None else MASK,
+        base_prediction=base,
+    )
 
 
 def masked(example: ExampleAttribution) -> ExampleAttribution:

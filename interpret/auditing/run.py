@@ -11,6 +11,8 @@ from pathlib import Path
 from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.answers import answers
 from interpret.auditing.checks import run_checks
+from interpret.auditing.comparing import Compared, with_explanations
+from interpret.auditing.comparing_explanations import ExplanationChanges
 from interpret.auditing.config import AuditConfig
 from interpret.auditing.encoding import encode_examples
 from interpret.auditing.examples import Examples, summarise
@@ -22,6 +24,7 @@ from interpret.auditing.stage import Run, Stage
 from interpret.auditing.stages import STAGES
 from interpret.models.handle import Handle
 from interpret.results.audits import SECTIONS, Audit, Coverage, RunInfo
+from interpret.results.comparisons import Comparison
 from interpret.results.examples import Answers
 from interpret.results.record import Message
 
@@ -51,7 +54,6 @@ def run_audit(
     examples: Examples,
     *,
     base: Handle | None = None,
-    base_missing: Message | None = None,
     config: AuditConfig,
     seed: int = 0,
     title: str | None = None,
@@ -64,8 +66,7 @@ def run_audit(
     Args:
         handle: the audited model.
         examples: what `select_examples` chose.
-        base: the model before fine-tuning, with the same labels; None if there is none.
-        base_missing: why a base that was asked for cannot be compared.
+        base: the model before fine-tuning; None if there is none.
         config: counts and criteria.
         seed: of every sample, ranking and bootstrap.
         title: of the report; None makes one from model and data names.
@@ -85,7 +86,6 @@ def run_audit(
         config,
         seed,
         base,
-        base_missing,
         encoded=encode_examples(handle, examples),
         progress=progress,
     )
@@ -106,12 +106,13 @@ def run_audit(
         base_sha256=None if base_before is None else base_before.weights,
     )
     clock.stage(None)
+    comparison = _comparison(run)
     audit = Audit(
         title=title or f"{handle.name} · {examples.name}",
         identity=identity,
         data=summarise(examples, run.encoded),
         performance=found["performance"],
-        comparison=found["comparison"],
+        comparison=comparison,
         global_attribution=found["words"] or (),
         explanation_quality=found["explanation_quality"],
         cases=found["cases"] or (),
@@ -124,7 +125,7 @@ def run_audit(
         findings=gather(
             identity=identity,
             performance=found["performance"],
-            comparison=found["comparison"],
+            comparison=comparison,
             slices=found["slices"],
             shortcuts=found["shortcuts"],
             quality=found["explanation_quality"],
@@ -142,7 +143,15 @@ def run_audit(
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
     return withhold(audit, config.texts)
-    return withhold(audit, config.texts)
+
+
+def _comparison(run: Run) -> Comparison | None:
+    """What two stages found out about the base, as one record."""
+    compared: Compared | None = run.results["comparison"]
+    changes: ExplanationChanges | None = run.results["explanation_changes"]
+    if compared is None:
+        return None
+    return compared.record if changes is None else with_explanations(compared.record, changes.rows)
 
 
 def _answers(run: Run) -> Answers | None:

@@ -56,7 +56,6 @@ class Scope:
     config: AuditConfig
     seed: int = 0
     base: Handle | None = None
-    base_missing: Message | None = None
 
     def __len__(self) -> int:
         return len(self.examples)

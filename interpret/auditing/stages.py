@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from interpret.analyzers.attribution import gradients_available
-from interpret.analyzers.comparison.outputs import compare_outputs
 from interpret.analyzers.probing import probe
 from interpret.analyzers.target import class_names
 from interpret.auditing.attention import MAX_CASES, attention_section, n_ablated
+from interpret.auditing.base_stages import (
+    comparison,
+    comparison_costs,
+    explanation_change_costs,
+    explanation_changes,
+    n_moved,
+)
+from interpret.auditing.comparing import Compared
+from interpret.auditing.comparing_explanations import ExplanationChanges
 from interpret.auditing.concepts import concepts
 from interpret.auditing.concepts import costs as concept_costs
 from interpret.auditing.concepts import why_not as concepts_why_not
@@ -19,7 +25,7 @@ from interpret.auditing.explaining import Explained, explain, explanation_qualit
 from interpret.auditing.features import text_features
 from interpret.auditing.identity import capture_logit_difference
 from interpret.auditing.performance import performance
-from interpret.auditing.predicting import Predictions, predict, probabilities_of
+from interpret.auditing.predicting import Predictions, predict
 from interpret.auditing.robustness.measure import TASKS as ROBUSTNESS_TASKS
 from interpret.auditing.robustness.stage import robustness
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
@@ -27,12 +33,10 @@ from interpret.auditing.slicing import MIN_SLICED, find_slices
 from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
 from interpret.auditing.task_metrics import answering, foretelling, tagging
 from interpret.errors import InconclusiveError
-from interpret.models.inputs import encode
 from interpret.readers.probe_data import ProbeData
 from interpret.results.audits import (
     AttentionSummary,
     Case,
-    Comparison,
     ExplanationQuality,
     Performance,
     WordImportance,
@@ -81,9 +85,7 @@ def _no_probes(scope: Scope) -> Message | None:
 
 
 def _without_base(scope: Scope) -> Message | None:
-    if scope.base is None:
-        return scope.base_missing or Message(code="section.no_base")
-    return _unsupported(scope, "text-classification", "causal-lm", "masked-lm")
+    return Message(code="section.no_base") if scope.base is None else None
 
 
 def _none_asked(scope: Scope, key: str) -> Message | None:
@@ -107,7 +109,7 @@ def _no_shortcuts(scope: Scope) -> Message | None:
 
 def _explained(scope: Scope) -> int:
     errors = scope.config.errors_shown if _unlabelled(scope) is None and scope.handle.task != "causal-lm" else 0
-    return min(len(scope), scope.config.explained + errors)
+    return min(len(scope), scope.config.explained + errors + n_moved(scope))
 
 
 def _explaining_costs(scope: Scope) -> Cost:
@@ -160,30 +162,6 @@ def _slices(run: Run) -> FoundSlices | None:
     else:
         run.partial("slices", "section.slices_looked_for", n=found.n_screened)
     return found
-
-
-def _comparison(run: Run) -> Comparison:
-    assert run.base is not None
-    predictions: Predictions = run.results["predictions"]
-    same = run.base.vocabulary == run.handle.vocabulary
-    notes: tuple[Message, ...] = (Message(code="compare.same_tokenizer" if same else "compare.different_tokenizer"),)
-    # Of language models only the likeliest piece was kept, for a whole vocabulary per text would fill the memory.
-    ours = predictions.probabilities if run.classifies else probabilities_of(run.handle, run.encoded)
-    theirs = probabilities_of(run.base, encode(run.base, run.examples.texts))
-    if np.array_equal(theirs, ours):
-        notes = (*notes, Message(code="compare.identical_outputs"))
-    run.partial("comparison", "section.outputs_only")
-    return compare_outputs(
-        theirs,
-        ours,
-        run.examples.gold,
-        run.examples.slices,
-        base_name=run.base.name,
-        tuned_name=run.handle.name,
-        seed=run.seed,
-        n_bootstrap=run.config.bootstraps,
-        notes=notes,
-    )
 
 
 def _attention(run: Run) -> AttentionSummary:
@@ -298,10 +276,14 @@ STAGES: Final[tuple[Stage, ...]] = (
     Stage(
         name="comparison",
         sections=("comparison",),
-        result=Comparison | None,
-        run=_comparison,
+        result=Compared | None,
+        run=comparison,
         why_not=_without_base,
-        cost=lambda scope: Cost(plain=len(scope) * (1 if scope.classifies else 2)),
+        cost=comparison_costs,
+        counts=(
+            Count("base_attention", "comparison", MIN_BOOTSTRAP),
+            Count("base_activations", "comparison", 20),
+        ),
     ),
     Stage(
         name="explanations",
@@ -313,7 +295,18 @@ STAGES: Final[tuple[Stage, ...]] = (
         counts=(
             Count("explained", "explanation_quality", MIN_BOOTSTRAP, droppable=False),
             Count("errors_shown", "cases", MIN_BOOTSTRAP),
+            Count("moved_shown", "cases", MIN_BOOTSTRAP),
         ),
+    ),
+    Stage(
+        name="explanation_changes",
+        sections=(),
+        result=ExplanationChanges | None,
+        run=explanation_changes,
+        why_not=_without_base,
+        count=lambda scope: min(scope.sampled("explained"), scope.config.base_explained),
+        cost=explanation_change_costs,
+        counts=(Count("base_explained", "comparison", MIN_BOOTSTRAP),),
     ),
     Stage(
         name="words",

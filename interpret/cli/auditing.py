@@ -26,7 +26,17 @@ PARTIAL = ".partial"
 RESOLVED = "audit.resolved.yaml"
 
 #: Fewer examples than an audit takes by default: a first look should not take longer than a minute on two cores.
-DEMO_CONFIG = {"explained": 60, "errors_shown": 15, "random_shown": 20, "compared": 12, "randomised": 8}
+DEMO_CONFIG = {
+    "explained": 60,
+    "errors_shown": 15,
+    "random_shown": 15,
+    "moved_shown": 5,
+    "compared": 12,
+    "randomised": 8,
+    "base_activations": 100,
+    "base_attention": 32,
+    "base_explained": 20,
+}
 
 DEMO_EPILOG = """
 \b
@@ -359,6 +369,8 @@ def summary(audit: Audit) -> list[str]:
         missing = part.why if part.section == "comparison" and part.status == "not_run" else None
         if missing is not None and missing.code != "section.no_base":
             lines.append(f"base          not compared: {words().text(missing)}")
+        if part.why is not None and part.why.code == "section.parts_not_compared":
+            lines.append(f"base          {words().text(part.why)}")
     lowered = [part.why for part in audit.coverage if part.why is not None and part.why.code == "section.budget"]
     lines += [f"{'budget' if i == 0 else '':<12}  {words().text(why)}" for i, why in enumerate(lowered)]
     for method in audit.explanation_quality.methods if audit.explanation_quality else ():
@@ -390,20 +402,26 @@ def _interval(low: float | None, high: float | None) -> str:
 @report_app.command(epilog=RENDER_EPILOG)
 @guarded
 def render(
-    audit_dir: Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit.")],
+    audit_dir: Annotated[Path, typer.Argument(metavar="AUDIT_DIR", help="Folder of a saved audit or comparison.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File to write; default: report.html in AUDIT_DIR.")
+        Path | None, typer.Option(metavar="FILE", help="File to write; default: the one in AUDIT_DIR.")
     ] = None,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
-    """Render a saved audit again: same audit and language, same bytes."""
+    """Render a saved audit or comparison again: same record and language, same bytes."""
     import reports
+    from interpret.cli.comparing import PAGE, saved_comparison
     from interpret.results.audits import Audit
     from interpret.results.store import REPORT
     from interpret.saved.sums import list_report, refuse_if_signed
 
+    compared = saved_comparison(audit_dir)
+    if compared is not None:
+        path = reports.render_comparison(compared, out_file(out or audit_dir / PAGE), locale=locale.value)
+        show_json({"path": str(path)}) if as_json else show(str(path))
+        return
     saved = Audit.load(audit_dir)
     target = out or audit_dir / REPORT
     beside = target.resolve() == (audit_dir / REPORT).resolve()

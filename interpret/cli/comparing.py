@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.shell import colours, guarded, out_folder, say, show, show_json
+from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
 from interpret.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ Examples:
   interpret compare ./base ./tuned reviews.csv
   interpret compare ./base ./adapter reviews.csv --slice-column slice --out changed/
   interpret compare ./base ./tuned reviews.csv --parts weights,outputs --json
+  interpret compare ./base ./tuned reviews.csv --report changed.html --locale zh
+  interpret compare ./base ./tuned reviews.csv --probe-data dev.conllu --label upos
 
 An adapter as TUNED is put on BASE and switched off and on: one copy in memory. The exit code is 4 when
 nothing changed, neither weights nor outputs, so that there is nothing to conclude about.
@@ -46,6 +48,10 @@ def compare(
         Path | None,
         typer.Option(metavar="DIR", help=f"Folder for the record, {ROWS} and {PAGE}; default: nothing is written."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"One HTML file to write the report to; with --out also DIR/{PAGE}."),
+    ] = None,
     slices: Annotated[
         str | None,
         typer.Option("--slice-column", metavar="NAME", help="Column that names slices; default: slice."),
@@ -56,6 +62,14 @@ def compare(
     attention: Annotated[int, typer.Option(min=0, metavar="N", help="The same for attention.")] = 100,
     explanations: Annotated[int, typer.Option(min=0, metavar="N", help="The same for explanations.")] = 40,
     method: Annotated[str, typer.Option(metavar="METHOD", help="Attribution method of the explanations.")] = "auto",
+    probe_data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Labelled words or texts for probes of both models, as for probe compare."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="LABEL", help="What the probes read: upos, feats.X, tree_depth, or a column."),
+    ] = None,
     task: o.TaskOption = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
@@ -79,14 +93,20 @@ def compare(
 
     # All that can be wrong with the request, before the libraries are imported and the models are loaded.
     wanted = None if parts is None else o.names(parts)
-    there = [part for part in PARTS if part != "probes"]
+    there = [part for part in PARTS if part != "probes" or probe_data is not None]
     if unknown := sorted(set(wanted or ()) - set(there)):
         raise UsageError(f"--parts names {unknown[0]!r}; there are {', '.join(there)}")
     require(data)
     locate_here(base, "base model")
     locate_here(tuned, "tuned model")
+    if probe_data is not None:
+        require(probe_data)
+    elif label is not None:
+        raise UsageError("--label says what probes read; give their data with --probe-data FILE as well")
     if out is not None:
         out_folder(out)
+    if report is not None:
+        out_file(report, "--report")
 
     from interpret.facade.comparing import as_pair, compare_pair
 
@@ -113,37 +133,51 @@ def compare(
         attention=attention,
         explanations=explanations,
         method=method,
+        probes=probe_data,
+        probe_label=label,
         label_map=label_map,
         header=not no_header,
         columns=o.names(columns),
         skip_bad_rows=skip_bad_rows,
         progress=True,
     )
-    finish(result, out, locale, as_json)
+    finish(result, out, report, locale, as_json)
 
 
-def finish(result: Comparison, out: Path | None, locale: o.Locale, as_json: bool) -> None:
+def finish(result: Comparison, out: Path | None, report: Path | None, locale: o.Locale, as_json: bool) -> None:
     """Write what was asked for, say what came of it, and exit with the code that says whether anything changed."""
     if out is not None:
         _write(result, out, locale)
+    if report is not None:
+        import reports
+
+        reports.render_comparison(result, report, locale=locale.value)
+    made = out if out is not None else report
     if as_json:
-        facts: dict[str, Any] = {"path": None if out is None else str(out), "comparison": result.to_dict()}
+        facts: dict[str, Any] = {"path": None if made is None else str(made), "comparison": result.to_dict()}
         show_json(facts)
     else:
         from interpret.results.views import to_text
 
         show(to_text(result, locale=locale.value, colour=colours()))
-        if out is not None:
-            show(str(out))
+        if made is not None:
+            show(str(made))
     if result.changed is False:
         raise typer.Exit(4)
 
 
 def _write(result: Comparison, out: Path, locale: o.Locale) -> None:
-    from interpret.results.views import to_html
+    import reports
 
     result.save(out)
     result.to_frame().to_csv(out / ROWS, index=False)
-    head = f'<!doctype html>\n<html lang="{locale.value}">\n<meta charset="utf-8">\n<title>Comparison</title>\n'
-    body = to_html(result, locale=locale.value, prefix="c-")
-    (out / PAGE).write_bytes(f"{head}{body}\n</html>\n".encode("utf-8", "replace"))
+    reports.render_comparison(result, out / PAGE, locale=locale.value)
+
+
+def saved_comparison(folder: Path) -> Comparison | None:
+    """The comparison that was saved to a folder; None where it holds an audit, or nothing."""
+    from interpret.results.comparisons import Comparison
+
+    if (folder / "audit.json").is_file() or not (folder / "comparison.json").is_file():
+        return None
+    return Comparison.load(folder)

@@ -17,12 +17,12 @@ from interpret.auditing.planning import fit_budget, make_plan, measure_rates
 from interpret.auditing.run import run_audit
 from interpret.auditing.stage import Scope
 from interpret.auditing.task_examples import read_examples
-from interpret.errors import LoadError, UsageError
+from interpret.errors import UsageError
 from interpret.facade.attaching import ModelLike, as_model
+from interpret.facade.comparing import base_of
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.load import is_mutated_by_peft
 from interpret.results.plans import parse_budget
-from interpret.results.record import Message
 
 if TYPE_CHECKING:
     from interpret.results.audits import Audit
@@ -61,7 +61,7 @@ def audit(
         text: text column; None guesses by name.
         label: label column; None guesses by name.
         slices: slice column; None takes a column called `slice`.
-        base: the model before fine-tuning, to compare outputs with.
+        base: the model before fine-tuning, to compare with.
         config: counts and declared criteria (`AuditConfig`), or any subset of its keys.
         seed: of every sample, ranking and bootstrap; the same seed gives the same audit.
         limit: audit a random sample of at most so many rows.
@@ -102,7 +102,6 @@ def audit(
         asked.handle,
         scope.examples,
         base=scope.base,
-        base_missing=scope.base_missing,
         config=scope.config,
         seed=seed,
         title=title,
@@ -179,7 +178,6 @@ class _Asked:
     handle: Handle
     everything: Examples
     base: Handle | None
-    missing: Message | None
     settings: AuditConfig
     seed: int
     options: Mapping[str, Any]
@@ -187,7 +185,7 @@ class _Asked:
     def scope(self) -> Scope:
         """With the examples that the settings leave."""
         examples = sample_examples(self.everything, self.settings.limit, self.seed)
-        return Scope(self.handle, examples, self.settings, self.seed, self.base, self.missing)
+        return Scope(self.handle, examples, self.settings, self.seed, self.base)
 
     def call(self) -> str:
         """The call as one would write it again; models and data held in memory appear by their names."""
@@ -235,7 +233,7 @@ def _ask(
         columns=columns,
         skip_bad_rows=skip_bad_rows,
     )
-    base_handle, missing = _base(base, handle)
+    base_handle = _base(base, handle)
     options = {
         "text": text,
         "label": label,
@@ -249,7 +247,7 @@ def _ask(
         "skip_bad_rows": skip_bad_rows,
         "seed": seed,
     }
-    return _Asked(handle, examples, base_handle, missing, settings, seed, options)
+    return _Asked(handle, examples, base_handle, settings, seed, options)
 
 
 def require_classes(handle: Handle) -> None:
@@ -273,25 +271,15 @@ def require_classes(handle: Handle) -> None:
         )
 
 
-def _base(base: ModelLike | None, tuned: Handle) -> tuple[Handle | None, Message | None]:
-    """The base as a handle with the same outputs, or the reason why its outputs cannot be compared."""
+def _base(base: ModelLike | None, tuned: Handle) -> Handle | None:
+    """The base as a handle; what of it can be compared is said by the comparison itself."""
     if base is None:
-        return None, None
-    try:
-        # On the tuned model's device and in its dtype: otherwise rounding would pass for fine-tuning.
-        handle = as_model(base, task=tuned.task, device=str(tuned.device), dtype=tuned.run_dtype).handle
-    except LoadError as err:
-        if err.no_head:
-            return None, Message(code="section.base_without_head", params={"base": Path(str(base)).name})
-        raise
+        return None
+    handle = base_of(base, tuned)
     ours = {parameter.data_ptr() for parameter in tuned.model.parameters()}
     if is_mutated_by_peft(handle.model) or any(p.data_ptr() in ours for p in handle.model.parameters()):
         raise UsageError(
             f"base shares its weights with {tuned.name}: PEFT puts its adapter into the very object it is given, so "
             "the two would be the same model; load the base a second time, for example base='path-of-the-base'"
         )
-    if handle.labels != tuned.labels:
-        return None, Message(code="section.base_other_labels", params={"base": handle.name})
-    if not tuned.labels and (handle.vocab_size, handle.vocabulary) != (tuned.vocab_size, tuned.vocabulary):
-        return None, Message(code="section.base_other_vocabulary", params={"base": handle.name})
-    return handle, None
+    return handle

@@ -11,11 +11,13 @@ from torch import nn
 
 from interpret.analyzers.comparison.pair import Pair
 from interpret.auditing.comparing import CompareConfig, run_compare
+from interpret.auditing.comparing_probes import ProbeRequest
 from interpret.auditing.examples import sample_examples
 from interpret.auditing.task_examples import read_examples
 from interpret.errors import LoadError, UsageError
 from interpret.facade.attached import AttachedModel
 from interpret.facade.attaching import ModelLike, as_model, load
+from interpret.facade.probing import read_parts
 from interpret.models.adapters import is_mutated_by_peft
 from interpret.models.handle import Handle
 from interpret.results.comparisons import Comparison
@@ -36,6 +38,9 @@ def compare(
     attention: int = 100,
     explanations: int = 40,
     method: str = "auto",
+    probes: Any | None = None,
+    probe_label: str | None = None,
+    probe_test: Any | None = None,
     label_map: str | Mapping[str, object] | None = None,
     header: bool = True,
     columns: Sequence[str] | None = None,
@@ -62,6 +67,10 @@ def compare(
         attention: the same for attention.
         explanations: the same for explanations.
         method: of the explanations, a key of `interpret.methods()`.
+        probes: labelled words or texts, as for `compare_probes`: what of them can be read off each layer before and
+            after, Holm over all layers (`Comparison.probes`); None runs no probes.
+        probe_label: what the probes read, as for `probe`; None takes `upos` or the usual column.
+        probe_test: data to test them on; None splits `probes` by sentence.
         label_map: `"0=negative,1=positive"` where names and ids do not decide.
         header: whether a csv or tsv has a header line.
         columns: names for the columns of a file without header.
@@ -84,6 +93,9 @@ def compare(
         attention=attention,
         explanations=explanations,
         method=method,
+        probes=probes,
+        probe_label=probe_label,
+        probe_test=probe_test,
         label_map=label_map,
         header=header,
         columns=columns,
@@ -106,6 +118,9 @@ def compare_pair(
     attention: int,
     explanations: int,
     method: str,
+    probes: Any | None = None,
+    probe_label: str | None = None,
+    probe_test: Any | None = None,
     label_map: str | Mapping[str, object] | None,
     header: bool,
     columns: Sequence[str] | None,
@@ -116,6 +131,12 @@ def compare_pair(
     for name, count in (("activations", activations), ("attention", attention), ("explanations", explanations)):
         if count < 0:
             raise UsageError(f"{name}={count} must be 0 or more: it is a number of examples")
+    if probes is None and (probe_label is not None or probe_test is not None):
+        raise UsageError("probe_label and probe_test say how probes are run; give their data as probes= as well")
+    request = None
+    if probes is not None:
+        train, held_out = read_parts(probes, probe_test, probe_label, skip_bad_rows=skip_bad_rows)
+        request = ProbeRequest(train=train, test=held_out)
     examples = read_examples(
         pair.tuned,
         dataset,
@@ -133,6 +154,7 @@ def compare_pair(
         config=CompareConfig(activations=activations, attention=attention, explanations=explanations, method=method),
         seed=seed,
         parts=parts,
+        probes=request,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
 
@@ -166,7 +188,7 @@ def as_pair(base: ModelLike | None, tuned: ModelLike, **options: Any) -> Pair:
             "the base holds PEFT's adapter layers, so it is a tuned model itself: PEFT puts its adapter into the very "
             "object it is given; load the base a second time, or give base=None and the PEFT model as tuned"
         )
-    return Pair(_base(base, handle, options), handle)
+    return Pair(base_of(base, handle, options), handle)
 
 
 def _held(base: ModelLike) -> nn.Module | None:
@@ -191,11 +213,11 @@ def _has_adapter(handle: Handle) -> bool:
     )
 
 
-def _base(base: ModelLike, tuned: Handle, options: Mapping[str, Any]) -> Handle:
+def base_of(base: ModelLike, tuned: Handle, options: Mapping[str, Any] | None = None) -> Handle:
     """The base on the tuned model's device and in its type; without its head where the checkpoint has none such."""
     if isinstance(base, AttachedModel) or not isinstance(base, str | Path):
         return as_model(base).handle
-    given = {**options, "device": str(tuned.device), "dtype": tuned.run_dtype}
+    given = {**(options or {}), "device": str(tuned.device), "dtype": tuned.run_dtype}
     given.pop("adapter", None)
     try:
         # Otherwise rounding would pass for fine-tuning.

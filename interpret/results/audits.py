@@ -183,15 +183,22 @@ class WordImportance:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One example shown whole. `row` is the 0-based row in the data; `rule` says why it is shown."""
+    """One example shown whole. `row` is the 0-based row in the data; `rule` says why it is shown.
+
+    With a base model `base_prediction` is its answer, `output_change` the divergence of the outputs in bits, and
+    `explanation_change` 1 minus the rank correlation of both models' explanations (0: alike, 1: unrelated).
+    """
 
     row: int
-    rule: Literal["error", "random", "pinned"]
+    rule: Literal["error", "random", "pinned", "moved"]
     label: str | None
     prediction: str
     confidence: float
     slice: str | None
     attribution: ExampleAttribution
+    base_prediction: str | None = None
+    output_change: float | None = None
+    explanation_change: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from interpret.results.explanations import ExampleAttribution
+from interpret.results.probe_comparison import ProbeComparison
 from interpret.results.record import Message, Record
 
 if TYPE_CHECKING:
@@ -57,10 +60,12 @@ class NotCompared:
 
 @dataclass(frozen=True, kw_only=True)
 class MovedExample:
-    """An example whose output moved; `row` is its 0-based row in the data, `kl_bits` how far (mean over its tokens).
+    """An example that moved; `row` is its 0-based row in the data, `kl_bits` how far its output did (mean over tokens).
 
     `base` and `tuned` are what the models answer; for language models the likeliest token where they differ most,
-    which stands after `after`. None where texts are not kept.
+    which stands after `after`. None where texts are not kept. `explanation_change` is 1 minus the rank correlation of
+    both models' explanations (0: the words rank alike, 1: unrelated, 2: reversed), which are `explained_base` and
+    `explained_tuned`; None where they were not compared.
     """
 
     row: int
@@ -70,13 +75,35 @@ class MovedExample:
     slice: str | None = None
     after: str | None = None
     text: str | None = None
+    explanation_change: float | None = None
+    explained_base: ExampleAttribution | None = None
+    explained_tuned: ExampleAttribution | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedOn:
+    """What was compared on what, with what: names and SHA-256 digests, no path.
+
+    `data_sha256` is over the texts and labels that were used. `base_sha256` is None where the base is the tuned model
+    with its adapter off.
+    """
+
+    data: str
+    n: int
+    n_rows: int
+    seed: int
+    data_sha256: str
+    base_sha256: str | None
+    tuned_sha256: str
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(Record):
     """What fine-tuning changed, paired on the same examples. `p_value` is the exact McNemar test on correctness.
 
-    `changed` is whether anything changed at all, weights or outputs; None where nobody looked.
+    `changed` is whether anything changed at all, weights or outputs; None where nobody looked. `probes` holds the
+    probes of which `rows` have the differences, `about` says what was compared on what; both are None within audits.
     """
 
     base_name: str
@@ -90,6 +117,8 @@ class Comparison(Record):
     not_compared: tuple[NotCompared, ...] = ()
     moved: tuple[MovedExample, ...] = ()
     changed: bool | None = None
+    probes: ProbeComparison | None = None
+    about: ComparedOn | None = None
 
     def to_frame(self, part: str | None = None) -> pd.DataFrame:
         """Columns: part, name, layer, head, slice, value, ci_low, ci_high, n, item; one part, or all."""

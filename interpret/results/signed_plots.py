@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #: Names beside a matrix are cut to these widths in pixels, rows and columns.
 _ROW_NAME, _COLUMN_NAME = 118.0, 92.0
 _CELL: Final = 46.0
+_LONG_NAME: Final = 190.0
 #: Cells at least this wide and high say their number; smaller ones carry a plus or a minus.
 _NUMBER_WIDTH, _NUMBER_HEIGHT = 38.0, 15.0
 #: Below this the strongest score would have a single digit left.
@@ -50,7 +51,9 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     values = np.array([finite(row) for row in plot.values], dtype=np.float64).reshape(len(plot.rows), len(plot.columns))
     n_rows, n_columns = values.shape
     scale = float(np.nanmax(np.abs(values), initial=0.0)) if np.isfinite(values).any() else 0.0
-    rows = [cut(named(name, say), _ROW_NAME) for name in plot.rows]
+    # Few columns leave room for longer names.
+    free = min(_LONG_NAME, WIDTH - _CELL * n_columns - 180.0)
+    rows = [cut(named(name, say), max(_ROW_NAME, free)) for name in plot.rows]
     columns = [cut(named(name, say), _COLUMN_NAME) for name in plot.columns]
     left = max(map(text_width, rows), default=0.0) + 34.0
     unit = named(plot.unit, say)
@@ -67,7 +70,7 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     _cells(axes, values, scale, ink)
-    if width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
+    if plot.numbers and width >= _NUMBER_WIDTH and height >= _NUMBER_HEIGHT and scale >= _NUMBER_SCALE:
         for (r, c), value in np.ndenumerate(values):
             if np.isfinite(value):
                 shown = _signed(value, say) if plot.signed else _share(value, say)

@@ -34,7 +34,7 @@ from interpret.results.canvas import (
     side_label,
     text_width,
 )
-from interpret.results.messages import Words, words
+from interpret.results.messages import Words, visible, words
 from interpret.results.signed_plots import curve_figure, matrix_figure
 from interpret.results.svg_tree import cleaned
 from interpret.results.tree import CurvePlot, HeatPlot, IntervalPlot, LayerPlot, MatrixPlot, NumberKind, Plot
@@ -246,7 +246,7 @@ def _layers(plot: LayerPlot, say: Words, label: Label) -> Figure:
             axes.fill_between(x, low, high, color=look["color"], alpha=0.12, linewidth=0)
     draw_legend(figure, legend, 58.0, label)
     step = max(1, -(-len(x) // 16))
-    axes.set_xticks(x[::step], [label(name) for name in plot.layers[::step]])
+    axes.set_xticks(x[::step], [label(visible(name)) for name in plot.layers[::step]])
     axes.margins(x=0.03, y=0.08)
     set_ticks(axes.yaxis, plot.kind, label)
     axes.set_xlabel(label(named(plot.x_axis, say)), labelpad=5.0)

@@ -228,7 +228,8 @@ class HeatPlot:
 class MatrixPlot:
     """Numbers [row, column] with a name at each row and column; None is a place that could not be.
 
-    They have signs, unless `signed` says that they are shares of a whole.
+    They have signs, unless `signed` says that they are shares of a whole. Without `numbers` cells are only coloured,
+    which takes a page far fewer elements.
     """
 
     values: tuple[tuple[float | None, ...], ...]
@@ -238,6 +239,7 @@ class MatrixPlot:
     column_axis: Text
     unit: Text
     signed: bool = True
+    numbers: bool = True
 
 
 @dataclass(frozen=True)

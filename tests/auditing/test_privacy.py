@@ -37,6 +37,10 @@ SMALL = {
     "randomised": 5,
     "attention": 6,
     "probed": 0,
+    "base_activations": 8,
+    "base_attention": 6,
+    "base_explained": 8,
+    "moved_shown": 3,
     "bootstraps": 100,
 }
 
@@ -64,7 +68,8 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     texts = request.param
     folder = tmp_path_factory.mktemp("work") / "PRIVATE-client-name"
     folder.mkdir()
-    shutil.copytree(ROOT / "interpret" / "demo" / "tuned", folder / "tuned")
+    for name in ("tuned", "base"):
+        shutil.copytree(ROOT / "interpret" / "demo" / name, folder / name)
     with (folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
         write = csv.DictWriter(file, ["text", "label", "slice"])
         write.writeheader()
@@ -72,6 +77,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     (folder / "c.yaml").write_text(json.dumps(SMALL | {"texts": texts}), encoding="utf-8")
     out = folder / "out"
     command = ["interpret", "audit", str(folder / "tuned"), str(folder / "data.csv"), "--device", "cpu"]
+    command += ["--base", str(folder / "base")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", [*command, "--config", str(folder / "c.yaml"), "--out", str(out)])
         with pytest.raises(SystemExit) as ended:

@@ -72,7 +72,8 @@ def test_two_models_differ_and_one_model_does_not(whole: Audit) -> None:
     assert same.comparison is not None
     kl = same.comparison.to_frame("outputs").query("name == 'kl_bits'")
     assert (kl[["value", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert "compare.identical_outputs" in {note.code for note in same.comparison.notes}
+    assert same.comparison.changed is False
+    assert [one.message.code for one in same.findings if one.section == "comparison"] == ["finding.same_as_base"]
 
 
 def test_identity_proves_that_nothing_moved(whole: Audit) -> None:
@@ -187,12 +188,18 @@ def test_a_base_that_peft_changed_in_place_is_recognised() -> None:
         interpret.audit(tuned, _rows(), base=base, config=SMALL, progress=False)
 
 
-def test_language_models_with_other_vocabularies_are_not_compared() -> None:
+def test_of_language_models_with_other_vocabularies_what_can_be_compared_is() -> None:
     lm, other = interpret.attach(*tiny("gpt2", "causal-lm")), interpret.attach(*tiny("llama", "causal-lm"))
     audit = interpret.audit(lm, [{"text": t} for t in TEXTS], base=other, config=SMALL, progress=False)
-    assert audit.comparison is None
-    reasons = {c.section: c.why.code for c in audit.coverage if c.why}
-    assert reasons["comparison"] == "section.base_other_vocabulary"
+    assert audit.comparison is not None
+    assert {r.part for r in audit.comparison.rows} <= {"weights"}
+    reasons = {one.part: one.why.code for one in audit.comparison.not_compared}
+    assert reasons["outputs"] == "not_compared.other_outputs"
+    assert reasons["activations"] == "not_compared.other_tokens"
+    covered = next(c.why for c in audit.coverage if c.section == "comparison")
+    assert covered is not None
+    assert "outputs" in str(covered.params["parts"])
+    assert {case.output_change for case in audit.cases} == {None}
 
 
 def test_the_call_can_be_written_again(whole: Audit) -> None:

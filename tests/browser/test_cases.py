@@ -17,7 +17,7 @@ from tests.reports import sample
 pytestmark = pytest.mark.browser
 
 CASES = sample.full(n_cases=60).cases
-LISTED = sorted(CASES, key=lambda case: ("pinned", "error", "random").index(case.rule))
+LISTED = sorted(CASES, key=lambda case: ("pinned", "error", "moved", "random").index(case.rule))
 
 
 def correct(case: Case) -> str:
@@ -81,6 +81,7 @@ def test_the_script_makes_the_same_elements_as_the_file(browser: Any, tmp_path: 
         ("class", "negative", lambda case: case.prediction == "negative"),
         ("slice", "names", lambda case: case.slice == "names"),
         ("rule", "random", lambda case: case.rule == "random"),
+        ("changed", "changed", lambda case: case.base_prediction != case.prediction),
     ],
 )
 def test_filters_show_what_the_audit_holds(page: Any, facet: str, value: str, fits: Callable[[Case], bool]) -> None:
@@ -119,6 +120,8 @@ def test_filters_and_text_work_together_and_can_be_cleared(page: Any) -> None:
         ("confidence-up", lambda case: case.confidence, False),
         ("percentile-up", percentile, False),
         ("percentile-down", percentile, True),
+        ("output_change-down", lambda case: case.output_change, True),
+        ("explanation_change-down", lambda case: case.explanation_change, True),
     ],
 )
 def test_orders(page: Any, order: str, key: Callable[[Case], float | None], down: bool) -> None:
@@ -192,7 +195,7 @@ def test_the_whole_path_by_keyboard(page: Any) -> None:
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", reached
         page.keyboard.press("Tab")
-    assert reached[:9] == ["correct", "class", "slice", "rule", "q", "sort", "clear", "permalink", "copy"]
+    assert reached[:10] == "correct class changed slice rule q sort clear permalink copy".split()
     page.get_by_role("button", name="Next").focus()
     for _ in range(2):
         page.keyboard.press("Enter")

@@ -773,6 +773,10 @@ def test_a_base_that_is_not_compared_is_said() -> None:
     made = audit()
     object.__setattr__(made, "coverage", (*others, part))
     assert any("not compared: the base model b has no trained" in line for line in summary(made))
+    why = Message(code="section.parts_not_compared", params={"parts": "outputs,explanations"})
+    part = audits.Coverage(section="comparison", status="partial", why=why)
+    object.__setattr__(made, "coverage", (*others, part))
+    assert "base          not compared: Outputs, Explanations" in summary(made)
 
 
 def test_demo(audited: dict[str, Any], model: Model, tmp_path: Path) -> None:

@@ -48,10 +48,27 @@ def test_what_changed_is_printed_and_written(pair: tuple[Path, Path], data: Path
     assert (found.base_name, found.tuned_name, found.changed) == ("base", "tuned", True)
     assert len(pd.read_csv(out / "comparison.csv")) == len(found.rows)
     page = (out / "comparison.html").read_text(encoding="utf-8")
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert 'lang="zh-CN"' in page
     assert str(tmp_path) not in page
     plain = json.loads(call(*pair, data, "--parts", "weights", "--json", *QUICK).stdout)
     assert {row["part"] for row in plain["comparison"]["rows"]} == {"weights"}
+
+
+def test_a_report_is_written_and_can_be_rendered_again(pair: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+    out, report = tmp_path / "changed", tmp_path / "changed.html"
+    result = call(*pair, data, "--parts", "weights,outputs", "--report", report, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(report)
+    made = report.read_bytes()
+    # With a folder besides: the same page there, and from the saved record the same bytes again.
+    both = call(*pair, data, "--parts", "weights,outputs", "--report", report, "--out", out, *QUICK)
+    assert both.stdout.splitlines()[-1] == str(out)
+    assert (out / "comparison.html").read_bytes() == report.read_bytes() == made
+    again = CliRunner().invoke(app, ["report", "render", str(out), "--out", str(tmp_path / "again.html")])
+    assert again.exit_code == 0, again.stderr
+    assert (tmp_path / "again.html").read_bytes() == made
+    assert str(tmp_path).encode() not in made
 
 
 def test_a_model_beside_itself_exits_with_4(pair: tuple[Path, Path], data: Path) -> None:
@@ -66,6 +83,8 @@ def test_a_model_beside_itself_exits_with_4(pair: tuple[Path, Path], data: Path)
         (["./no-base", "./no-tuned", "d.tsv"], "there is no base model folder './no-base'"),
         (["base", "tuned", "nowhere.tsv"], "there is no file nowhere.tsv"),
         (["base", "tuned", "d.tsv", "--parts", "logits"], "--parts names 'logits'; there are weights"),
+        (["base", "tuned", "d.tsv", "--label", "upos"], "give their data with --probe-data FILE as well"),
+        (["base", "tuned", "d.tsv", "--probe-data", "no.conllu"], "there is no file no.conllu"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

@@ -11,16 +11,19 @@ import torch
 from transformers import AutoModel
 
 import interpret
+import reports
 from interpret.analyzers.comparison.attention import js_bits
 from interpret.analyzers.comparison.outputs import kl_bits
 from interpret.errors import UsageError
 from interpret.models.fingerprints import weights_sha256
+from interpret.readers.probe_data import ProbeData
 from interpret.results.comparisons import Comparison
 from interpret.results.messages import LOCALES
 from interpret.results.views import to_html, to_text
+from reports.catalogue import report_words
 from tests.capture.support import same_state, state_of
 from tests.conftest import ABSENT
-from tests.tiny import LABELS, TEXTS, tiny
+from tests.tiny import LABELS, TEXTS, WORDS, tiny
 
 ROWS = [
     {"text": f"{text} {extra}", "label": LABELS[i % 3], "slice": "cat" if "cat" in text else "other"}
@@ -225,6 +228,58 @@ def test_an_adapter_that_is_off_or_untrained_changed_nothing(tmp_path: Path) -> 
     tuned.save_pretrained(tmp_path / "adapter")
     loaded = interpret.compare(tmp_path / "base", tmp_path / "adapter", ROWS, **quick)
     assert [r.value for r in loaded.rows] == pytest.approx([r.value for r in on.rows], rel=1e-5, abs=1e-9)
+
+
+def labelled(n: int = 150) -> ProbeData:
+    """Whether the word before stands early in the alphabet."""
+    rng = np.random.default_rng(0)
+    words = [[str(w) for w in rng.choice(WORDS, size=rng.integers(4, 9))] for _ in range(n)]
+    labels = [[None if i == 0 else str(row[i - 1] < "g") for i in range(len(row))] for row in words]
+    return ProbeData.of_words(words, labels, task="before")
+
+
+def test_probes_are_a_part_with_their_correction(tmp_path: Path) -> None:
+    base, tuned = model(), model(seed=1)
+    options: dict[str, Any] = {"parts": ["probes"], "progress": False}
+    found = interpret.compare(base, tuned, ROWS, probes=labelled(), **options)
+    plain = interpret.compare_probes(base, tuned, labelled(), progress=False)
+    assert found.probes == plain
+    frame = found.to_frame("probes")
+    assert frame["value"].tolist() == [row.difference for row in plain.rows]
+    assert set(frame["name"]) == {
+        "ridge_accuracy",
+        "ridge_selectivity",
+        "logistic_accuracy",
+        "logistic_log2_probability",
+    }
+    again = interpret.Comparison.load(found.save(tmp_path / "kept"))
+    assert again.probes == plain
+    for locale in LOCALES:
+        reports.render_comparison(found, tmp_path / f"{locale}.html", locale)
+        drawn = report_words(locale)("probe_compare.figure")
+        assert drawn in (tmp_path / f"{locale}.html").read_text(encoding="utf-8")
+    few = interpret.compare(base, tuned, ROWS, probes=labelled(4), **options)
+    assert few.probes is None
+    assert reasons(few)["probes"] == "section.probe_inconclusive"
+    with pytest.raises(UsageError, match="give their data as probes= as well"):
+        interpret.compare(base, tuned, ROWS, probe_label="upos", **options)
+
+
+def test_an_adapter_is_off_while_the_base_is_probed(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason=f"{ABSENT} the package peft is not installed")
+    made, tokenizer = tiny("llama", "causal-lm")
+    made.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    attached = interpret.attach(peft.get_peft_model(made, settings), tokenizer)
+    options: dict[str, Any] = {"parts": ["probes"], "progress": False, "probes": labelled()}
+    one = interpret.compare(None, attached, ROWS, **options)
+    two = interpret.compare(tmp_path / "base", attached, ROWS, **options)
+    assert one.probes is not None
+    assert two.probes is not None
+    assert {row.difference for row in one.probes.rows if row.layer is not None} != {0.0}
+    assert [row.base for row in one.probes.rows] == pytest.approx([row.base for row in two.probes.rows], abs=1e-6)
+    assert [row.tuned for row in one.probes.rows] == pytest.approx([row.tuned for row in two.probes.rows], abs=1e-6)
 
 
 def test_requests_that_mean_nothing() -> None:

@@ -13,8 +13,6 @@ from interpret.results.audits import (
     AttentionSummary,
     Audit,
     Check,
-    Comparison,
-    ComparisonRow,
     Coverage,
     DataSummary,
     HeadRow,
@@ -24,11 +22,11 @@ from interpret.results.audits import (
     RunInfo,
     SliceRow,
 )
-from interpret.results.explanations import (
-    Verdict,
-)
+from interpret.results.comparisons import Comparison, MovedExample
+from interpret.results.explanations import Verdict
 from interpret.results.probes import ProbeKind, ProbeMetric, ProbeResult, ProbeRow
 from interpret.results.record import Message
+from tests.reports import sample_comparison
 from tests.reports.sample_explained import (
     HOSTILE,
     TEXTS,
@@ -132,38 +130,6 @@ def performance() -> Performance:
             _slice("negated", 120, 0.817, 0.069, -0.127),
             _slice("names", 60, 0.9, 0.076, -0.014, underpowered=True),
         ),
-    )
-
-
-def comparison() -> Comparison:
-    found: tuple[tuple[str, float, float, str | None], ...] = (
-        ("accuracy_base", 0.821, 0.034, None),
-        ("accuracy_tuned", 0.9125, 0.0255, None),
-        ("accuracy_difference", 0.0915, 0.031, None),
-        ("changed_predictions", 0.131, 0.03, None),
-        ("kl_bits", 0.42, 0.06, None),
-        ("accuracy_difference", 0.041, 0.062, "negated"),
-    )
-    rows = tuple(
-        ComparisonRow(
-            part="outputs",
-            name=name,
-            value=value,
-            ci_low=value - half,
-            ci_high=value + half,
-            n=480,
-            slice=part,
-        )
-        for name, value, half, part in found
-    )
-    return Comparison(
-        base_name="minilm-base",
-        tuned_name="reviews-tuned",
-        rows=rows,
-        only_base_right=9,
-        only_tuned_right=53,
-        p_value=1.2e-8,
-        notes=(Message(code="compare.same_tokenizer"),),
     )
 
 
@@ -315,7 +281,6 @@ def checks(verdict: Verdict = "better_than_trivial", declared: bool = True) -> t
 def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
     """Every section filled; `verdict` is that of the main explanation method."""
     coverage = {key: Coverage(section=key, status="done") for key in SECTIONS}
-    coverage["comparison"] = Coverage(section="comparison", status="partial", why=Message(code="section.outputs_only"))
     coverage["attention"] = Coverage(
         section="attention",
         status="partial",
@@ -326,7 +291,7 @@ def full(verdict: Verdict = "better_than_trivial", n_cases: int = 5) -> Audit:
         identity=identity(),
         data=data(),
         performance=performance(),
-        comparison=comparison(),
+        comparison=sample_comparison.comparison(),
         global_attribution=importance(),
         explanation_quality=explanation_quality(verdict),
         cases=cases(n=n_cases),
@@ -373,6 +338,7 @@ def chinese() -> Audit:
         global_attribution=tuple(
             replace(row, word=words[i % len(words)], label=labels[1]) for i, row in enumerate(importance()[:6])
         ),
+        comparison=sample_comparison.comparison(words, names),
         cases=cases(TEXTS_ZH, labels),
         intended_use={"purpose": "在人工阅读前对外卖评论进行分类。"},
     )
@@ -440,9 +406,12 @@ def hostile() -> Audit:
         performance=replace(
             performance(), labels=labels, slices=tuple(replace(row, name=name) for name in (evil, quotes, bidi))
         ),
+        comparison=hostile_comparison(evil, quotes, bidi),
         global_attribution=tuple(replace(w, word=evil, label=bidi) for w in importance()[:4]),
         cases=tuple(
-            replace(case, label=evil, slice=(evil, quotes, bidi)[i % 3], prediction=labels[i % 2])
+            replace(
+                case, label=evil, slice=(evil, quotes, bidi)[i % 3], prediction=labels[i % 2], base_prediction=quotes
+            )
             for i, case in enumerate(cases((evil, bidi, quotes + " {page} {{n}}")))
         ),
         attention=replace(attention(), maps=maps((evil, bidi, quotes, "</template>", "<!--", "&amp;"))),
@@ -450,6 +419,14 @@ def hostile() -> Audit:
         command=f"interpret audit {evil}",
         config={evil: quotes},
     )
+
+
+def hostile_comparison(evil: str, quotes: str, bidi: str) -> Comparison:
+    """Names of models, weights, slices and words from outside, and an example that moved."""
+    found = sample_comparison.comparison((evil, quotes, bidi), (evil, quotes, bidi))
+    weight = replace(found.rows[2], item=f"layers.5.{evil}.weight")
+    moved = MovedExample(row=1, kl_bits=2.5, base=evil, tuned=quotes, slice=bidi, after=evil, text=bidi)
+    return replace(found, base_name=evil, tuned_name=bidi, rows=(*found.rows, weight), moved=(moved,))
 
 
 def large(n: int = 1200) -> Audit:

@@ -253,7 +253,7 @@ def cases(
         text = texts[i % len(texts)]
         predicted = 1 if i % 2 == 0 else 0
         wrong = i % 5 == 2
-        rule: Literal["error", "random", "pinned"] = "error" if wrong else "random"
+        rule: Literal["error", "random", "moved"] = "error" if wrong else "moved" if i % 5 == 3 else "random"
         quality = (
             None if i % 7 == 6 else example_quality(*(("better_than_random", 0.985), ("not_better", 0.61))[i % 3 == 1])
         )
@@ -266,6 +266,9 @@ def cases(
                 confidence=0.99 - 0.31 * (i % 3 == 2),
                 slice=slices[i % 3],
                 attribution=example(text, label=labels[predicted], index=predicted, quality=quality),
+                base_prediction=labels[i // 2 % 2],
+                output_change=0.11 * (i % 5),
+                explanation_change=None if i % 4 == 3 else 0.3 * (i % 4),
             )
         )
     return tuple(out)

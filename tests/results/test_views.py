@@ -23,7 +23,7 @@ from interpret.results.record import Message
 from interpret.results.style import component_css
 from interpret.results.tree import Column, Number, Paragraph, Section, Table, Token, Tokens, say
 from interpret.results.views import MAX_HTML, to_html, to_text, view
-from tests.reports import sample, sample_erasure, sample_robustness
+from tests.reports import sample, sample_comparison, sample_erasure, sample_robustness
 
 
 class _Seen(HTMLParser):
@@ -76,7 +76,7 @@ RECORDS: dict[str, Any] = {
     "identity": sample.identity(),
     "data": sample.data(),
     "performance": sample.performance(),
-    "comparison": sample.comparison(),
+    "comparison": sample_comparison.comparison(),
     "explanation_quality": sample.explanation_quality(),
     "attention": sample.attention(),
     "erasure": sample_erasure.erasure(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from interpret.capture.points import Key
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.results.comparisons import ComparisonRow
+from interpret.sites import split_site
 from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,11 +42,16 @@ class _Found(NamedTuple):
 
 
 def stream_sites(handle: Handle) -> list[str]:
-    """The streams that are compared: what enters the first block, and what leaves every block."""
+    """The streams that are compared: of every stack what enters the first block, and what leaves every block."""
     frame = sites_frame(handle)
     there = set(frame[frame["available"]]["site"])
-    sites = [site for site in ("embed",) if site in there]
-    return sites + ([f"resid_post.{layer}" for layer in range(handle.n_layers)] if "resid_post" in there else [])
+    out = []
+    for stack in handle.stacks:
+        before = f"{stack.prefix}." if stack.prefix else ""
+        out += [site for site in (f"{before}embed",) if site in there]
+        if f"{before}resid_post" in there:
+            out += [f"{before}resid_post.{layer}" for layer in range(stack.n_layers)]
+    return out
 
 
 def activation_rows(
@@ -67,7 +73,7 @@ def activation_rows(
     """
     sites = stream_sites(pair.tuned)
     rng = np.random.default_rng([seed, 60])
-    chosen = [np.sort(rng.permutation(len(row.ids))[:TOKENS_OF_A_TEXT]) for row in rows]
+    chosen = [_drawn(pair.tuned, row, rng) for row in rows]
     parts = _parts(len(rows), rng)
     width = pair.tuned.d_model, pair.base.d_model
     each = 16 * (width[0] ** 2 + width[1] ** 2 + width[0] * width[1])
@@ -78,7 +84,7 @@ def activation_rows(
     draws = resamples(len(rows), n_bootstrap, (seed, 61))
     out: list[ComparisonRow] = []
     for site in sites:
-        name, _, layer = site.partition(".")
+        name, layer = _key(site)
         one = found[site]
 
         def row(
@@ -86,11 +92,11 @@ def activation_rows(
             value: float | None,
             low: float | None,
             high: float | None,
-            at: tuple[str, str] = (name, layer),
+            at: Key = (name, layer),
         ) -> ComparisonRow:
             return ComparisonRow(
                 part="activations", name=quantity, value=value, ci_low=low, ci_high=high, n=len(rows),
-                layer=int(at[1]) if at[1] else None, item=at[0],
+                layer=at[1], item=at[0],
             )  # fmt: skip
 
         out.append(row("cka", one.cka, one.low, one.high))
@@ -100,6 +106,16 @@ def activation_rows(
                 out.append(
                     row(quantity, float(values.mean()), *((None, None) if ends is None else (ends.low, ends.high)))
                 )
+    return out
+
+
+def _drawn(handle: Handle, row: Row, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:
+    """Positions of one text that the similarity is taken of, for each stack."""
+    out = {}
+    for stack in handle.stacks:
+        # A decoder beside an encoder reads tokens of its own.
+        ids = row.decoder_ids if stack.prefix == "decoder" and row.decoder_ids is not None else row.ids
+        out[stack.prefix] = np.sort(rng.permutation(len(ids))[:TOKENS_OF_A_TEXT])
     return out
 
 
@@ -175,31 +191,36 @@ def _measure(
     pair: Pair,
     rows: Sequence[Row],
     sites: Sequence[str],
-    chosen: Sequence[npt.NDArray[np.int64]],
+    chosen: Sequence[Mapping[str, npt.NDArray[np.int64]]],
     parts: Sequence[Sequence[int]],
     progress: str | None,
 ) -> dict[str, _Found]:
     layers = {site: _Layer(len(rows)) for site in sites}
     keys = {site: _key(site) for site in sites}
+    stacks = {site: split_site(keys[site][0])[0] for site in sites}
 
-    def run(handle: Handle, batch: dict[str, Tensor]) -> tuple[dict[Key, Tensor], Tensor]:
+    def run(handle: Handle, batch: dict[str, Tensor]) -> tuple[dict[Key, Tensor], dict[str, Tensor]]:
         forward = captured(handle, batch, sites).last()
-        return forward.tensors, forward.stack_of(keys[sites[0]][0]).mask.bool()
+        masks = {stack: forward.stack_of(keys[site][0]).mask.bool() for site, stack in stacks.items()}
+        return forward.tensors, masks
 
     for part in parts:
 
         def join(
-            base: tuple[dict[Key, Tensor], Tensor],
-            tuned: tuple[dict[Key, Tensor], Tensor],
+            base: tuple[dict[Key, Tensor], dict[str, Tensor]],
+            tuned: tuple[dict[Key, Tensor], dict[str, Tensor]],
             local: list[int],
             part: Sequence[int] = part,
         ) -> None:
             indices = [part[i] for i in local]
-            at = torch.tensor([row for row, index in enumerate(indices) for _ in chosen[index]])
-            drawn = torch.tensor(np.concatenate([chosen[index] for index in indices]))
+            drawn = {}
+            for stack in set(stacks.values()):
+                of_each = [chosen[index][stack] for index in indices]
+                rows_of = torch.tensor([row for row, these in enumerate(of_each) for _ in these])
+                drawn[stack] = rows_of, torch.tensor(np.concatenate(of_each))
             for site, layer in layers.items():
                 before, after = base[0][keys[site]], tuned[0][keys[site]]
-                layer.add(before, after, tuned[1], at, drawn, indices)
+                layer.add(before, after, tuned[1][stacks[site]], *drawn[stacks[site]], indices)
 
         for _ in lockstep(pair, [rows[i] for i in part], run, join, progress=progress):
             pass
@@ -209,5 +230,5 @@ def _measure(
 
 
 def _key(site: str) -> Key:
-    name, _, layer = site.partition(".")
-    return name, int(layer) if layer else None
+    name, _, layer = site.rpartition(".")
+    return (name, int(layer)) if layer.isdigit() else (site, None)

@@ -40,44 +40,56 @@ def attention_rows(
 ) -> list[ComparisonRow]:
     """`js_bits` of every head: the mean over query positions, then over examples, with 95% intervals over examples.
 
-    Where heads look is compared, not what they do with it. Needs the same tokens, depth and number of heads.
+    Where heads look is compared, not what they do with it. Needs the same tokens, depth and number of heads. Of an
+    encoder-decoder `item` names the stack; `cross` is where the decoder looks in the encoder.
     """
-    n_layers, n_heads = pair.tuned.n_layers, pair.tuned.n_heads
-    longest = max(len(row.ids) for row in rows)
+    out = []
+    for prefix in pair.tuned.prefixes:
+        found = _divergence(pair, rows, prefix, progress)
+        draws = resamples(len(rows), n_bootstrap, (seed, 62))
+        for layer in range(found.shape[1]):
+            for head in range(found.shape[2]):
+                values = found[:, layer, head]
+                ends = bootstrap(values, draws) if len(rows) >= MIN_BOOTSTRAP else None
+                low, high = (None, None) if ends is None else (ends.low, ends.high)
+                out.append(
+                    ComparisonRow(
+                        part="attention",
+                        name="js_bits",
+                        value=float(values.mean()),
+                        ci_low=low,
+                        ci_high=high,
+                        n=len(rows),
+                        layer=layer,
+                        head=head,
+                        item=prefix or None,
+                    )
+                )
+    return out
+
+
+def _divergence(pair: Pair, rows: Sequence[Row], prefix: str, progress: str | None) -> npt.NDArray[np.float64]:
+    """The mean over query positions [example, layer, head] of one stack, or of what a decoder reads of an encoder."""
+    roles = pair.tuned.stack(prefix)
+    assert roles is not None  # a prefix is that of a stack
+    n_layers, n_heads = roles.n_layers, roles.n_heads
+    longest = max(max(len(row.ids), len(row.decoder_ids or ())) for row in rows)
     one = 8 * n_heads * longest**2
     n_at_once = min(n_layers, max(1, _PATTERN_BYTES // one))
     max_batch = max(1, _PATTERN_BYTES // (one * n_at_once))
     found = np.zeros((len(rows), n_layers, n_heads))
+    name = f"{prefix}.attn_pattern".lstrip(".")
     for first in range(0, n_layers, n_at_once):
         layers = range(first, min(n_layers, first + n_at_once))
         for indices, values in lockstep(
-            pair, rows, _patterns(layers), _divergences(layers), max_batch=max_batch, progress=progress
+            pair, rows, _patterns(name, layers), _divergences(name, layers), max_batch=max_batch, progress=progress
         ):
             found[indices, first : first + len(layers)] = values
-    draws = resamples(len(rows), n_bootstrap, (seed, 62))
-    out = []
-    for layer in range(n_layers):
-        for head in range(n_heads):
-            values = found[:, layer, head]
-            ends = bootstrap(values, draws) if len(rows) >= MIN_BOOTSTRAP else None
-            low, high = (None, None) if ends is None else (ends.low, ends.high)
-            out.append(
-                ComparisonRow(
-                    part="attention",
-                    name="js_bits",
-                    value=float(values.mean()),
-                    ci_low=low,
-                    ci_high=high,
-                    n=len(rows),
-                    layer=layer,
-                    head=head,
-                )
-            )
-    return out
+    return found
 
 
-def _patterns(layers: range) -> Callable[[Handle, dict[str, Tensor]], Capture]:
-    sites = [f"attn_pattern.{layer}" for layer in layers]
+def _patterns(name: str, layers: range) -> Callable[[Handle, dict[str, Tensor]], Capture]:
+    sites = [f"{name}.{layer}" for layer in layers]
 
     def run(handle: Handle, batch: dict[str, Tensor]) -> Capture:
         return captured(handle, batch, sites)
@@ -85,14 +97,14 @@ def _patterns(layers: range) -> Callable[[Handle, dict[str, Tensor]], Capture]:
     return run
 
 
-def _divergences(layers: range) -> Callable[[Capture, Capture, list[int]], npt.NDArray[np.float64]]:
+def _divergences(name: str, layers: range) -> Callable[[Capture, Capture, list[int]], npt.NDArray[np.float64]]:
     def join(base: Capture, tuned: Capture, _: list[int]) -> npt.NDArray[np.float64]:
-        mask = tuned.mask.bool().cpu()
+        mask = tuned.last().stack_of(name).mask.bool().cpu()
         count = mask.sum(1).clamp(min=1)[:, None]
         values = []
         for layer in layers:
             # In double precision: weights near 0 would have a mean that is 0 in their own.
-            p, q = (one["attn_pattern", layer].double().cpu().nan_to_num() for one in (base, tuned))
+            p, q = (one[name, layer].double().cpu().nan_to_num() for one in (base, tuned))
             at_queries = js_bits(p, q)
             values.append((at_queries * mask[:, None]).sum(-1) / count)
         return np.asarray(torch.stack(values, 1).numpy())

@@ -10,14 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interpret.analyzers.comparison.adapters import AdapterChange, adapter_changes
+from interpret.analyzers.comparison.names import named_weights
 from interpret.analyzers.comparison.pair import Pair, lockstep
-from interpret.analyzers.comparison.weights import (
-    WeightChange,
-    adapter_changes,
-    coarser,
-    low_rank_spectrum,
-    named_weights,
-)
+from interpret.analyzers.comparison.weights import WeightChange, coarser, low_rank_spectrum
 from interpret.models.batching import Row, head_budget_of
 from interpret.models.fingerprints import tokenizer_sha256
 from interpret.models.handle import Handle
@@ -76,8 +72,8 @@ def preflight(pair: Pair, changes: Sequence[WeightChange], rows: Sequence[Row]) 
         checks=tuple(checks),
         changed=changed,
         same_tokens=same_tokens,
-        same_depth=not differing & {"depth", "stacks"},
-        same_heads=not differing & {"depth", "heads", "stacks"},
+        same_depth=not differing & {"depth", "stacks"} and pair.base.layers == pair.tuned.layers,
+        same_heads=not differing & {"depth", "heads", "stacks"} and _heads(pair.base) == _heads(pair.tuned),
         same_outputs=same_outputs,
     )
 
@@ -121,12 +117,13 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
         return []
     names = "\n".join(sorted({str(name) for module in modules for name in module.active_adapters}))
     found, unknown = adapter_changes(pair.tuned)
+    weights = named_weights(pair.tuned)
     checks = []
     if any(getattr(module, "merged", False) for module in modules):
         checks.append(_check("adapter", "warn", "adapter_merged", names=names))
     elif all(bool(getattr(module, "disable_adapters", False)) for module in modules):
         checks.append(_check("adapter", "fail", "adapter_off", names=names))
-    elif not unknown and not any(_adds(change) for change in found.values()):
+    elif not unknown and not any(_adds(change, weights.get(name)) for name, change in found.items()):
         checks.append(_check("adapter", "fail", "adapter_adds_nothing", names=names))
     else:
         checks.append(_check("adapter", "pass", "adapter_active", names=names, n=len(modules)))
@@ -152,9 +149,12 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
     return checks
 
 
-def _adds(change: Any) -> bool:
+def _adds(change: AdapterChange, weight: Tensor | None) -> bool:
     if change.dense is not None:
         return bool(change.dense.any())
+    if change.magnitude is not None:
+        added = None if weight is None or not weight.is_floating_point() else change.difference(weight)
+        return added is None or bool(added.any())
     if change.left is None or change.right is None:
         return False
     return float(low_rank_spectrum(change.left, change.right).max()) > 0
@@ -190,6 +190,10 @@ def _tokenizers(pair: Pair) -> tuple[PreflightCheck, bool]:
     return _check("tokenizer", "warn", "tokenizer_other", n=shared, base=len(base), tuned=len(tuned)), False
 
 
+def _heads(handle: Handle) -> list[int]:
+    return [stack.n_heads for stack in handle.stacks]
+
+
 def _architectures(pair: Pair) -> list[PreflightCheck]:
     """One check for each way in which the two are built differently."""
     base, tuned = pair.base, pair.tuned
@@ -199,7 +203,7 @@ def _architectures(pair: Pair) -> list[PreflightCheck]:
             "family": handle.roles.family,
             "task": handle.task,
             "stacks": len(handle.stacks),
-            "depth": handle.n_layers,
+            "depth": sum(stack.n_layers for stack in handle.stacks),
             "width": handle.d_model,
             "heads": handle.n_heads,
             "vocabulary_size": handle.vocab_size,

@@ -46,13 +46,18 @@ class TokenOutputs:
 
 
 def token_outputs(
-    pair: Pair, encoded: Sequence[Encoded], rows: Sequence[Row], *, progress: str | None = None
+    pair: Pair,
+    encoded: Sequence[Encoded],
+    rows: Sequence[Row],
+    responses: Sequence[Sequence[int]] | None = None,
+    *,
+    progress: str | None = None,
 ) -> list[TokenOutputs]:
-    """Both models' outputs at every token; of masked models and classifiers of words not at special tokens."""
-    causal = pair.tuned.task == "causal-lm"
-    places = [
-        np.array([p for p, special in enumerate(e.special) if causal or not special], dtype=np.int64) for e in encoded
-    ]
+    """Both models' outputs at every token; of masked models and classifiers of words not at special tokens.
+
+    `responses` are what an encoder-decoder should write: its outputs stand before each of their tokens.
+    """
+    places, following = _places(pair.tuned.task == "causal-lm", encoded, responses)
     out: list[TokenOutputs | None] = [None] * len(rows)
 
     def run(handle: Handle, batch: dict[str, Tensor]) -> Tensor:
@@ -68,10 +73,10 @@ def token_outputs(
             before, after = (one[line][at].double().cpu().log_softmax(-1) for one in (base, tuned))
             kl = (after.exp() * (after - before)).nan_to_num().sum(-1).clamp(min=0) / _BITS
             nats = None
-            if causal:
-                ids = torch.tensor([*rows[index].ids[1:], 0])[at][:, None]
-                nats = -torch.stack([one.gather(-1, ids)[:, 0] for one in (before, after)])
-                nats[:, at == len(rows[index].ids) - 1] = float("nan")
+            if following is not None:
+                ids = torch.tensor(following[index])
+                nats = -torch.stack([one.gather(-1, ids.clamp(min=0)[:, None])[:, 0] for one in (before, after)])
+                nats[:, ids < 0] = float("nan")
             made.append(
                 TokenOutputs(
                     at=places[index],
@@ -90,6 +95,18 @@ def token_outputs(
     return [one for one in out if one is not None]
 
 
+def _places(
+    causal: bool, encoded: Sequence[Encoded], responses: Sequence[Sequence[int]] | None
+) -> tuple[list[IntArray], list[list[int]] | None]:
+    """Where outputs stand, and the token that follows each of them: -1 where none does, None where none is foretold."""
+    if responses is not None:
+        return [np.arange(len(ids)) for ids in responses], [list(ids) for ids in responses]
+    places = [
+        np.array([p for p, special in enumerate(e.special) if causal or not special], dtype=np.int64) for e in encoded
+    ]
+    return places, [[*e.ids[1:], -1] for e in encoded] if causal else None
+
+
 def token_rows(
     found: Sequence[TokenOutputs],
     encoded: Sequence[Encoded],
@@ -98,22 +115,25 @@ def token_rows(
     *,
     seed: int,
     n_bootstrap: int = 1000,
+    in_text: bool = True,
 ) -> list[ComparisonRow]:
     """Means over each example's tokens, then over examples, with 95% intervals over examples; slice by slice.
 
     Intervals of slices are Bonferroni-adjusted over the slices. A mean over all tokens may be dominated by a frequent
     one: the words after which outputs differ most follow, with their share of the whole divergence. `kl_bits_next` is
     what comes after the text, `new_answer_after` a rule that tuning may have taught: the share of a word's places after
-    which the tuned model says one and the same token that the base does not say there.
+    which the tuned model says one and the same token that the base does not say there. Without `in_text` outputs stand
+    in another text than the words, so nothing is said of what comes after them.
     """
     values: dict[str, FloatArray] = {
         "kl_bits": np.array([one.mean_kl for one in found]),
         "changed_predictions": np.array([float((one.base != one.tuned).mean()) for one in found]),
     }
-    if all(one.nats is not None and len(one.at) > 1 for one in found):
+    if all(one.nats is not None and np.isfinite(one.nats).any() for one in found):
         nats = np.array([np.nanmean(one.nats, axis=1) for one in found if one.nats is not None])
         values |= {"nats_base": nats[:, 0], "nats_tuned": nats[:, 1], "nats_difference": nats[:, 1] - nats[:, 0]}
-        values["kl_bits_next"] = np.array([float(one.kl_bits[-1]) for one in found])
+        if in_text:
+            values["kl_bits_next"] = np.array([float(one.kl_bits[-1]) for one in found])
     names = sorted({s for s in slices or () if s})
     parts: list[tuple[str | None, IntArray]] = [(None, np.arange(len(found)))]
     parts += [(one, np.flatnonzero([s == one for s in slices or ()])) for one in names]
@@ -125,7 +145,7 @@ def token_rows(
             mine = all_values[members]
             ends = bootstrap(mine, draws, level) if len(mine) >= MIN_BOOTSTRAP else None
             out.append(_row(quantity, float(mine.mean()), ends, len(mine), slice_name=slice_name))
-    return out + _after_words(found, encoded) + _rules(found, encoded, name)
+    return out + _after_words(found, encoded) + _rules(found, encoded, name) if in_text else out
 
 
 def _row(

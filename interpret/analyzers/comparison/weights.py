@@ -1,7 +1,8 @@
 """How far each weight moved: relative norm, effective rank, and what rounding alone would explain.
 
 An adapter's change is taken from its low-rank factors: of dW = s B A the singular values are those of an r x r core,
-so the product, which is as large as the weight, is never formed.
+so the product, which is as large as the weight, is never formed. DoRA also sets the length of each output, which no
+core holds: there one weight's difference is formed at a time.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from interpret.analyzers.comparison.adapters import AdapterChange, adapter_changes
+from interpret.analyzers.comparison.names import named_weights
 from interpret.analyzers.comparison.pair import Pair
-from interpret.models.handle import Handle
 from interpret.results.comparisons import ComparisonRow
 
 #: Spectra of dense differences are taken of matrices whose shorter side is at most this: the work grows with its cube.
@@ -97,113 +99,6 @@ def coarser(a: str | None, b: str | None) -> torch.dtype:
     return max(found, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def named_weights(handle: Handle) -> dict[str, Tensor]:
-    """Weights by name: those of the base model as they stand in it, so that models with other heads match.
-
-    Without adapters; where one trained a module whole, the weights of the base's.
-    """
-    inner = f"{prefix}." if (prefix := _prefix(handle)) else ""
-    found: dict[str, Tensor] = {}
-    for name, parameter in handle.core.named_parameters():
-        plain = plain_name(name)
-        if plain is not None:
-            found[plain.removeprefix(inner)] = parameter.detach()
-    return found
-
-
-def _prefix(handle: Handle) -> str:
-    base = getattr(handle.core, "base_model", handle.core)
-    return next((name for name, module in handle.core.named_modules() if module is base), "")
-
-
-def plain_name(name: str) -> str | None:
-    """The name that a weight has in a model without adapters; None for what only the adapter has."""
-    parts = name.split(".")
-    if any(part.startswith("lora_") or part in ("modules_to_save", "base_model_adapters") for part in parts):
-        return None
-    return ".".join(part for part in parts if part not in ("base_layer", "original_module"))
-
-
-@dataclass(frozen=True)
-class AdapterChange:
-    """What the active adapters add to one weight of the base: low-rank factors, or a module that was trained whole."""
-
-    left: Tensor | None = None
-    right: Tensor | None = None
-    dense: Tensor | None = None
-
-
-def adapter_changes(handle: Handle) -> tuple[dict[str, AdapterChange], tuple[str, ...]]:
-    """By plain weight name what the active adapters add, and the modules of which that cannot be said."""
-    inner = f"{prefix}." if (prefix := _prefix(handle)) else ""
-    found: dict[str, AdapterChange] = {}
-    unknown: list[str] = []
-    for name, module in handle.core.named_modules():
-        plain = (plain_name(f"{name}.weight") or name).removeprefix(inner)
-        if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
-            change = _lora(module)
-            if change is None:
-                unknown.append(plain)
-            else:
-                found[plain] = change
-        elif hasattr(module, "base_layer") and hasattr(module, "_disable_adapters"):
-            unknown.append(plain)
-        elif hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
-            found |= _saved(module, plain.removesuffix(".weight"))
-    return found, tuple(unknown)
-
-
-def _active(module: Any) -> list[str]:
-    if getattr(module, "disable_adapters", False):
-        return []
-    return list(map(str, module.active_adapters))
-
-
-def _lora(module: Any) -> AdapterChange | None:
-    """The factors of all active adapters side by side; None for variants that are no product of two matrices."""
-    if getattr(module, "merged", False):
-        # It is in the weight already.
-        return AdapterChange()
-    lefts, rights = [], []
-    for adapter in _active(module):
-        if getattr(module, "use_dora", {}).get(adapter) or adapter in getattr(module, "lora_variant", {}):
-            return None
-        if adapter in module.lora_A:
-            right, left = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-            if getattr(module.lora_B[adapter], "bias", None) is not None:
-                return None
-            turned = bool(getattr(module, "fan_in_fan_out", False))
-        elif adapter in getattr(module, "lora_embedding_A", {}):
-            right, left = module.lora_embedding_A[adapter], module.lora_embedding_B[adapter]
-            turned = True
-        else:
-            continue
-        if right.ndim != 2:
-            return None
-        if turned:
-            # The weight is stored the other way round.
-            left, right = right.T, left.T
-        lefts.append(float(module.scaling[adapter]) * left.detach())
-        rights.append(right.detach())
-    if not lefts:
-        return AdapterChange()
-    return AdapterChange(torch.cat(lefts, dim=1), torch.cat(rights, dim=0))
-
-
-def _saved(module: Any, name: str) -> dict[str, AdapterChange]:
-    """A module that was trained whole, weight by weight."""
-    active = [adapter for adapter in _active(module) if adapter in module.modules_to_save]
-    if not active:
-        return {}
-    tuned = dict(module.modules_to_save[active[0]].named_parameters())
-    original: nn.Module = module.original_module
-    return {
-        f"{name}.{key}": AdapterChange(dense=tuned[key].detach() - weight.detach())
-        for key, weight in original.named_parameters()
-        if key in tuned
-    }
-
-
 def weight_changes(pair: Pair) -> Iterator[WeightChange]:
     """Every weight that both models have under the same name and in the same shape, in the model's order."""
     base = named_weights(pair.base)
@@ -225,7 +120,7 @@ def _change(
     size: dict[str, Any] = {"n": before.numel(), "n_dims": before.ndim, "base_norm": base_norm}
     if adapted is None and same:
         return WeightChange(name, "same", norm=0.0, singular_values=None, floor=0.0, **size)
-    if adapted is not None and same:
+    if adapted is not None and same and adapted.magnitude is None:
         if adapted.left is not None and adapted.right is not None:
             values = low_rank_spectrum(adapted.left, adapted.right)
             norm = float(torch.linalg.vector_norm(values))
@@ -235,10 +130,9 @@ def _change(
             return WeightChange(name, "same", norm=0.0, singular_values=None, floor=0.0, low_rank=True, **size)
     # In double precision, so that the subtraction adds no rounding of its own.
     difference = after.double() - before.double()
-    if adapted is not None and adapted.dense is not None:
-        difference = difference + adapted.dense.double().to(difference.device)
-    elif adapted is not None and adapted.left is not None and adapted.right is not None:
-        difference = difference + (adapted.left.double() @ adapted.right.double()).to(difference.device)
+    added = None if adapted is None else adapted.difference(after)
+    if added is not None:
+        difference = difference + added.to(difference.device)
     floor = 0.0 if base_norm == 0 else max(_rounding(one, dtype) for one in (before, after)) / base_norm
     rounded = adapted is None and bool((before.to(dtype) == after.to(dtype)).all())
     norm = float(torch.linalg.vector_norm(difference))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,7 @@ def compare_probes(
     n_bootstrap: int = 1000,
     folder: Path | None = None,
     progress: bool = True,
+    as_base: AbstractContextManager[object] | None = None,
 ) -> Compared:
     """Probes of both models at the same sites and layers, trained and tested on the same items.
 
@@ -65,6 +67,8 @@ def compare_probes(
         n_bootstrap: replicates, over sentences and the same for all rows.
         folder: where measured cells are kept, so that a run that was stopped goes on; None keeps none.
         progress: whether to show bars.
+        as_base: what turns the base on, where both are one model whose adapter is switched; nothing is kept in
+            `folder` then, for its cells are told apart by weights.
 
     Raises:
         UsageError: no site and layer that both models have.
@@ -82,10 +86,11 @@ def compare_probes(
         lost += more
     parts = [make_parts(handle, train, test, seed, n_control) for handle in (base, tuned)]
     wanted = [site if layer is None else f"{site}.{layer}" for site, layer in keys]
-    found = [
-        measure_cells(handle, own, keys, wanted, folder, f"probe: {name}" if progress else None)[0]
-        for handle, own, name in zip((base, tuned), parts, ("base", "tuned"), strict=True)
-    ]
+    kept = folder if as_base is None else None
+    with as_base or nullcontext():
+        before = measure_cells(base, parts[0], keys, wanted, kept, "probe: base" if progress else None)[0]
+    after = measure_cells(tuned, parts[1], keys, wanted, kept, "probe: tuned" if progress else None)[0]
+    found = [before, after]
     rows = _rows(parts[0], keys, found[0], found[1], n_bootstrap, seed)
     notes = [Message(code="probe_compare_lost", params={"n": lost})] if lost else []
     if n_alone:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from interpret.analyzers.comparison.adapters import adapter_changes
 from interpret.analyzers.comparison.pair import Pair
 from interpret.analyzers.comparison.weights import effective_rank, low_rank_spectrum, spectrum, weight_changes
 from interpret.models.handle import Handle
@@ -101,8 +102,9 @@ def test_other_heads_do_not_hide_the_model_below_them() -> None:
     assert set(inside.values()) == {"same"}
 
 
+@pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
-def test_an_adapter_moves_weights_as_far_as_merging_it_does(family: str) -> None:
+def test_an_adapter_moves_weights_as_far_as_merging_it_does(family: str, dora: bool) -> None:
     peft = pytest.importorskip("peft", reason=f"{ABSENT} the package peft is not installed")
     task = "text-classification" if family == "bert" else "causal-lm"
     targets = {"bert": ["query", "value"], "llama": ["q_proj", "down_proj"], "gpt2": ["c_attn"]}[family]
@@ -114,11 +116,16 @@ def test_an_adapter_moves_weights_as_far_as_merging_it_does(family: str) -> None
         target_modules=targets,
         task_type="SEQ_CLS" if family == "bert" else "CAUSAL_LM",
         init_lora_weights=False,
+        use_dora=dora,
         fan_in_fan_out=family == "gpt2",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         tuned = peft.get_peft_model(model, settings)
+        with torch.no_grad():
+            for name, weight in tuned.named_parameters():
+                if "lora_magnitude_vector" in name:
+                    weight *= 1 + 0.3 * torch.rand_like(weight)
         if family == "bert":
             with torch.no_grad():
                 tuned.base_model.model.classifier.modules_to_save["default"].weight += 0.1
@@ -132,11 +139,51 @@ def test_an_adapter_moves_weights_as_far_as_merging_it_does(family: str) -> None
     prefix = merged_from.base_model_prefix + "."
     expected = {n.removeprefix(prefix): after[n] - w for n, w in before.items() if not torch.equal(after[n], w)}
     assert set(one) == set(two) == set(expected)
-    assert any(change.low_rank for change in one.values())
+    # DoRA sets the length of each output, which no product of two thin matrices does.
+    assert any(change.low_rank for change in one.values()) is not dora
     for name, difference in expected.items():
         for found in (one[name], two[name]):
             assert found.norm == pytest.approx(float(difference.detach().double().norm()), rel=1e-4)
+            if dora and difference.ndim == 2:
+                assert found.singular_values is not None
+                direct = np.linalg.svd(difference.detach().double().numpy(), compute_uv=False)
+                assert np.sort(found.singular_values.numpy())[::-1] == pytest.approx(direct, rel=1e-3, abs=1e-5)
             if found.low_rank:
                 assert found.singular_values is not None
                 direct = np.linalg.svd(difference.detach().double().numpy(), compute_uv=False)
                 assert np.sort(found.singular_values.numpy())[::-1] == pytest.approx(direct[:3], rel=1e-4)
+
+
+def test_a_dora_that_was_not_trained_adds_nothing_and_its_embedding_counts() -> None:
+    peft = pytest.importorskip("peft", reason=f"{ABSENT} the package peft is not installed")
+    settings = peft.LoraConfig(
+        r=2, target_modules=["q_proj", "embed_tokens"], task_type="CAUSAL_LM", use_dora=True, lora_alpha=3
+    )
+    model, tokenizer = tiny("llama", "causal-lm")
+    tuned = peft.get_peft_model(model, settings)
+    attached = attach_handle(tuned, tokenizer)
+    pair = Pair(attached, attached, switched=True)
+    assert {change.state for change in weight_changes(pair)} == {"same"}
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "embed_tokens" in name and ("magnitude" in name or "lora" in name):
+                weight += 0.1
+    changed = {change.name: change for change in weight_changes(pair) if change.state != "same"}
+    assert set(changed) == {"embed_tokens.weight"}
+    before = model.get_input_embeddings().base_layer.weight.detach().clone()
+    after = tuned.merge_and_unload().get_input_embeddings().weight.detach()
+    expected = float((after.double() - before.double()).norm())
+    assert changed["embed_tokens.weight"].norm == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_adapters_of_which_one_sets_lengths_are_said_not_to_be_known() -> None:
+    peft = pytest.importorskip("peft", reason=f"{ABSENT} the package peft is not installed")
+    options = {"r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM", "init_lora_weights": False}
+    model, tokenizer = tiny("llama", "causal-lm")
+    tuned = peft.get_peft_model(model, peft.LoraConfig(**options, use_dora=True))
+    tuned.add_adapter("second", peft.LoraConfig(**options))
+    tuned.base_model.set_adapter(["default", "second"])
+    found, unknown = adapter_changes(attach_handle(tuned, tokenizer))
+    assert not any(change.magnitude is not None for change in found.values())
+    assert all(name.endswith("q_proj.weight") for name in unknown)
+    assert len(unknown) == len(tuned.base_model.model.model.layers)
