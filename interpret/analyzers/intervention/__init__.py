@@ -3,6 +3,7 @@
 from interpret.analyzers.intervention.ablation import ablate
 from interpret.analyzers.intervention.direct import direct_logit_attribution
 from interpret.analyzers.intervention.lens import lens
+from interpret.analyzers.intervention.pairs import patch_pairs
 from interpret.analyzers.intervention.patching import patch
 
-__all__ = ["ablate", "direct_logit_attribution", "lens", "patch"]
+__all__ = ["ablate", "direct_logit_attribution", "lens", "patch", "patch_pairs"]
