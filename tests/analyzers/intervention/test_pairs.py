@@ -251,6 +251,8 @@ def test_shown_in_words_saved_and_read_again(locale: str, tmp_path: Path) -> Non
         assert list(again.to_frame()) == ["site", "layer", record.per, "effect", "ci_low", "ci_high", "n"]
         for drawn in (record.plot(), record.sweeps[0].plot()):
             drawn.savefig(tmp_path / "drawn.png")
+            # The scale of colours stands inside a drawing of two rows.
+            assert drawn.axes[-1].get_position().y0 > 0.02
         # The noun is not the same in all pairs, the rest of the template is.
         if site == "resid_post":
             differ = [place for place, token in enumerate(record.columns) if not token]
