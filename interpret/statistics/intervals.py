@@ -49,8 +49,8 @@ def bootstrap_ratios(
 ) -> FloatArray:
     """Ratios of sums over examples and their intervals by resampling examples, widened as those of `bootstrap`.
 
-    Where denominators differ, fewer examples count than there are: with those spread evenly from 0.2 to 3 an interval of
-    95% held 92% of simulated truths at 5 examples, 93% at 10 and 94% at 20.
+    Where denominators differ, fewer examples count than there are: with those spread evenly from 0.2 to 3 an interval
+    of 95% held 92% of simulated truths at 5 examples, 93% at 10 and 94% at 20.
 
     Args:
         numerators: [example, quantity].
