@@ -7,13 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from interpret.analyzers.intervention import head_effects
 from interpret.analyzers.target import Target, resolve_targets
-from interpret.capture.capture import capture_texts, capturing
-from interpret.capture.edits import Edit
-from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
-from interpret.models.readout import readouts
 from interpret.results.attention import HeadAblation
 from interpret.statistics.intervals import bootstrap, resamples
 
@@ -44,19 +41,7 @@ def ablation_effects(
 
     """
     wanted = list(resolve_targets(handle, encoded) if targets is None else targets)
-    rows = [target.complete(handle, Row(e.ids, e.type_ids)) for target, e in zip(wanted, encoded, strict=True)]
-    scalars = [target.readout for target in wanted]
-    plain = readouts(handle, rows, scalars)[:, 0]
-    effects = np.zeros((handle.n_layers, handle.n_heads, len(encoded)))
-    for layer in range(handle.n_layers):
-        site = f"z.{layer}"
-        # One layer at a time: of long texts the outputs of all layers would not fit into memory together.
-        outputs = capture_texts(handle, encoded, [site])
-        for head in range(handle.n_heads):
-            with capturing(handle, edits=[Edit.mean(site, outputs, heads=[head])]):
-                without = readouts(handle, rows, scalars, progress=f"heads of layer {layer}" if progress else None)
-            effects[layer, head] = plain - without[:, 0]
-    return effects
+    return head_effects(handle, encoded, wanted, progress=progress)
 
 
 def head_ablations(effects: FloatArray, *, seed: int, n_bootstrap: int) -> tuple[HeadAblation, ...]:

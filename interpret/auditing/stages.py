@@ -170,10 +170,11 @@ def _attention(run: Run) -> AttentionSummary:
 
 def _attention_costs(scope: Scope) -> Cost:
     n = scope.sampled("attention")
-    n_layers, n_heads = scope.handle.n_layers, scope.handle.n_layers * scope.handle.n_heads
+    n_heads = scope.handle.n_layers * scope.handle.n_heads
     taken = n_ablated(n, n_heads, scope.config.ablated)
-    # What is explained and its value as it is, the outputs of each layer's heads, and each head taken out.
-    return Cost(captured=n + min(len(scope), MAX_CASES) + taken * n_layers, forward=taken * (n_heads + 2))
+    # What is explained and its value as it is, the outputs of heads and the stream, and each head taken out: at most
+    # that, since most models begin at the layer of the head.
+    return Cost(captured=n + min(len(scope), MAX_CASES) + taken * 2, forward=taken * (n_heads + 2))
 
 
 def _probes(run: Run) -> ProbeResult | None:

@@ -80,14 +80,19 @@ def refusal(handle: Handle, row: Row, stream: Tensor) -> str | None:
         batch = collate(handle, [row])
         for block in blocks:
             stack.callback(block.register_forward_hook(lambda *a: kinds.append(isinstance(a[2], Tensor))).remove)
-        plain = handle.model(**batch, **handle.without_cache).logits
+        plain = _logits(handle.model(**batch, **handle.without_cache))
         stack.close()
         if len(kinds) != len(blocks) or not all(kinds):
             return "its blocks hand on more than the stream"
         for n_skipped in sorted({1, len(blocks) // 2, len(blocks)} - {0}):
             with from_layer(handle, n_skipped, stream[n_skipped - 1][None]):
-                found = handle.model(**batch, **handle.without_cache).logits
+                found = _logits(handle.model(**batch, **handle.without_cache))
             # The same row in the same batch: the same numbers to the last bit.
-            if not torch.equal(found, plain):
+            if not all(map(torch.equal, found, plain)):
                 return f"begun after {n_skipped} of its blocks it gives other logits than from the start"
     return None
+
+
+def _logits(outputs: Any) -> list[Tensor]:
+    """What the heads give; those of a span model give two."""
+    return [outputs[name] for name in ("logits", "start_logits", "end_logits") if name in outputs]

@@ -31,7 +31,7 @@ MAX_COLUMNS: Final = 40
 MAX_LAYERS: Final = 48
 _LONG: Final = 60
 #: How far from a full restoration a patch of the whole stream may be before the view warns.
-_EXACT: Final = 1e-3
+EXACT: Final = 1e-3
 
 
 def visible_space(name: str) -> str:
@@ -83,14 +83,7 @@ def _(record: PatchSweep) -> Node:
         say("patch.ends"),
     )
     effects = record.effects
-    plot, cut = grid(
-        effects,
-        tuple(map(str, record.layers)),
-        record.columns,
-        say("column.layer"),
-        say(f"axis.{record.per}"),
-        say("axis.effect"),
-    )
+    plot, cut = patch_grid(record)
     caption = say(f"patch.figure_{record.direction}")
     parts: tuple[Inline, ...] = (say("patch.limits"), say("patch.cut")) if cut else (say("patch.limits"),)
     alt = say("patch.figure_alt", layers=len(record.layers), columns=len(record.columns))
@@ -102,6 +95,13 @@ def _(record: PatchSweep) -> Node:
         Paragraph(parts, "small"),
     )
     return Section(say("view.patch", site=record.site), children)
+
+
+def patch_grid(record: PatchSweep) -> tuple[MatrixPlot, bool]:
+    """The drawing of a sweep's effects, and whether it is cut."""
+    rows = tuple(map(str, record.layers))
+    axes = say("column.layer"), say(f"axis.{record.per}"), say("axis.effect")
+    return grid(record.effects, rows, record.columns, *axes)
 
 
 def _strongest(record: PatchSweep, effects: FloatArray) -> Table:
@@ -127,6 +127,11 @@ def _strongest(record: PatchSweep, effects: FloatArray) -> Table:
     return Table(columns, rows, say("patch.table"), effects.size)
 
 
+def covers_stream(record: PatchSweep) -> bool:
+    """Whether all places of a layer together are the whole stream after it."""
+    return record.site in ("resid_pre", "resid_post") and len(record.columns) == len(record.positions)
+
+
 def _whole(record: PatchSweep) -> tuple[Node, ...]:
     """What the patch of a whole layer does: of the stream it is the other run again, or something is wrong."""
     whole = record.whole_effects
@@ -142,9 +147,8 @@ def _whole(record: PatchSweep) -> tuple[Node, ...]:
         ),
         say("patch.whole"),
     )
-    whole_stream = record.site in ("resid_pre", "resid_post") and len(record.columns) == len(record.positions)
     off = float(np.abs(whole - 1.0).max())
-    if whole_stream and off > _EXACT:
+    if covers_stream(record) and off > EXACT:
         return table, Note("warning", (say("patch.not_restored", off=off),))
     return (table,)
 

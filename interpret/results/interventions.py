@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -79,14 +79,22 @@ class PatchSweep(Record):
             {
                 "site": self.site,
                 "layer": np.array(self.layers)[layer],
-                self.per: self._numbers()[column],
+                self.per: self.numbers[column],
                 "token": [self.columns[c] if self.per == "position" else "" for c in column],
                 "value": self.values.ravel(),
                 "effect": self.effects.ravel(),
             }
         )
 
-    def _numbers(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def plot(self) -> Any:
+        """A matplotlib `Figure` of the effects over layers and places."""
+        from interpret.results.intervention_views import patch_grid
+        from interpret.results.svg import plot_figure
+
+        return plot_figure(patch_grid(self)[0])
+
+    @property
+    def numbers(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """What each column is: the position in the text that is patched, or the head."""
         if self.per == "head":
             return np.arange(len(self.columns))

@@ -39,6 +39,8 @@ _LONG_NAME: Final = 190.0
 _NUMBER_WIDTH, _NUMBER_HEIGHT = 38.0, 15.0
 #: Below this the strongest score would have a single digit left.
 _NUMBER_SCALE: Final = 0.1
+#: In pixels; a shorter bar has no room for its three numbers.
+_SHORTEST_SCALE: Final = 64.0
 #: Share of the strongest score from which a cell carries its sign.
 _MARKED: Final = 0.2
 _DARKEST: Final = 0.82
@@ -62,7 +64,9 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
     height = min(24.0, max(15.0, width))
     upright = all(text_width(name) <= width - 3.0 for name in columns)
     top = 34.0 + (14.0 if upright else max(map(text_width, columns), default=0.0))
-    figure, axes = new_axes(height * n_rows + top + 14.0, left, top, 14.0, WIDTH - left - width * n_columns)
+    # Of few rows the scale is longer than the matrix.
+    bottom = 14.0 + max(0.0, _SHORTEST_SCALE - height * n_rows)
+    figure, axes = new_axes(height * n_rows + top + bottom, left, top, bottom, WIDTH - left - width * n_columns)
     axes.set_xlim(0, n_columns)
     axes.set_ylim(n_rows, 0)
     # Not axis("off"), which would hide the name of the rows' axis as well.
@@ -85,7 +89,7 @@ def matrix_figure(plot: MatrixPlot, say: Words, label: Label, ink: str) -> Figur
             axes.text(*at, label(name), ha="center", va="baseline")
         else:
             axes.text(*at, label(name), ha="left", va="center_baseline", rotation=90, rotation_mode="anchor")
-    figure_height = height * n_rows + top + 14.0
+    figure_height = height * n_rows + top + bottom
     figure.text(left / WIDTH, 1 - 13.0 / figure_height, label(f"{named(plot.column_axis, say)} →"), fontsize=11)
     side_label(axes, label(f"← {named(plot.row_axis, say)}"), left, WIDTH - left - width * n_columns)
     ends = (_signed(-scale, say), "0", _signed(scale, say)) if plot.signed else ("0", "", _share(scale, say))
@@ -175,7 +179,7 @@ def _scale(
     from matplotlib.patches import Rectangle
 
     total = figure.get_figheight() * 72.0
-    height = min(110.0, max(room, 64.0))
+    height = min(110.0, max(room, _SHORTEST_SCALE))
     axes = figure.add_axes((left / WIDTH, max(0.0, 1 - (top + height) / total), 10.0 / WIDTH, min(1.0, height / total)))
     axes.set_xlim(0, 1)
     axes.set_ylim(-1, 1)

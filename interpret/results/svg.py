@@ -114,6 +114,11 @@ def probe_figure(result: ProbeResult | ProbeComparison) -> Figure:
 
 def layer_figure(plot: LayerPlot) -> Figure:
     """A matplotlib figure of curves over layers, in English."""
+    return plot_figure(plot)
+
+
+def plot_figure(plot: Plot) -> Figure:
+    """A matplotlib figure of any drawing, in English."""
     with _style(ink="black"):
         return _figure(plot, words("en"), lambda text: text.replace("$", r"\$"), ink="black")
 

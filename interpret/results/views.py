@@ -102,6 +102,7 @@ _VIEWS = (
     "erasure_views",
     "intervention_views",
     "matrix_views",
+    "patch_sweeps_views",
     "probe_comparison_views",
     "probe_views",
     "quality_views",

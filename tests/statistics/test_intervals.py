@@ -7,6 +7,7 @@ import pytest
 
 from interpret.statistics.intervals import (
     bootstrap,
+    bootstrap_ratios,
     newcombe,
     paired_proportions,
     resamples,
@@ -68,3 +69,26 @@ def test_softmax_is_scipys() -> None:
 
     logits = np.random.default_rng(0).normal(size=(4, 3)) * 50
     assert softmax(logits) == pytest.approx(theirs(logits, axis=-1))
+
+
+def test_ratios_over_ones_are_means_and_quantities_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).normal(size=(9, 7))
+    draws = resamples(9, 500, 1)
+    expected = np.array([bootstrap(column.copy(), draws) for column in values.T]).T
+    assert bootstrap_ratios(values, np.ones(9), draws) == pytest.approx(expected, abs=1e-12)
+    below = np.random.default_rng(4).uniform(0.1, 4.0, 9)
+    whole = bootstrap_ratios(values, below, draws)
+    monkeypatch.setattr("interpret.statistics.intervals._QUANTITIES", 3)
+    assert np.allclose(bootstrap_ratios(values, below, draws), whole, rtol=0, atol=1e-12)
+
+
+def test_intervals_of_ratios_hold_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    for n in (6, 20):
+        held = 0
+        for number in range(600):
+            below = rng.uniform(0.2, 3.0, n)
+            above = below * rng.normal(0.4, 0.3, n)
+            _, low, high = bootstrap_ratios(above[:, None], below, resamples(n, 500, number))[:, 0]
+            held += low <= 0.4 <= high
+        assert 0.90 < held / 600 < 0.98, n

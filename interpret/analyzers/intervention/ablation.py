@@ -15,11 +15,12 @@ from torch import Tensor
 
 from interpret.analyzers.intervention.metrics import check_metric, measure, place_of, require
 from interpret.analyzers.intervention.swapping import Bench, Swap, captured, lines_of, row_of, swappable
-from interpret.analyzers.target import TargetRequest, resolve_targets
+from interpret.analyzers.target import Target, TargetRequest, resolve_targets
 from interpret.capture.points import Key
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
+from interpret.models.readout import readouts
 from interpret.results.explanations import FloatArray
 from interpret.results.interventions import AblatedPart, AblationSweep, EffectMetric, Operator
 from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap, resamples
@@ -109,6 +110,44 @@ def ablate(
         model=handle.name,
         late=begins,
     )
+
+
+def head_effects(
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    targets: Sequence[Target],
+    *,
+    late: bool = True,
+    progress: bool = False,
+) -> FloatArray:
+    """The scalar of each target as it is minus that with the mean of one head in its place, [layer, head, text].
+
+    Every kind of target is served, and so are span models, as long as the model has one stack.
+
+    Args:
+        handle: the model.
+        encoded: the texts, over whose tokens the means are.
+        targets: the scalar of each.
+        late: begin each run at its layer where the model allows it.
+        progress: show a bar on a terminal.
+
+    Raises:
+        UnknownSiteError: the outputs of this model's heads cannot be reached.
+    """
+    keys = swappable(handle, "z", None)
+    swaps = [swap for key in keys for swap in _swaps(handle, "head", key)]
+    source = _Source(handle, keys, "mean", 0)
+    source.read(encoded)
+    rows = [target.complete(handle, row_of(text)) for target, text in zip(targets, encoded, strict=True)]
+    plain = readouts(handle, rows, [target.readout for target in targets])[:, 0]
+    effects, begins = np.zeros((len(rows), len(swaps))), late
+    for number, (row, target) in enumerate(zip(rows, targets, strict=True)):
+        bench = Bench.of(handle, row, None, late=begins, prove=number == 0)
+        begins = bench.stream is not None
+        label = f"heads, text {number + 1} of {len(rows)}" if progress else None
+        without = bench.run(swaps, source.others(len(row.ids), ()), readout=target.readout, progress=label)
+        effects[number] = plain[number] - without[:, 0]
+    return effects.reshape(len(rows), len(keys), -1).transpose(1, 2, 0).copy()
 
 
 def _check(parts: Sequence[str], operator: str, n_draws: int) -> None:

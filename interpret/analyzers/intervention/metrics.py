@@ -43,6 +43,11 @@ def check_metric(handle: Handle, metric: str, target: Target | None = None) -> N
     """
     if metric not in METRICS:
         raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}")
+    if target is not None and target.kind == "function":
+        raise UsageError(
+            f"the target is a function of the output, and {metric!r} is read off the logits of a label or token; name "
+            "one, or two of them as target=(this, rather_than_that)"
+        )
     if metric == "kl" and _independent(handle):
         raise UsageError(
             f"metric 'kl' compares distributions over classes, and the outputs of {handle.name} are independent of "

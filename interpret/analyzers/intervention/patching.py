@@ -25,6 +25,14 @@ from interpret.results.interventions import Direction, EffectMetric, PatchSweep
 _SAME = 1e-6
 
 
+class SameAnswerError(UsageError):
+    """Both texts of a pair are answered alike, and no target was named."""
+
+
+class NoDifferenceError(InconclusiveError):
+    """Both texts of a pair give the same number."""
+
+
 def patch(
     handle: Handle,
     clean: Encoded,
@@ -39,6 +47,8 @@ def patch(
     layers: Sequence[int] | None = None,
     align: Sequence[tuple[int, int]] | None = None,
     late: bool = True,
+    prove: bool = True,
+    progress: str = "patch",
 ) -> PatchSweep:
     """Put the activations of one run into the other, at each layer and each position or head in turn.
 
@@ -56,25 +66,22 @@ def patch(
         layers: only these.
         align: pairs (position in the clean text, position in the corrupted text); None takes both as they stand.
         late: begin each run at its patched layer where the model allows it.
+        prove: False where that has just been proven on another text.
+        progress: label of the progress bar.
 
     Raises:
         UsageError: texts of different lengths without `align`, or an unfit model, site, metric or target.
         InconclusiveError: both runs give the same.
     """
-    require(handle, "patching")
-    check_metric(handle, metric)
-    if direction not in get_args(Direction):
-        raise UsageError(f"there is no direction {direction!r}; there are {', '.join(get_args(Direction))}")
-    keys = swappable(handle, site, layers)
-    per = _per(handle, site, per)
-    pairs = _aligned(clean, corrupted, align)
+    keys, per = planned(handle, site, per, direction, metric, layers)
+    pairs = aligned(clean, corrupted, align)
     targets = _targets(handle, (clean, corrupted), metric, target, at)
     places = [place_of(handle, t, len(e.ids)) for t, e in zip(targets, (clean, corrupted), strict=True)]
     rows = [row_of(clean), row_of(corrupted)]
     plain = [lines_of(handle, row, place) for row, place in zip(rows, places, strict=True)]
     ends = measure(handle, metric, targets[0], np.stack(plain), plain[0])
     if abs(ends[0] - ends[1]) <= _SAME * max(1.0, float(np.abs(ends).max())):
-        raise InconclusiveError(
+        raise NoDifferenceError(
             f"the clean and the corrupted text give the same {metric} ({ends[0]:.6g}), so there is no difference to "
             "trace; give texts with different answers, or name another target="
         )
@@ -90,8 +97,8 @@ def patch(
         if layer is not None
         for positions, heads in [*columns, (covered, None)]
     ]
-    bench = Bench.of(handle, rows[into], places[into], late=late)
-    lines = bench.run(swaps, others, progress="patch")
+    bench = Bench.of(handle, rows[into], places[into], late=late, prove=prove)
+    lines = bench.run(swaps, others, progress=progress)
     values = measure(handle, metric, targets[0], lines, plain[0]).reshape(len(keys), -1)
     shown = (clean, corrupted)[into].tokens
     return PatchSweep(
@@ -114,6 +121,26 @@ def patch(
     )
 
 
+def planned(
+    handle: Handle,
+    site: str,
+    per: Literal["position", "head"] | None,
+    direction: str,
+    metric: str,
+    layers: Sequence[int] | None,
+) -> tuple[list[Key], Literal["position", "head"]]:
+    """Where patches are put, and what one of them covers.
+
+    Raises:
+        UsageError: an unfit model, site, layer, direction or metric.
+    """
+    require(handle, "patching")
+    check_metric(handle, metric)
+    if direction not in get_args(Direction):
+        raise UsageError(f"there is no direction {direction!r}; there are {', '.join(get_args(Direction))}")
+    return swappable(handle, site, layers), _per(handle, site, per)
+
+
 def _head(handle: Handle, site: str) -> int:
     """Axis of the heads in a tensor without the axis of examples."""
     axis = head_axis(handle, site)
@@ -132,7 +159,12 @@ def _per(handle: Handle, site: str, per: str | None) -> Literal["position", "hea
     return "head" if per == "head" else "position"
 
 
-def _aligned(clean: Encoded, corrupted: Encoded, align: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
+def aligned(clean: Encoded, corrupted: Encoded, align: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
+    """Pairs of positions (in the clean text, in the corrupted one) that belong together.
+
+    Raises:
+        UsageError: texts of different lengths without `align`, or an `align` that does not fit them.
+    """
     sizes = len(clean.ids), len(corrupted.ids)
     if clean.n_truncated or corrupted.n_truncated:
         raise UsageError(
@@ -165,7 +197,7 @@ def _targets(
         found = resolve_targets(handle, encoded, at=at)
         index, foil = found[0].index, found[1].index
         if index == foil:
-            raise UsageError(
+            raise SameAnswerError(
                 f"both texts are answered with {found[0].record(handle).label!r}, so it is not clear what to hold the "
                 "answer against; give target=(this, rather_than_that), or take another metric="
             )

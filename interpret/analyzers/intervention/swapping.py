@@ -9,6 +9,7 @@ A row begins at the layer of its swap, from the stream that all of them share un
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,7 @@ from interpret.models.batching import Row, head_budget_of, plan_batches, run_bat
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.prefixes import is_watched
-from interpret.models.readout import Term, narrowed
+from interpret.models.readout import Readout, Term, narrowed, read
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -117,12 +118,20 @@ class Bench:
             stream = None if prove and refusal(handle, row, stream) else stream
         return cls(handle, row, place, stream)
 
-    def run(self, swaps: Sequence[Swap], others: Mapping[Key, Tensor], *, progress: str | None = None) -> FloatArray:
-        """Logits [swap, label] at the place that is read, one row for each swap.
+    def run(
+        self,
+        swaps: Sequence[Swap],
+        others: Mapping[Key, Tensor],
+        *,
+        readout: Readout | None = None,
+        progress: str | None = None,
+    ) -> FloatArray:
+        """Logits [swap, label] at the place that is read, one row for each swap; of a `readout` its scalar [swap, 1].
 
         Args:
             swaps: what stands otherwise in each row.
             others: what may be put in: for each (site, layer) values with the axes of the site but `example`.
+            readout: what is read in place of the logits.
             progress: label of a progress bar.
         """
         handle, place = self.handle, self.place
@@ -134,17 +143,23 @@ class Bench:
             for key in dict.fromkeys((swaps[i].site, swaps[i].layer) for i in indices):
                 mine = [masks[i] if key == (swaps[i].site, swaps[i].layer) else None for i in indices]
                 edits[key] = _edit(mine, others[key])
-            extra, _ = narrowed(handle, [self.row], [(Term(0, place),)])
+            extra, kept = narrowed(handle, [self.row], [readout or (Term(0, place),)])
             start = min(swaps[i].start for i in indices) if self.stream is not None else 0
-            with torch.no_grad(), hooks(handle, {}, edits):
+            with ExitStack() as stack:
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(hooks(handle, {}, edits))
                 if start and self.stream is not None:
-                    with from_layer(handle, start, self.stream[start - 1][None]):
-                        logits = handle.model(**batch, **extra).logits
-                else:
-                    logits = handle.model(**batch, **extra).logits
+                    stack.enter_context(from_layer(handle, start, self.stream[start - 1][None]))
+                outputs = handle.model(**batch, **extra)
+            found: FloatArray
+            if readout is not None:
+                n = len(indices)
+                found = read(handle, outputs, [self.row] * n, [readout] * n, kept).value[:, None].double().cpu().numpy()
+                return found
+            logits = outputs.logits
             if place is not None:
                 logits = logits[:, 0 if "logits_to_keep" in extra else place]
-            found: FloatArray = logits.double().cpu().numpy()
+            found = logits.double().cpu().numpy()
             return found
 
         out: FloatArray | None = None

@@ -9,12 +9,18 @@ import pytest
 import torch
 
 import interpret
+from interpret.analyzers.intervention import head_effects
+from interpret.analyzers.target import Target, resolve_targets
 from interpret.auditing.ablation import ablation_effects
+from interpret.capture.capture import capture_texts, capturing
+from interpret.capture.edits import Edit
 from interpret.errors import UsageError
+from interpret.models.batching import Row, collate
 from interpret.models.inputs import encode
+from interpret.models.load import attach_handle
 from interpret.results.interventions import AblationSweep
 from interpret.results.views import to_html, to_text
-from tests import planted
+from tests import planted, zoo
 from tests.analyzers.intervention.support import ATTENTION_OUTPUT, CASES, MLP, blocks, made, plain, seen, swapped
 
 TEXTS = ["the film was good", "bad", "not a good film, but the cat was happy"]
@@ -60,11 +66,34 @@ def test_heads_are_those_of_the_audit(family: str, task: str) -> None:
     lm = made(family, task)
     record = interpret.ablate(lm, texts(task), parts=["head"], metric="logit", target=1)
     encoded = encode(lm.handle, texts(task))
-    from interpret.analyzers.target import resolve_targets
-
     expected = ablation_effects(lm.handle, encoded, resolve_targets(lm.handle, encoded, 1))
     assert np.abs(record.effects.reshape(-1, 2, 4) - expected.transpose(2, 0, 1)).max() < 3e-5
     assert record.heads == pytest.approx(expected.mean(-1), abs=3e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "deberta-v2"])
+def test_heads_of_a_span_model_are_those_of_edits(family: str) -> None:
+    built = zoo.build(family, "question-answering")
+    handle = attach_handle(built.model.double(), built.tokenizer)
+    encoded = encode(handle, [("the film?", text) for text in TEXTS])
+    targets = resolve_targets(handle, encoded)
+    found = head_effects(handle, encoded, targets)
+    assert np.abs(found - head_effects(handle, encoded, targets, late=False)).max() < 1e-12
+    for layer, head in np.ndindex(found.shape[:2]):
+        edit = Edit.mean(f"z.{layer}", capture_texts(handle, encoded, f"z.{layer}"), heads=[head])
+        for number, (text, target) in enumerate(zip(encoded, targets, strict=True)):
+            batch = collate(handle, [Row(text.ids, text.type_ids)])
+
+            def scalar(batch: dict[str, torch.Tensor] = batch, target: Target = target) -> float:
+                with torch.no_grad():
+                    outputs = handle.model(**batch)
+                return float(outputs.start_logits[0, target.position] + outputs.end_logits[0, target.end])
+
+            plain = scalar()
+            with capturing(handle, edits=[edit]):
+                without = scalar()
+            assert found[layer, head, number] == pytest.approx(plain - without, abs=1e-10)
+    assert np.abs(found).max() > 1e-3
 
 
 @pytest.mark.parametrize(("family", "task"), CASES)
