@@ -142,7 +142,6 @@ def run_audit(
         run=RunInfo(started=started, seconds=clock.seconds, machine=None, command=None),
     )
     return withhold(audit, config.texts)
-    return withhold(audit, config.texts)
 
 
 def _answers(run: Run) -> Answers | None:
