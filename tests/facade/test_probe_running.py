@@ -104,7 +104,7 @@ def test_the_same_run_again_does_nothing_and_says_so(
     assert {"layers-after_not-resid_post.svg", "layers-after_not-resid_post.png"} <= manifest["files"].keys()
     for name, digest in manifest["files"].items():
         assert hashlib.sha256(before[name]).hexdigest() == digest
-    weights = lm.handle.core.state_dict()
+    weights = {name: tensor.clone() for name, tensor in lm.handle.core.state_dict().items()}
     assert manifest["request"]["model"]["weights_sha256"]
     assert manifest["request"]["versions"]["torch"] == torch.__version__
     measured = count_cells(monkeypatch)
