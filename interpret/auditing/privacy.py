@@ -2,7 +2,8 @@
 
 Masks are all alike, never one per word: a text in which equal words have equal masks is a cipher that frequent words
 break. The words of section 7 are numbered by rank for the same reason, class by class. Token ids are text in another
-alphabet and go with it. What stays are numbers, names of classes, slices and columns, and the digest of the data.
+alphabet and go with it. What stays are numbers, names of classes, slices and columns, values of the columns that were
+named to be probed (no column of texts is taken for that), and the digest of the data.
 """
 
 from __future__ import annotations

@@ -136,6 +136,22 @@ def test_saved_masked_and_read_again(asked: Audit, tmp_path: Path) -> None:
     assert Audit.load(tmp_path / "audit").concepts == asked.concepts
     masked = audit(protected=["sex"], texts="ids")
     assert found(masked).rows[0].verdict == "available_used"
+    masked.save(tmp_path / "masked")
+    kept = "".join(path.read_text("utf-8") for path in (tmp_path / "masked").glob("*.json"))
+    whole = "".join(path.read_text("utf-8") for path in (tmp_path / "audit").glob("*.json"))
+    texts = [str(row["text"]) for row in rows()]
+    assert any(text in whole for text in texts)
+    assert not any(text in kept for text in texts)
+
+
+def test_a_column_of_texts_is_not_kept_as_the_names_of_groups() -> None:
+    """Few texts are few values, and values stand in an audit that is to keep no texts."""
+    model, tokenizer = planted.trained()
+    lm = interpret.attach(model, tokenizer, name="planted")
+    few = [row | {"copy": row["text"]} for row in rows(15)]
+    for name in ("text", "copy"):
+        with pytest.raises(UsageError, match=f"column '{name}' .* holds the audited texts themselves"):
+            interpret.audit(lm, few, config={**SMALL, "concepts": name, "texts": "masked"}, progress=False)
 
 
 def test_the_plan_says_what_it_costs_and_why_it_does_not_run() -> None:
@@ -157,6 +173,7 @@ def test_the_plan_says_what_it_costs_and_why_it_does_not_run() -> None:
         ({"protected": ["gendre"]}, "no column 'gendre'"),
         ({"protected": ["se"]}, "did you mean 'sex'"),
         ({"concepts": ["id"]}, "400 different values"),
+        ({"concepts": ["text"]}, "holds the audited texts themselves"),
         ({"protected": ["sex"], "concepts": ["sex"]}, "name it once"),
         ({"protected": 3}, "must be a list of columns"),
         ({"protected": ["a,b"]}, "comma"),
@@ -201,13 +218,13 @@ def test_the_command_line_takes_them_from_a_file_or_as_options(tmp_path: Path) -
     (tmp_path / "audit.toml").write_text("\n".join([*lines, 'protected = ["sex"]']))
     (tmp_path / "bare.toml").write_text("\n".join(lines))
     start = ("audit", tmp_path / "model", tmp_path / "data.csv", "--out", tmp_path / "out", "--config")
-    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin")):
+    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin,age")):
         result = call(*start, tmp_path / options[0], *options[1:])
         assert result.exit_code == 0, result.output
         assert "The protected attribute “sex” is known and used" in result.output
         saved = Audit.load(tmp_path / "out")
         assert found(saved).rows[0].verdict == "available_used"
-    assert "--protected sex --concept coin" in saved.command
+    assert "--protected sex --concept coin --concept age" in saved.command
     (tmp_path / "bad.toml").write_text("protected = [")
     result = call(*start, tmp_path / "bad.toml")
     assert result.exit_code != 0
