@@ -150,8 +150,8 @@ def _few_values(table: Table, column: str, kept: Sequence[int], text_column: str
     same = sum(table.rows[i].get(column, "").strip() == table.rows[i][text_column].strip() for i in kept)
     if 2 * same > len(kept):
         raise UsageError(
-            f"column {column!r} of {table.name} holds the audited texts themselves and no groups; name a column such as "
-            "gender"
+            f"column {column!r} of {table.name} holds the audited texts themselves and no groups; name a column "
+            "such as gender"
         )
     values = [table.rows[i].get(column, "").strip() or None for i in kept]
     different = {value for value in values if value is not None}
