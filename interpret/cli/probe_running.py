@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from interpret.cli import options as o
-from interpret.cli.models import load_model, read_texts
+from interpret.cli.models import load_model, say_bad_rows
 from interpret.cli.shell import out_file, out_folder, show, show_json
 from interpret.errors import UsageError
 
@@ -26,12 +26,14 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
     model, data, stores = _subject(given)
     test, out, junit = (given[name] for name in ("test", "out", "junit"))
     labels = o.listed(given["label"])
-    _check_data([path for path in (data, test) if path is not None], labels, given)
-    if given["require"] is not None and labels:
+    tasks = _check_data(data, labels, given)
+    if test is not None:
+        _check_data(test, labels, given)
+    if given["require"] is not None:
         from interpret.results.probe_criteria import parse_criterion
 
         for written in given["require"]:
-            parse_criterion(written, labels)
+            parse_criterion(written, tasks)
     if out is not None:
         out_folder(out)
     if junit is not None:
@@ -90,6 +92,9 @@ def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: 
     from interpret.results.views import to_text
 
     out, junit = given["out"], given["junit"]
+    if not as_json:
+        # Before the criteria, of which one may name what was not measured: that must not hide what was.
+        show(to_text(result))
     checks: tuple[Check, ...] = () if given["require"] is None else result.judged(*given["require"])
     if junit is not None:
         from interpret.cli.auditing import write_junit
@@ -100,7 +105,6 @@ def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: 
         path = None if out is None else str(out)
         show_json({"path": path, "exit_code": code, "checks": to_plain(checks), "probe": result.to_dict()})
     else:
-        show(to_text(result))
         if checks:
             from reports.checks import check_text
 
@@ -115,19 +119,20 @@ def _title(result: ProbeResult | ProbeGrid) -> str:
     return f"Probes for {', '.join(tasks)}"
 
 
-def _check_data(paths: Sequence[Path], labels: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Say at once what is wrong with the data."""
+def _check_data(path: Path, labels: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Say at once what is wrong with the data; returns the names of the labels."""
     from interpret.readers.iob import IOB_SUFFIXES
-    from interpret.readers.tables import require
+    from interpret.readers.probe_data import read_probe_data
+    from interpret.readers.tables import read_table, require
 
-    for path in paths:
-        if path.suffix.lower() in (".conllu", *IOB_SUFFIXES):
-            require(path)
-            continue
-        for label in labels or ("label",):
-            read_texts(
-                path,
-                text_column=given["text_column"],
-                label_column=label,
-                **{name: given[name] for name in ("no_header", "columns", "skip_bad_rows", "limit")},
-            )
+    suffix = path.suffix.lower()
+    if suffix in (".conllu", *IOB_SUFFIXES):
+        require(path)
+        return list(labels) or ["upos" if suffix == ".conllu" else "tag"]
+    how = {
+        "header": not given["no_header"],
+        "columns": o.names(given["columns"]),
+        "skip_bad_rows": given["skip_bad_rows"],
+    }
+    say_bad_rows(read_table(path, **how))
+    return [read_probe_data(path, label, text=given["text_column"], **how).task for label in labels or (None,)]

@@ -232,7 +232,7 @@ def _read(
     if label_column is None:
         raise UsageError(
             f"{table.name}: a probe needs a label for each text; the columns are {', '.join(table.columns)}; "
-            "name one with label="
+            "name one with --label (label=)"
         )
     return ProbeData.of_texts(
         [row[text_column] for row in table.rows],
