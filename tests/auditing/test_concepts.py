@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from interpret.errors import UsageError
 from interpret.results.audits import Audit
 from interpret.results.concepts import Concepts
 from interpret.results.messages import words
+from interpret.results.record import Message
 from interpret.results.tree import say
 from interpret.results.views import to_text
 from tests import planted
@@ -129,6 +131,20 @@ def test_the_report_shows_it_only_where_it_was_asked(asked: Audit, tmp_path: Pat
     assert "known and used" in said
     assert "This does not show" in said
     assert found(asked).to_frame()["verdict"].tolist()[0] == "available_used"
+
+
+def test_what_is_known_is_said_also_where_its_use_stays_open(asked: Audit) -> None:
+    why = Message(code="erasure_why.control_breaks", params={"share": 0.3, "limit": 0.1})
+    sex, coin, _ = found(asked).rows
+    rows = tuple(
+        replace(row, layers=tuple(replace(at, erasure=replace(at.erasure, verdict="inconclusive", why=why))
+                                  for at in row.layers))
+        for row in (sex, coin)
+    )  # fmt: skip
+    assert {row.verdict for row in rows} == {"inconclusive"}
+    told = [to_text(replace(found(asked), rows=(row,))) for row in rows]
+    # The coin is not: it does not beat probes of permuted values.
+    assert ["known, use undecided" in text for text in told] == [True, False]
 
 
 def test_saved_masked_and_read_again(asked: Audit, tmp_path: Path) -> None:
