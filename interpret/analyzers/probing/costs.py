@@ -123,7 +123,9 @@ def summed(out: Outputs, bootstrap: ClusterBootstrap, n_random: int) -> Effects:
     if out.n_gold.sum() > 0:
         for measure, values in (("task_accuracy", out.right), ("log_probability_nats", out.log_probability)):
             name: ErasureMeasure = measure  # type: ignore[assignment]
-            rows.append(row("model", name, "original", ratio(values[0], out.n_gold), int(out.n_gold.sum())))
+            before = ratio(values[0], out.n_gold)
+            before = bootstrap.exact_end(before) if name == "task_accuracy" else before
+            rows.append(row("model", name, "original", before, int(out.n_gold.sum())))
             found = add(name, values[1:], out.n_gold, -1)
             answers = found if answers is None else answers
     changed = add("changed_predictions", out.changed, out.n, 1)
