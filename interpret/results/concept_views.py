@@ -36,7 +36,8 @@ def concept_nodes(record: Concepts) -> tuple[Node, ...]:
     groups = _groups(record)
     if groups is not None:
         children.append(groups)
-    children.append(Paragraph((say("concepts.limits"),), "small"))
+    limits = [say("concepts.limits"), *([] if groups is None else [say("concepts.limits_gaps")])]
+    children.append(Paragraph(tuple(limits), "small"))
     for row in record.rows:
         for at in row.layers:
             children.append(Details(say("view.erasure", task=row.name, place=at.place), erasure_nodes(at.erasure)))

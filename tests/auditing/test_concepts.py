@@ -130,6 +130,9 @@ def test_the_report_shows_it_only_where_it_was_asked(asked: Audit, tmp_path: Pat
     said = to_text(found(asked))
     assert "known and used" in said
     assert "This does not show" in said
+    assert "The gaps above" in " ".join(said.split())
+    without = replace(found(asked), rows=tuple(replace(row, groups=()) for row in found(asked).rows))
+    assert "The gaps above" not in " ".join(to_text(without).split())
     assert found(asked).to_frame()["verdict"].tolist()[0] == "available_used"
 
 
