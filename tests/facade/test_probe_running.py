@@ -111,6 +111,7 @@ def test_the_same_run_again_does_nothing_and_says_so(
     monkeypatch.setattr("interpret.facade.probe_running.probe_tasks", None)
     capsys.readouterr()
     assert interpret.probe(lm, made(), out=tmp_path, **OPTIONS) == first
+    assert interpret.probe(lm, made(), out=tmp_path, seed=np.int64(0), **OPTIONS) == first
     assert "nothing is left to do" in capsys.readouterr().err
     assert measured == []
     assert bytes_of(tmp_path) == before
