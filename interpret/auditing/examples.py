@@ -136,14 +136,23 @@ def select_examples(
             Message(code="data.bad_row", params={"line": bad.line, "why": bad.why}) for bad in table.bad_rows
         ),
         sampling_seed=None,
-        extra={name: _few_values(table, pick_named(table, name), kept) for name in extra},
+        extra={name: _few_values(table, pick_named(table, name), kept, text_column) for name in extra},
         every_text=tuple(row[text_column] for row in table.rows),
     )
     return sample_examples(examples, limit, seed)
 
 
-def _few_values(table: Table, column: str, kept: Sequence[int]) -> tuple[str | None, ...]:
-    """A column of groups: as many values as can be told apart, and never a text or a number of its own in each row."""
+def _few_values(table: Table, column: str, kept: Sequence[int], text_column: str) -> tuple[str | None, ...]:
+    """A column of groups: as many values as can be told apart, and never a text or a number of its own in each row.
+
+    Its values are names of groups, which an audit keeps also where it keeps no texts.
+    """
+    same = sum(table.rows[i].get(column, "").strip() == table.rows[i][text_column].strip() for i in kept)
+    if 2 * same > len(kept):
+        raise UsageError(
+            f"column {column!r} of {table.name} holds the audited texts themselves and no groups; name a column "
+            "such as gender"
+        )
     values = [table.rows[i].get(column, "").strip() or None for i in kept]
     different = {value for value in values if value is not None}
     if not 2 <= len(different) <= MAX_VALUES:

@@ -1,8 +1,9 @@
 """What an audit keeps of the texts: whole, masked, or nothing but row numbers.
 
 Masks are all alike, never one per word: a text in which equal words have equal masks is a cipher that frequent words
-break. The words of sections 5 and 7 are numbered by rank for the same reason. Token ids are text in another
-alphabet and go with it. What stays are numbers, names of classes, slices and columns, and the digest of the data.
+break. The words of sections 5 and 7 are numbered by rank for the same reason, those of 7 class by class. Token ids are
+text in another alphabet and go with it. What stays are numbers, names of classes, slices and columns, values of the
+columns that were named to be probed (no column of texts is taken for that), and the digest of the data.
 """
 
 from __future__ import annotations

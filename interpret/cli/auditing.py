@@ -130,11 +130,12 @@ def audit(
     protected: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COLUMN", help="A protected attribute: is it known, and do answers depend on it? Repeatable."
+            metavar="COLUMN",
+            help="A protected attribute: is it known, and do answers depend on it? Several with commas.",
         ),
     ] = None,
     concept: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Another column to ask this of. Repeatable.")
+        list[str] | None, typer.Option(metavar="COLUMN", help="Another column to ask this of. Several with commas.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-audit"),
     adapter: o.Adapter = None,
@@ -165,6 +166,7 @@ def audit(
     started = time.monotonic()
     # All that can be wrong with the request, before the libraries are imported and the model is loaded.
     settings = None if config is None else read_config(config)
+    protected, concept = o.listed(protected), o.listed(concept)
     for key, named in (("protected", protected), ("concepts", concept)):
         if named:
             settings = {**(settings or {}), key: named}

@@ -71,10 +71,15 @@ def read_texts(
     text, label = pick_columns(table, text_column, label_column)
     if not any(written.strip() for written in table.column(text)):
         raise UsageError(f"{table.name} has no text in column {text!r}; name another with --text-column")
+    say_bad_rows(table)
+    return table, list(table.column(text)[:limit]), label
+
+
+def say_bad_rows(table: Table) -> None:
+    """Say how many rows were left out, if any were."""
     if table.bad_rows:
         first = table.bad_rows[0].line
         say(f"left out {len(table.bad_rows)} bad rows of {table.name}, the first at line {first}")
-    return table, list(table.column(text)[:limit]), label
 
 
 @guarded

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from interpret.cli.shell import say
+from interpret.cli.models import say_bad_rows
 
 
 class Level(StrEnum):
@@ -86,8 +86,8 @@ def reading(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def look_at(data: Path, test: Path | None, label: str | None, **how: Any) -> None:
-    """Read the data only to say at once what is wrong with it; treebanks are only looked for."""
+def look_at(data: Path, test: Path | None, label: str | None, **how: Any) -> str:
+    """Read the data only to say at once what is wrong with it, treebanks are only looked for; the name of the label."""
     from interpret.facade.probing import read_parts
     from interpret.readers.iob import IOB_SUFFIXES
     from interpret.readers.tables import read_table, require
@@ -96,9 +96,7 @@ def look_at(data: Path, test: Path | None, label: str | None, **how: Any) -> Non
     for path in paths:
         require(path)
         if how.get("skip_bad_rows") and path.is_file() and path.suffix.lower() not in (".conllu", *IOB_SUFFIXES):
-            table = read_table(path, header=how["header"], columns=how["columns"], skip_bad_rows=True)
-            if table.bad_rows:
-                first = table.bad_rows[0].line
-                say(f"left out {len(table.bad_rows)} bad rows of {table.name}, the first at line {first}")
+            say_bad_rows(read_table(path, header=how["header"], columns=how["columns"], skip_bad_rows=True))
     if any(path.suffix.lower() not in (".conllu", *IOB_SUFFIXES) for path in paths):
-        read_parts(data, test, label, **how)
+        return read_parts(data, test, label, **how)[0].task
+    return label or ("upos" if data.suffix.lower() == ".conllu" else "tag")

@@ -36,13 +36,12 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         "limit": given["limit"],
     }
     first: list[str | None] = [None]
-    for label in labels or first:
-        look_at(data, test, label, **how, **read)
-    if given["require"] is not None and labels:
+    tasks = [look_at(data, test, label, **how, **read) for label in labels or first]
+    if given["require"] is not None:
         from interpret.results.probe_criteria import parse_criterion
 
         for written in given["require"]:
-            parse_criterion(written, labels)
+            parse_criterion(written, tasks)
     if out is not None:
         out_folder(out)
     if junit is not None:
@@ -99,6 +98,9 @@ def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: 
     from interpret.results.views import to_text
 
     out, junit = given["out"], given["junit"]
+    if not as_json:
+        # Before the criteria, of which one may name what was not measured: that must not hide what was.
+        show(to_text(result))
     checks: tuple[Check, ...] = () if given["require"] is None else result.judged(*given["require"])
     if junit is not None:
         from interpret.cli.auditing import write_junit
@@ -109,7 +111,6 @@ def _finish(result: ProbeResult | ProbeGrid, given: Mapping[str, Any], as_json: 
         path = None if out is None else str(out)
         show_json({"path": path, "exit_code": code, "checks": to_plain(checks), "probe": result.to_dict()})
     else:
-        show(to_text(result))
         if checks:
             from reports.checks import check_text
 

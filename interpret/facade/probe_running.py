@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from interpret.analyzers.probing.kept import KeptCells
 from interpret.analyzers.probing.run import Probed, probe_tasks
 from interpret.analyzers.probing.stored import Stored
@@ -52,6 +54,9 @@ def run_probes(
     names = [train.task for train, _ in tasks]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"the labels to probe are {', '.join(names) or 'none'}; name at least one, each once")
+
+    # A seed that numpy drew is a seed; JSON would not have it.
+    options = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
 
     def record(probed: Sequence[Probed]) -> ProbeResult | ProbeGrid:
         return ProbeGrid(results=tuple(one.result for one in probed)) if grid else probed[0].result

@@ -33,9 +33,22 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def config_sha256(handle: Handle) -> str:
-    """Digest over the model's config and its attention implementation, without paths and library versions."""
+    """Digest over the model's config and its attention implementation, without paths and library versions.
+
+    With adapter layers also over how strongly they act and which of them do: that stands in no weight.
+    """
     settings = {key: value for key, value in handle.config.to_dict().items() if key not in _PRIVATE}
-    return _digest([settings, handle.attn_implementation])
+    adapters = _adapters(handle.model)
+    return _digest([settings, handle.attn_implementation, *([adapters] if adapters else [])])
+
+
+def _adapters(model: nn.Module) -> dict[str, Any]:
+    """Of each adapter layer whether it is switched off, which adapters are active, and by what they are scaled."""
+    return {
+        name: [bool(module._disable_adapters), module.active_adapters, getattr(module, "scaling", None)]
+        for name, module in model.named_modules()
+        if hasattr(module, "_disable_adapters") and hasattr(module, "active_adapters")
+    }
 
 
 def tokenizer_sha256(handle: Handle) -> str:

@@ -36,15 +36,19 @@ def concept_nodes(record: Concepts) -> tuple[Node, ...]:
     groups = _groups(record)
     if groups is not None:
         children.append(groups)
-    children.append(Paragraph((say("concepts.limits"),), "small"))
+    limits = [say("concepts.limits"), *([] if groups is None else [say("concepts.limits_gaps")])]
+    children.append(Paragraph(tuple(limits), "small"))
     for row in record.rows:
         for at in row.layers:
             children.append(Details(say("view.erasure", task=row.name, place=at.place), erasure_nodes(at.erasure)))
     return tuple(children)
 
 
-def _badge(verdict: ErasureVerdict, *, protected: bool) -> Badge:
-    text = say(f"concepts.verdict.{verdict}")
+def _badge(verdict: ErasureVerdict, *, protected: bool, known: bool) -> Badge:
+    # That it is known is something to know, whatever could be said of its use.
+    text = say(
+        "concepts.verdict.known_undecided" if known and verdict == "inconclusive" else f"concepts.verdict.{verdict}"
+    )
     if verdict == "available_used":
         return Badge("fail" if protected else "done", text)
     return Badge("inconclusive" if verdict == "inconclusive" else "done", text)
@@ -55,7 +59,8 @@ def _name(row: ConceptUse) -> Message | str:
 
 
 def _overall(row: ConceptUse) -> Badge:
-    return _badge(row.verdict, protected=row.protected) if row.layers else Badge("not_measured")
+    known = any(at.availability == "available" for at in row.layers)
+    return _badge(row.verdict, protected=row.protected, known=known) if row.layers else Badge("not_measured")
 
 
 def _why(row: ConceptUse) -> Message | None:
@@ -101,7 +106,7 @@ def _effect_table(record: Concepts) -> Table:
             row.name,
             Code(at.place),
             *(_measured(at.erasure.row("changed_predictions", name)) for name in _BESIDE),
-            _badge(at.verdict, protected=row.protected),
+            _badge(at.verdict, protected=row.protected, known=at.availability == "available"),
         )
         for row in record.rows
         for at in row.layers

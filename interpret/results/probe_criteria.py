@@ -26,7 +26,8 @@ _METRICS: Final[dict[str, str]] = {
 class Criterion:
     """Rows that are meant, and where their whole intervals have to lie.
 
-    None stands for every site, layer or task; `best` for the place that validation chose. Without a probe the
+    None stands for every site, layer or task; `best` for the one of
+    these places that validation puts first. Without a probe the
     logistic one is meant where it has that metric, else ridge.
     """
 
@@ -130,10 +131,7 @@ def _rows(criterion: Criterion, results: Sequence[ProbeResult]) -> list[ProbeRow
         rows = [row for row in of_metric if row.probe == probe]
         rows = [row for row in rows if criterion.site in (None, row.site)]
         rows = [row for row in rows if criterion.layers is None or row.layer in criterion.layers]
-        if criterion.best and rows:
-            best = result.best["selectivity" if criterion.metric == "selectivity" else result.measure]
-            rows = [row for row in rows if best is not None and (row.site, row.layer) == (best.site, best.layer)]
-        found += rows
+        found += _best(result, rows, criterion.metric) if criterion.best else rows
     if not found:
         measured = sorted({(row.probe, row.metric) for result in results for row in result.rows})
         places = dict.fromkeys(
@@ -147,6 +145,14 @@ def _rows(criterion: Criterion, results: Sequence[ProbeResult]) -> list[ProbeRow
             f"{', '.join(f'{probe} {metric}' for probe, metric in measured)} at {', '.join(places)}"
         )
     return found
+
+
+def _best(result: ProbeResult, rows: Sequence[ProbeRow], metric: str) -> list[ProbeRow]:
+    """Of the places that a criterion names, the one that validation puts first, whatever the test part says."""
+    screen = "selectivity" if metric == "selectivity" else result.measure
+    screened = {(row.site, row.layer): row.value for row in result.validation_rows if row.metric == screen}
+    values = [(value, row) for row in rows if (value := screened.get((row.site, row.layer))) is not None]
+    return [max(values, key=lambda one: one[0])[1]] if values else []
 
 
 def _check(criterion: Criterion, rows: Sequence[ProbeRow]) -> Check:

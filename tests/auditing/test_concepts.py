@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from interpret.errors import UsageError
 from interpret.results.audits import Audit
 from interpret.results.concepts import Concepts
 from interpret.results.messages import words
+from interpret.results.record import Message
 from interpret.results.tree import say
 from interpret.results.views import to_text
 from tests import planted
@@ -128,7 +130,24 @@ def test_the_report_shows_it_only_where_it_was_asked(asked: Audit, tmp_path: Pat
     said = to_text(found(asked))
     assert "known and used" in said
     assert "This does not show" in said
+    assert "The gaps above" in " ".join(said.split())
+    without = replace(found(asked), rows=tuple(replace(row, groups=()) for row in found(asked).rows))
+    assert "The gaps above" not in " ".join(to_text(without).split())
     assert found(asked).to_frame()["verdict"].tolist()[0] == "available_used"
+
+
+def test_what_is_known_is_said_also_where_its_use_stays_open(asked: Audit) -> None:
+    why = Message(code="erasure_why.control_breaks", params={"share": 0.3, "limit": 0.1})
+    sex, coin, _ = found(asked).rows
+    rows = tuple(
+        replace(row, layers=tuple(replace(at, erasure=replace(at.erasure, verdict="inconclusive", why=why))
+                                  for at in row.layers))
+        for row in (sex, coin)
+    )  # fmt: skip
+    assert {row.verdict for row in rows} == {"inconclusive"}
+    told = [to_text(replace(found(asked), rows=(row,))) for row in rows]
+    # The coin is not: it does not beat probes of permuted values.
+    assert ["known, use undecided" in text for text in told] == [True, False]
 
 
 def test_saved_masked_and_read_again(asked: Audit, tmp_path: Path) -> None:
@@ -136,6 +155,22 @@ def test_saved_masked_and_read_again(asked: Audit, tmp_path: Path) -> None:
     assert Audit.load(tmp_path / "audit").concepts == asked.concepts
     masked = audit(protected=["sex"], texts="ids")
     assert found(masked).rows[0].verdict == "available_used"
+    masked.save(tmp_path / "masked")
+    kept = "".join(path.read_text("utf-8") for path in (tmp_path / "masked").glob("*.json"))
+    whole = "".join(path.read_text("utf-8") for path in (tmp_path / "audit").glob("*.json"))
+    texts = [str(row["text"]) for row in rows()]
+    assert any(text in whole for text in texts)
+    assert not any(text in kept for text in texts)
+
+
+def test_a_column_of_texts_is_not_kept_as_the_names_of_groups() -> None:
+    """Few texts are few values, and values stand in an audit that is to keep no texts."""
+    model, tokenizer = planted.trained()
+    lm = interpret.attach(model, tokenizer, name="planted")
+    few = [row | {"copy": row["text"]} for row in rows(15)]
+    for name in ("text", "copy"):
+        with pytest.raises(UsageError, match=f"column '{name}' .* holds the audited texts themselves"):
+            interpret.audit(lm, few, config={**SMALL, "concepts": name, "texts": "masked"}, progress=False)
 
 
 def test_the_plan_says_what_it_costs_and_why_it_does_not_run() -> None:
@@ -157,6 +192,7 @@ def test_the_plan_says_what_it_costs_and_why_it_does_not_run() -> None:
         ({"protected": ["gendre"]}, "no column 'gendre'"),
         ({"protected": ["se"]}, "did you mean 'sex'"),
         ({"concepts": ["id"]}, "400 different values"),
+        ({"concepts": ["text"]}, "holds the audited texts themselves"),
         ({"protected": ["sex"], "concepts": ["sex"]}, "name it once"),
         ({"protected": 3}, "must be a list of columns"),
         ({"protected": ["a,b"]}, "comma"),
@@ -201,13 +237,13 @@ def test_the_command_line_takes_them_from_a_file_or_as_options(tmp_path: Path) -
     (tmp_path / "audit.toml").write_text("\n".join([*lines, 'protected = ["sex"]']))
     (tmp_path / "bare.toml").write_text("\n".join(lines))
     start = ("audit", tmp_path / "model", tmp_path / "data.csv", "--out", tmp_path / "out", "--config")
-    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin")):
+    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin,age")):
         result = call(*start, tmp_path / options[0], *options[1:])
         assert result.exit_code == 0, result.output
         assert "The protected attribute “sex” is known and used" in result.output
         saved = Audit.load(tmp_path / "out")
         assert found(saved).rows[0].verdict == "available_used"
-    assert "--protected sex --concept coin" in saved.command
+    assert "--protected sex --concept coin --concept age" in saved.command
     (tmp_path / "bad.toml").write_text("protected = [")
     result = call(*start, tmp_path / "bad.toml")
     assert result.exit_code != 0

@@ -14,7 +14,7 @@ from tests.cli.test_cli import call
 
 def treebank(path: Path, of: dict[str, str]) -> Path:
     lines: list[str] = []
-    for row in sentences(300):
+    for row in sentences(950):
         lines += [f"{n}\t{word}\t_\t{of[word]}\t_\t_\t0\troot\t_\t_" for n, word in enumerate(row, 1)]
         lines.append("")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -51,5 +51,6 @@ def test_the_planted_unit_is_ranked_first_and_ablated(
     assert plain["ranked_units"][0] == unit
     changed = {a["chosen"]: a["changed_predictions"] for a in plain["ablations"]}
     assert (changed["top"] > 0.3) == bool(ranking)
-    assert changed["bottom"] < 0.05
+    # Of the other label the least that a unit can say may well be said by the unit that decides.
+    assert not ranking or changed["bottom"] < 0.05
     assert changed["random"] < 0.1

@@ -51,6 +51,37 @@ def test_criteria_decide_the_exit_code_and_stand_in_junit(out: Path, tmp_path: P
     assert wrong.exit_code == 2
     assert "'stars'" in wrong.stderr
     assert "loading" not in wrong.stderr
+    # Without --label it is known as well which labels there are.
+    early = call("probe", "run", MODEL, DATA, *FAST, "--require", "label acuracy >= 1")
+    assert early.exit_code == 2
+    assert "has the word 'acuracy'" in early.stderr
+    assert "loading" not in early.stderr
+    # What was measured is shown, whatever a criterion names.
+    nowhere = call(*asked, "--out", out, "--require", "layer 9 accuracy >= 1")
+    assert nowhere.exit_code == 2
+    assert "names was measured; measured were" in nowhere.stderr
+    assert "Probes for 2 labels" in nowhere.stdout
+
+
+def test_tables_are_read_as_the_verb_reads_them(tmp_path: Path) -> None:
+    """The label column by its usual names, and words in lists: what Python takes is not refused at the door."""
+    header, _, rest = DATA.read_text(encoding="utf-8").partition("\n")
+    usual = tmp_path / "usual.csv"
+    usual.write_text(header.replace("label", "sentiment") + "\n" + rest, encoding="utf-8")
+    lists = tmp_path / "lists.jsonl"
+    line = json.dumps({"tokens": ["very", "good"], "labels": ["x", "y"]})
+    lists.write_text(f"{line}\n" * 30, encoding="utf-8")
+    found = call("probe", "run", MODEL, usual, "--sites", "resid_post.3", *FAST, "--json")
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["probe"]["task"] == "sentiment"
+    words = call("probe", "run", MODEL, lists, "--sites", "resid_post.3", *FAST)
+    assert "labelled words" in words.stderr
+    none = tmp_path / "none.csv"
+    none.write_text(header.replace("label", "other") + "\n" + rest, encoding="utf-8")
+    lost = call("probe", "run", MODEL, none, *FAST)
+    assert lost.exit_code == 2
+    assert "name one with --label" in lost.stderr
+    assert "loading" not in lost.stderr
 
 
 def test_a_file_has_the_same_keys_as_the_flags_and_flags_win(out: Path, tmp_path: Path) -> None:

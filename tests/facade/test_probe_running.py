@@ -104,13 +104,14 @@ def test_the_same_run_again_does_nothing_and_says_so(
     assert {"layers-after_not-resid_post.svg", "layers-after_not-resid_post.png"} <= manifest["files"].keys()
     for name, digest in manifest["files"].items():
         assert hashlib.sha256(before[name]).hexdigest() == digest
-    weights = lm.handle.core.state_dict()
+    weights = {name: tensor.clone() for name, tensor in lm.handle.core.state_dict().items()}
     assert manifest["request"]["model"]["weights_sha256"]
     assert manifest["request"]["versions"]["torch"] == torch.__version__
     measured = count_cells(monkeypatch)
     monkeypatch.setattr("interpret.facade.probe_running.probe_tasks", None)
     capsys.readouterr()
     assert interpret.probe(lm, made(), out=tmp_path, **OPTIONS) == first
+    assert interpret.probe(lm, made(), out=tmp_path, seed=np.int64(0), **OPTIONS) == first
     assert "nothing is left to do" in capsys.readouterr().err
     assert measured == []
     assert bytes_of(tmp_path) == before

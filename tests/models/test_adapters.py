@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 import interpret
 from interpret.errors import UsageError
 from interpret.models.adapters import is_mutated_by_peft, without_adapter
-from interpret.models.fingerprints import weights_sha256
+from interpret.models.fingerprints import config_sha256, weights_sha256
 from tests.capture.support import nothing_global, same_state, state_of
 from tests.conftest import ABSENT
 from tests.tiny import TEXTS, tiny
@@ -135,3 +136,19 @@ def test_what_cannot_be_switched_off() -> None:
     written = peft.get_peft_model(prompts, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     with pytest.raises(UsageError, match="writes into the prompt"), without_adapter(written):
         pass
+
+
+def test_the_strength_and_the_switch_of_an_adapter_are_in_a_digest(tmp_path: Path) -> None:
+    """They stand in no weight, and what the model computes hangs on them: kept measurements must not be reused."""
+    base, adapter = saved(tmp_path, "bert", "text-classification")
+    lm = interpret.load(base, adapter=adapter, device="cpu")
+    weights, config = weights_sha256(lm.handle.model), config_sha256(lm.handle)
+    with lm.without_adapter():
+        assert config_sha256(lm.handle) != config
+    assert config_sha256(lm.handle) == config
+    path = adapter / "adapter_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | {"lora_alpha": 4 * settings["lora_alpha"]}), encoding="utf-8")
+    stronger = interpret.load(base, adapter=adapter, device="cpu")
+    assert weights_sha256(stronger.handle.model) == weights
+    assert config_sha256(stronger.handle) != config

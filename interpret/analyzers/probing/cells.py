@@ -51,13 +51,18 @@ class ProbeCell:
 
 
 def digest_of_parts(parts: Parts) -> str:
-    """SHA-256 of what is probed: the sentences as read, the items, labels, controls and the parts they are in."""
+    """SHA-256 of what is probed: the sentences as read, token by token, the items, labels, controls and the parts.
+
+    Texts alone would not do: the same text may be cut into other words, or off at another length.
+    """
+    items = parts.items
     digest = hashlib.sha256()
-    written = [[row.text for row in parts.items.encoded], parts.items.label, parts.classes, parts.n_train, parts.n_fit]
+    read = [[row.text, row.ids] for row in items.encoded]
+    written = [read, items.label, items.form, parts.classes, parts.n_train, parts.n_fit]
     digest.update(json.dumps(written, ensure_ascii=True).encode())
     given = () if parts.values is None else (parts.values,)
-    tokens = [array for segment in parts.items.segments for array in segment]
-    for array in (parts.items.sentence, parts.items.place, parts.labels, *given, *tokens):
+    tokens = [array for segment in items.segments for array in (segment.position, segment.item)]
+    for array in (items.sentence, items.place, parts.labels, *given, *tokens):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -66,7 +66,7 @@ def ablations(
     found = []
     for (k, chosen), members in together.items():
         at = [start + n for n in members]
-        changed = _ratio(bootstrap, out.changed[at].mean(0), out.n)
+        changed = bootstrap.exact_end(_ratio(bootstrap, out.changed[at].mean(0), out.n))
         units = () if chosen == "random" else tuple(taken_out[members[0]].units.tolist())
         found.append(
             UnitAblation(
@@ -103,14 +103,18 @@ def summed(out: Outputs, bootstrap: ClusterBootstrap, n_random: int) -> Effects:
 
     def add(measure: ErasureMeasure, changed: FloatArray, n: FloatArray, sign: int) -> list[Interval]:
         count = int(n.sum())
-        whole[measure] = ratio(changed[0], n)
+        counted = measure in ("task_accuracy", "changed_predictions")
+        whole[measure] = bootstrap.exact_end(ratio(changed[0], n)) if counted else ratio(changed[0], n)
         rows.append(row("model", measure, "erased", whole[measure], count))
         differences = []
         for (control, beyond), at in zip(_CONTROLS, draws_at, strict=True):
             random = changed[at]
             draws = random.sum(1) / max(count, 1)
-            rows.append(row("model", measure, control, ratio(random.mean(0), n), count))
-            difference = over_draws(ratio(sign * (changed[0] - random.mean(0)), n), draws, fresh=True)
+            beside = ratio(random.mean(0), n)
+            rows.append(row("model", measure, control, bootstrap.exact_end(beside) if counted else beside, count))
+            beside = ratio(sign * (changed[0] - random.mean(0)), n)
+            beside = bootstrap.exact_end(beside, signed=True) if counted else beside
+            difference = over_draws(beside, draws, fresh=True)
             rows.append(row("model", measure, beyond, difference, count))
             differences.append(difference)
         return differences
@@ -119,7 +123,9 @@ def summed(out: Outputs, bootstrap: ClusterBootstrap, n_random: int) -> Effects:
     if out.n_gold.sum() > 0:
         for measure, values in (("task_accuracy", out.right), ("log_probability_nats", out.log_probability)):
             name: ErasureMeasure = measure  # type: ignore[assignment]
-            rows.append(row("model", name, "original", ratio(values[0], out.n_gold), int(out.n_gold.sum())))
+            before = ratio(values[0], out.n_gold)
+            before = bootstrap.exact_end(before) if name == "task_accuracy" else before
+            rows.append(row("model", name, "original", before, int(out.n_gold.sum())))
             found = add(name, values[1:], out.n_gold, -1)
             answers = found if answers is None else answers
     changed = add("changed_predictions", out.changed, out.n, 1)

@@ -76,7 +76,8 @@ class Reprobing:
         if items is not None and len(items) < len(self.floor):
             bootstrap = ClusterBootstrap(self.plan.cluster[items], bootstrap.n_bootstrap, self.seed)
         right = predicted == (gold[self.plan.test] if items is None else gold[items])
-        self.rows.append(row("probe", measure, condition, bootstrap.mean(right.astype(np.float64)), len(right)))
+        found = bootstrap.exact_end(bootstrap.mean(right.astype(np.float64)))
+        self.rows.append(row("probe", measure, condition, found, len(right)))
 
     def gain(self, condition: str) -> tuple[Interval, Interval]:
         """Accuracy and balanced accuracy of the logistic probe less those of the majority, paired."""

@@ -122,7 +122,22 @@ class ClusterBootstrap:
             "balanced_accuracy": _mean_ratio(right, wanted),
             "macro_f1": _mean_ratio(2 * right, wanted + given),
         }
-        return {name: Interval(float(v[0]), *percentiles(v[1:])) for name, v in scores.items()}
+        return {name: self.exact_end(Interval(float(v[0]), *percentiles(v[1:]))) for name, v in scores.items()}
+
+    def exact_end(self, share: Interval, *, signed: bool = False) -> Interval:
+        """A share at which every cluster agrees, none or all, with the end that a bootstrap cannot see.
+
+        With `signed` it is a difference between two shares, which may lie on either side of none.
+
+        Resampling what never varies gives an interval of no width, whatever the number of clusters. Of n clusters that
+        all agree the rate of others may still be 1 - 0.025^(1/n) (Clopper and Pearson 1934).
+        """
+        if share.value not in (0.0, 1.0) or share.low != share.high or not self.n_clusters:
+            return share
+        reach = 1.0 - float((_LOW / 100) ** (1 / self.n_clusters))
+        low = share.value - reach * (1.0 if signed else share.value)
+        high = share.value + reach * (1 - share.value)
+        return Interval(share.value, low, high)
 
 
 def percentiles(replicates: FloatArray) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from safetensors.numpy import load_file
 
 import interpret
 from interpret.analyzers.probing import cells as cells_module
+from interpret.analyzers.probing.cells import digest_of_parts
 from interpret.analyzers.probing.compare import compare_probes
+from interpret.analyzers.probing.parts import make_parts
 from interpret.errors import UsageError
 from interpret.models.load import attach_handle
 from interpret.readers.probe_data import ProbeData
@@ -179,3 +182,12 @@ def test_a_plan_counts_what_a_run_then_does() -> None:
     assert plan.bytes_in_memory == 3 * n * lm.handle.d_model * 4
     assert plan.bytes_on_disk == 0
     assert plan.seconds > 0
+
+
+def test_a_text_that_is_cut_off_elsewhere_is_another_item() -> None:
+    """Each text is one item with the same label; what the model reads of it is not the same."""
+    handle = attach_handle(*tiny("bert", "masked-lm"))
+    data = ProbeData.of_texts((" ".join(row) for row in made(300).sentences), ["a", "b"] * 150)
+    cut = replace(handle, max_length=5)
+    whole, again, short = (digest_of_parts(make_parts(one, data, None, 0, 1)) for one in (handle, handle, cut))
+    assert whole == again != short

@@ -179,3 +179,25 @@ def test_lexical_baseline_backs_off_to_the_majority() -> None:
     labels = np.array([1, 1, 0, 2, 1, 0, 0, 0])
     assert most_frequent_of_type(forms, labels, 5).tolist()[5:] == [1, 2, 1]
     assert majority(labels, 5).tolist() == [1] * 8
+
+
+@pytest.mark.parametrize("n", [10, 50, 300])
+def test_what_never_varies_has_an_interval_all_the_same(n: int) -> None:
+    """That of Clopper and Pearson over the clusters, as scipy has it: resampling would state that of no width."""
+    from scipy.stats import binomtest
+
+    gold = np.tile([0, 1], 2 * n)
+    bootstrap = ClusterBootstrap(np.arange(4 * n) // 4, 100)
+    scores = bootstrap.score(gold, gold, 2)
+    exact = binomtest(n, n).proportion_ci(0.95, "exact")
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert scores[name] == pytest.approx((1.0, exact.low, 1.0))
+    none = binomtest(0, n).proportion_ci(0.95, "exact")
+    assert bootstrap.score(1 - gold, gold, 2)["accuracy"] == pytest.approx((0.0, 0.0, none.high))
+    assert bootstrap.exact_end(Interval(0.0, 0.0, 0.0), signed=True) == pytest.approx((0.0, -none.high, none.high))
+    # Where anything varies the bootstrap stands.
+    varied = gold.copy()
+    varied[:2] = 1 - varied[:2]
+    found = bootstrap.score(varied, gold, 2)["accuracy"]
+    assert bootstrap.exact_end(found) == found
+    assert found.low < found.value < 1.0
