@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interpret.errors import RunError, UsageError
+from interpret.models import memory
 from interpret.models.handle import EXPLAINED, Handle
-from interpret.models.memory import Trimmer
 from interpret.models.parts import argument_names
 from interpret.models.state import untouched
 
@@ -169,7 +169,6 @@ def run_batches(
     bounds = Halving() if halving is None else halving
     silent = progress is None or not sys.stderr.isatty()
     total = sum(map(len, planned))
-    trimmer = Trimmer()
     with tqdm(total=total, desc=progress, unit="row", disable=silent, file=sys.stderr) as bar:
         for wanted in planned:
             made = {index: rows[index] for index in wanted}
@@ -208,7 +207,7 @@ def run_batches(
                 bar.update(len(indices))
                 yield indices, result
                 if handle.device.type == "cpu":
-                    trimmer.ran(len(indices) * longest)
+                    memory.ran(len(indices) * longest)
 
 
 def _of_one_length(rows: Sequence[Row]) -> list[list[int]]:

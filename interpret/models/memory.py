@@ -12,22 +12,21 @@ from typing import Final
 _TOKENS_BETWEEN: Final = 2**15
 
 
-class Trimmer:
-    """Counts tokens, and now and then returns what batches of ever other shapes left behind in the allocator.
+_since = 0
+
+
+def ran(n_tokens: int) -> None:
+    """Say that `n_tokens` more were run; now and then what batches of ever other shapes left behind is given back.
 
     The allocator of glibc keeps freed blocks for blocks of their size. Batches of like length have as many sizes as
-    there are lengths, so that without this a long run holds hundreds of megabytes that nobody uses.
+    there are lengths, so that without this a long run holds hundreds of megabytes that nobody uses. The count goes over
+    all runs of the process: many short ones leave as much as a long one.
     """
-
-    def __init__(self) -> None:
-        self._since = 0
-
-    def ran(self, n_tokens: int) -> None:
-        """`n_tokens` more were run."""
-        self._since += n_tokens
-        if self._since >= _TOKENS_BETWEEN:
-            self._since = 0
-            _malloc_trim()(0)
+    global _since
+    _since += n_tokens
+    if _since >= _TOKENS_BETWEEN:
+        _since = 0
+        _malloc_trim()(0)
 
 
 @cache

@@ -12,25 +12,31 @@ from interpret.models.load import attach_handle
 from tests.tiny import tiny
 
 
-def test_after_enough_tokens_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(memory, "_malloc_trim", lambda: calls.append)
-    trimmer = memory.Trimmer()
-    trimmer.ran(memory._TOKENS_BETWEEN - 1)
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    found: list[int] = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: found.append)
+    monkeypatch.setattr(memory, "_since", 0)
+    return found
+
+
+def test_after_enough_tokens_and_not_before(calls: list[int]) -> None:
+    memory.ran(memory._TOKENS_BETWEEN - 1)
     assert calls == []
-    trimmer.ran(1)
+    memory.ran(1)
     assert calls == [0]
-    trimmer.ran(memory._TOKENS_BETWEEN - 1)
+    memory.ran(memory._TOKENS_BETWEEN - 1)
     assert calls == [0]
 
 
-def test_a_long_run_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    monkeypatch.setattr(memory, "_malloc_trim", lambda: calls.append)
+def test_a_long_run_gives_back_and_so_do_many_short_ones(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_TOKENS_BETWEEN", 30)
     handle = attach_handle(*tiny("bert", "text-classification"))
     logits(handle, [Row((2, 5, 6, 3))] * 20, token_budget=8)
     assert len(calls) == 2, "80 tokens in batches of 8: after the 4th and the 8th"
+    for _ in range(10):
+        logits(handle, [Row((2, 5, 6, 3))] * 2)
+    assert len(calls) == 5, "16 tokens were left, and 80 more"
 
 
 def test_a_library_without_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
