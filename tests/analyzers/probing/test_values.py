@@ -145,6 +145,20 @@ def test_scores_are_scikit_learns_and_scipys(seed: int) -> None:
         assert spearman(a, b)(weights) == pytest.approx(spearmanr(a[twice], b[twice]).statistic)
 
 
+@pytest.mark.parametrize("offset", [1e6, 1.7e9])
+def test_r_squared_of_numbers_far_from_zero_is_that_of_the_same_numbers_near_it(offset: float) -> None:
+    """Such as seconds since 1970."""
+    from sklearn.metrics import r2_score
+
+    rng = np.random.default_rng(4)
+    gold = rng.normal(size=200)
+    predicted = gold + rng.normal(size=200)
+    near = number_scores(ClusterBootstrap(np.arange(200) // 2), predicted, gold)["r2"]
+    far = number_scores(ClusterBootstrap(np.arange(200) // 2), predicted + offset, gold + offset)["r2"]
+    assert near.value == pytest.approx(r2_score(gold, predicted), abs=1e-9)
+    assert far == pytest.approx(near, abs=1e-5)
+
+
 def test_intervals_resample_clusters_and_are_those_of_a_loop() -> None:
     from sklearn.metrics import r2_score
 
