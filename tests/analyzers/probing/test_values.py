@@ -180,6 +180,20 @@ def test_intervals_resample_clusters_and_are_those_of_a_loop() -> None:
     assert by_item["spearman"].low > found["spearman"].low
 
 
+def test_a_draw_of_equal_numbers_has_no_r_squared_and_leaves_the_interval_to_the_others() -> None:
+    from sklearn.metrics import r2_score
+
+    gold = np.zeros(60)
+    gold[5] = 1
+    predicted = np.random.default_rng(0).normal(size=60) / 10
+    bootstrap = ClusterBootstrap(np.arange(60), 400)
+    found = number_scores(bootstrap, predicted, gold)["r2"]
+    drawn = [np.repeat(np.arange(60), row.astype(int)) for draws in bootstrap._draws() for row in draws]
+    looped = [r2_score(gold[rows], predicted[rows]) for rows in drawn if 5 in rows]
+    assert len(looped) < 300
+    assert [found.low, found.high] == pytest.approx(np.percentile(looped, [2.5, 97.5]))
+
+
 # --- whole runs ---
 
 
