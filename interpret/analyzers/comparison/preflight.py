@@ -117,7 +117,7 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
         return []
     names = "\n".join(sorted({str(name) for module in modules for name in module.active_adapters}))
     found, unknown = adapter_changes(pair.tuned)
-    weights = named_weights(pair.tuned)
+    weights = named_weights(pair.tuned, tied=True)
     checks = []
     if any(getattr(module, "merged", False) for module in modules):
         checks.append(_check("adapter", "warn", "adapter_merged", names=names))
