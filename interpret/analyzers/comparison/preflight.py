@@ -57,7 +57,7 @@ def preflight(pair: Pair, changes: Sequence[WeightChange], rows: Sequence[Row]) 
     )
     checks, changed = _weights(pair, changes)
     checks += _adapter(pair)
-    difference = logit_difference(pair, rows[:N_LOOKED_AT]) if same_tokens and same_outputs else None
+    difference = logit_difference(pair, rows[:N_LOOKED_AT]) if rows and same_tokens and same_outputs else None
     if difference is not None:
         n = min(len(rows), N_LOOKED_AT)
         if difference == 0:
