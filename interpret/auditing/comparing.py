@@ -96,6 +96,8 @@ class _Run:
     seed: int
     flight: Preflight
     progress: bool
+    #: Texts that the tuned model reads further than the base can.
+    n_too_long: int = 0
 
     def sample(self, size: int, stream: int) -> list[int]:
         return drawn(len(self.encoded), size, self.seed, stream)
@@ -231,9 +233,10 @@ def compare_models(
     `encoded` are the examples as the tuned model reads them, `tuned_probabilities` its classes' where they are known.
     """
     changes = list(weight_changes(pair))
-    first = range(min(len(encoded), N_LOOKED_AT))
-    flight = preflight(pair, changes, rows_of(pair.tuned, examples.take(first), encoded[: len(first)]))
-    run = _Run(pair, examples, encoded, config, seed, flight, progress)
+    read = [number for number, e in enumerate(encoded) if pair.switched or len(e.ids) <= pair.base.max_length]
+    first = read[:N_LOOKED_AT]
+    flight = preflight(pair, changes, rows_of(pair.tuned, examples.take(first), [encoded[i] for i in first]))
+    run = _Run(pair, examples, encoded, config, seed, flight, progress, n_too_long=len(encoded) - len(read))
     rows: list[ComparisonRow] = []
     missing: list[NotCompared] = []
     outputs: Outputs | None = None
@@ -257,8 +260,8 @@ def compare_models(
             )  # fmt: skip
         elif part == "outputs":
             outputs = outputs_of(
-                pair, examples, encoded, same_tokens=flight.same_tokens, seed=seed, n_bootstrap=config.bootstraps,
-                tuned=tuned_probabilities, progress=run.bar("outputs"),
+                pair, examples, encoded, same_tokens=flight.same_tokens and not run.n_too_long,
+                seed=seed, n_bootstrap=config.bootstraps, tuned=tuned_probabilities, progress=run.bar("outputs"),
             )  # fmt: skip
             rows += outputs.rows
     right = (None, None, None) if outputs is None else outputs.right
@@ -286,6 +289,8 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
     def why(code: str, **params: str | int) -> Message:
         return Message(code=f"not_compared.{code}", params=params)
 
+    # A text that one of them reads further than the other is not the same input.
+    too_long = why("base_reads_less", n=run.n_too_long, of=len(run.encoded), limit=pair.base.max_length)
     if part == "weights":
         return None if weights else why("no_weights_shared")
     if part in ("activations", "attention", "explanations") and getattr(run.config, part) == 0:
@@ -295,6 +300,8 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
             return why("several_stacks")
         if not flight.same_tokens:
             return why("other_tokens")
+        if run.n_too_long:
+            return too_long
         if not flight.same_depth:
             return why("other_depth", base=pair.base.n_layers, tuned=pair.tuned.n_layers)
         if part == "attention" and not flight.same_heads:
@@ -315,6 +322,8 @@ def _why_not(run: _Run, part: Part, weights: bool) -> Message | None:
         return why("no_classes")
     if part == "outputs" and task == "seq2seq-lm" and run.examples.references is None:
         return why("no_references")
+    if run.n_too_long and flight.same_tokens and (part == "explanations" or task in AT_TOKENS):
+        return too_long
     if part == "explanations":
         if not flight.same_tokens:
             return why("other_tokens")

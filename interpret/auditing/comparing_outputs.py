@@ -103,7 +103,8 @@ def _at_tokens(
         found, encoded, examples.slices, name, seed=seed, n_bootstrap=n_bootstrap, in_text=responses is None
     )
     kl = np.array([one.mean_kl for one in found])
-    rows += word_gap_rows(kl, [set(words_at(e).values()) for e in encoded])
+    there = [number for number, one in enumerate(found) if len(one.at)]
+    rows += word_gap_rows(kl[there], [set(words_at(encoded[number]).values()) for number in there])
 
     def moved(i: int) -> MovedExample:
         return _moved_token(found[i], encoded[i], examples, i, name, None if responses is None else responses[i])

@@ -174,7 +174,9 @@ class _Once:
 
         def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             nonlocal shortened
-            shortened = self.some is not None and tuple(args[0].shape[:-1]) == self.shape and self._all_same(args[0])
+            # Code of others may name what it hands over; then there is nothing to take the place of.
+            given = args[0] if args and self.some is not None else None
+            shortened = given is not None and tuple(given.shape[:-1]) == self.shape and self._all_same(given)
             return (args[0].flatten(0, 1)[self.some][None], *args[1:]) if shortened else None
 
         def after(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:

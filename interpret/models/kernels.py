@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -68,6 +69,8 @@ class _Redirected(TorchFunctionMode):
         self.agreed: dict[torch.Size, bool] = {}
         # By id and version of the weight, which is held, so that no other comes to have its id.
         self.laid_out: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        # Not held: a weight that a module computes anew at each call would pile up, a copy for each batch.
+        self.met: dict[tuple[int, int], ref[Tensor]] = {}
         self.room = _LAID_OUT
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -95,11 +98,15 @@ class _Redirected(TorchFunctionMode):
             # Whether it was changed since cannot be told.
             return weight
         key = (id(weight), weight._version)
-        if key not in self.laid_out:
-            self.laid_out[key] = (weight, weight)
-        elif self.laid_out[key][1] is weight and weight.nbytes <= self.room:
-            self.room -= weight.nbytes
-            self.laid_out[key] = (weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach()))
+        if key in self.laid_out:
+            return self.laid_out[key][1]
+        if weight.nbytes > self.room:
+            return weight
+        if key not in self.met or self.met[key]() is not weight:
+            self.met[key] = ref(weight)
+            return weight
+        self.room -= weight.nbytes
+        self.laid_out[key] = (weight, torch.ops.mkldnn._reorder_linear_weight(weight.detach()))
         return self.laid_out[key][1]
 
 

@@ -178,3 +178,20 @@ def test_the_same_token_with_another_state_is_noticed() -> None:
     expected = plain(handle, mixed)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
     assert np.abs(Scheduler(handle).logits(mixed) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class Named(nn.Linear):
+    """A projection that is handed what it reads by name, as code from elsewhere may do."""
+
+    def __call__(self, hidden: Tensor) -> Any:
+        return super().__call__(input=hidden)
+
+
+def test_projections_that_are_called_by_name_run_whole() -> None:
+    handle = classifier("bert")
+    for module in (*handle.roles.q, *handle.roles.k, *handle.roles.v):
+        module.__class__ = Named
+    rows = altered(handle)
+    expected = plain(handle, rows)
+    assert np.abs(Scheduler(handle).logits(rows) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert not is_watched(handle.model)

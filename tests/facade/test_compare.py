@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModel
@@ -307,3 +308,19 @@ def test_it_is_repeatable_kept_and_shown(tmp_path: Path) -> None:
     english = to_text(found)
     assert "Before comparing" in english
     assert "This is hardly the base" in english
+
+
+def test_a_text_without_a_token_of_its_own_is_left_out_of_outputs() -> None:
+    """Of such a text a masked model says nothing: the numbers are those of all the others."""
+    base, tuned = model("bert", "masked-lm"), model("bert", "masked-lm", seed=1)
+    options = {"slices": "slice", "parts": ["outputs"], "progress": False}
+    nothing = [{"text": "\u200b", "label": "a", "slice": "odd"}]
+    plain, found = (interpret.compare(base, tuned, rows, **options) for rows in (ROWS, [*nothing, *ROWS]))
+    rows = found.to_frame("outputs")
+    assert rows["value"].notna().all()
+    assert rows["slice"].dropna().unique().tolist() == ["cat", "other"]
+    pd.testing.assert_frame_equal(rows, plain.to_frame("outputs"))
+    assert [one.row for one in found.moved] == [one.row + 1 for one in plain.moved]
+    alone = interpret.compare(base, tuned, nothing * 2, **options)
+    assert [row for row in alone.rows if row.part == "outputs"] == []
+    assert alone.moved == ()

@@ -157,3 +157,17 @@ def test_adapters_say_of_what_kind_and_of_whose_they_are(tmp_path: Path) -> None
     merged = said(interpret.compare(bert(), attached, ROWS, **quick))
     assert verdicts(merged)["adapter_merged"] == "warn"
     assert any(r.part == "weights" and r.item and "query" in r.item for r in merged.rows)
+
+
+def test_a_base_that_reads_less_of_the_texts_is_compared_by_its_answers_alone() -> None:
+    """Classes are what each model says of as much as it reads; the same inputs there are none."""
+    long = [{"text": " ".join(["the cat was good"] * 12), "label": LABELS[i % 2]} for i in range(8)]
+    base = rebuilt(max_position_embeddings=24)
+    for rows in (long, ROWS + long):
+        found = said(interpret.compare(base, bert(1), rows, **QUICK | {"explanations": 4}))
+        assert reasons(found) == dict.fromkeys(("activations", "attention", "explanations"), "base_reads_less")
+        why = next(one.why for one in found.not_compared)
+        assert why.params == {"n": 8, "of": len(rows), "limit": 24}
+        assert ("logits_changed" in verdicts(found)) == (rows is not long)
+        assert {r.part for r in found.rows} == {"weights", "outputs"}
+    assert reasons(interpret.compare(base, bert(1), ROWS, **QUICK)) == {"explanations": "none_asked"}

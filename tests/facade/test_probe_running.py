@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,15 @@ def test_what_changed_is_named_and_measured_anew(
     with torch.no_grad():
         next(lm.handle.core.parameters()).add_(0.01)
     again(3, "model.weights_sha256 changed")
+
+
+def test_other_groups_of_the_same_sentences_are_measured_anew(lm: Any, tmp_path: Path) -> None:
+    """Which sentences are trained and tested on stays as it was; what intervals resample does not."""
+    options = OPTIONS | {"random_weights": False, "progress": False}
+    splits = tuple(("train", "train", "train", "validation", "test")[i % 5] for i in range(160))
+    alone = replace(made(160), splits=splits)
+    grouped = replace(alone, groups=tuple(f"{part} {i // 5 % 12}" for i, part in enumerate(splits)))
+    interpret.probe(lm, alone, out=tmp_path, **options)
+    found = interpret.probe(lm, grouped, out=tmp_path, **options)
+    assert found.n_clusters_test == 12
+    assert found == interpret.probe(lm, grouped, **options)

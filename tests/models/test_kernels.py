@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -73,6 +74,22 @@ def test_weights_are_laid_out_from_the_second_call_on_anew_when_changed_and_as_f
             other = weight.clone()
             for _ in range(4):
                 assert torch.equal(linear(inputs, other, bias), found)
+
+
+@has_one_dnn
+def test_weights_that_are_made_anew_at_each_call_are_not_held() -> None:
+    inputs, weight, bias = operands()
+    made = []
+    with kernels._Redirected(Counted()) as redirected:
+        for scale in range(1, 9):
+            scaled = weight * scale
+            made.append(ref(scaled))
+            found = linear(inputs, scaled, bias)
+            exact = inputs.double() @ (scale * weight.double()).T + bias
+            torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-4)
+            del scaled
+        assert [one() for one in made] == [None] * 8
+        assert redirected.room == kernels._LAID_OUT
 
 
 @has_one_dnn

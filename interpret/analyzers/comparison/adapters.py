@@ -26,6 +26,11 @@ class AdapterChange:
     magnitude: Tensor | None = None
     magnitude_axis: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is added: the adapter is off, or stands in the weight already."""
+        return self.dense is None and (self.left is None or self.right is None)
+
     def difference(self, weight: Tensor) -> Tensor | None:
         """What is added to this weight, as large as it is, in double precision; None where it is nothing.
 

@@ -7,14 +7,15 @@ from torch import Tensor
 from interpret.models.handle import Handle
 
 
-def named_weights(handle: Handle) -> dict[str, Tensor]:
+def named_weights(handle: Handle, *, tied: bool = False) -> dict[str, Tensor]:
     """Weights by name: those of the base model as they stand in it, so that models with other heads match.
 
-    Without adapters; where one trained a module whole, the weights of the base's.
+    Without adapters; where one trained a module whole, the weights of the base's. A weight that two modules share has
+    the name of the first; with `tied` both names.
     """
     inner = f"{prefix}." if (prefix := prefix_of(handle)) else ""
     found: dict[str, Tensor] = {}
-    for name, parameter in handle.core.named_parameters():
+    for name, parameter in handle.core.named_parameters(remove_duplicate=not tied):
         plain = plain_name(name)
         if plain is not None:
             found[plain.removeprefix(inner)] = parameter.detach()

@@ -57,7 +57,7 @@ def preflight(pair: Pair, changes: Sequence[WeightChange], rows: Sequence[Row]) 
     )
     checks, changed = _weights(pair, changes)
     checks += _adapter(pair)
-    difference = logit_difference(pair, rows[:N_LOOKED_AT]) if same_tokens and same_outputs else None
+    difference = logit_difference(pair, rows[:N_LOOKED_AT]) if rows and same_tokens and same_outputs else None
     if difference is not None:
         n = min(len(rows), N_LOOKED_AT)
         if difference == 0:
@@ -117,7 +117,7 @@ def _adapter(pair: Pair) -> list[PreflightCheck]:
         return []
     names = "\n".join(sorted({str(name) for module in modules for name in module.active_adapters}))
     found, unknown = adapter_changes(pair.tuned)
-    weights = named_weights(pair.tuned)
+    weights = named_weights(pair.tuned, tied=True)
     checks = []
     if any(getattr(module, "merged", False) for module in modules):
         checks.append(_check("adapter", "warn", "adapter_merged", names=names))

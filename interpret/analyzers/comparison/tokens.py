@@ -42,7 +42,8 @@ class TokenOutputs:
 
     @property
     def mean_kl(self) -> float:
-        return float(self.kl_bits.mean())
+        """Over the places; 0 where there is none: what has no output has not moved."""
+        return float(self.kl_bits.mean()) if len(self.at) else 0.0
 
 
 def token_outputs(
@@ -123,8 +124,14 @@ def token_rows(
     one: the words after which outputs differ most follow, with their share of the whole divergence. `kl_bits_next` is
     what comes after the text, `new_answer_after` a rule that tuning may have taught: the share of a word's places after
     which the tuned model says one and the same token that the base does not say there. Without `in_text` outputs stand
-    in another text than the words, so nothing is said of what comes after them.
+    in another text than the words, so nothing is said of what comes after them. Examples without any place, as a text
+    of which the tokenizer makes no token, are left out of all of it.
     """
+    kept = [number for number, one in enumerate(found) if len(one.at)]
+    if not kept:
+        return []
+    found, encoded = [found[number] for number in kept], [encoded[number] for number in kept]
+    slices = None if slices is None else [slices[number] for number in kept]
     values: dict[str, FloatArray] = {
         "kl_bits": np.array([one.mean_kl for one in found]),
         "changed_predictions": np.array([float((one.base != one.tuned).mean()) for one in found]),

@@ -100,10 +100,20 @@ def coarser(a: str | None, b: str | None) -> torch.dtype:
 
 
 def weight_changes(pair: Pair) -> Iterator[WeightChange]:
-    """Every weight that both models have under the same name and in the same shape, in the model's order."""
+    """Every weight that both models have under the same name and in the same shape, in the model's order.
+
+    A weight that two modules share stands here once, unless an adapter changes it in the second of them alone, as in an
+    output head that is tied to the embeddings.
+    """
     base = named_weights(pair.base)
     tuned = base if pair.switched else named_weights(pair.tuned)
     adapted, _ = adapter_changes(pair.tuned)
+    if parted := [name for name, change in adapted.items() if name not in base and not change.is_empty]:
+        every = [named_weights(handle, tied=True) for handle in (pair.base, pair.tuned)]
+        base, tuned = (
+            side | {name: of[name] for name in parted if name in of}
+            for side, of in zip((base, tuned), every, strict=True)
+        )
     dtype = coarser(pair.base.saved_dtype, pair.tuned.saved_dtype)
     for name, before in base.items():
         after = tuned.get(name)

@@ -51,9 +51,10 @@ class ProbeCell:
 
 
 def digest_of_parts(parts: Parts) -> str:
-    """SHA-256 of what is probed: the sentences as read, token by token, the items, labels, controls and the parts.
+    """SHA-256 of what is probed: the sentences as read, token by token, items, labels, controls, parts and clusters.
 
-    Texts alone would not do: the same text may be cut into other words, or off at another length.
+    Texts alone would not do: the same text may be cut into other words, or off at another length. Intervals hang on
+    the clusters, which other groups of the same sentences change.
     """
     items = parts.items
     digest = hashlib.sha256()
@@ -62,7 +63,7 @@ def digest_of_parts(parts: Parts) -> str:
     digest.update(json.dumps(written, ensure_ascii=True).encode())
     given = () if parts.values is None else (parts.values,)
     tokens = [array for segment in items.segments for array in (segment.position, segment.item)]
-    for array in (items.sentence, items.place, parts.labels, *given, *tokens):
+    for array in (items.sentence, items.place, parts.labels, parts.cluster, *given, *tokens):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

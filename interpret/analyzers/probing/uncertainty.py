@@ -81,23 +81,27 @@ class ClusterBootstrap:
         self._kept = kept or None
 
     def of(self, totals: FloatArray, score: Callable[[FloatArray], FloatArray]) -> Interval:
-        """`score` of the summed totals, with its percentile interval; `score` works on the last axis."""
+        """`score` of the summed totals, with its percentile interval; `score` works on the last axis.
+
+        Replicates that have no score, as R squared has none of equal numbers, are left out of the interval.
+        """
         value = float(score(totals.sum(axis=0)))
-        if not np.isfinite(value):
-            return Interval(None, None, None)
-        low, high = percentiles(score(self.replicates(totals)))
-        return Interval(value, low, high)
+        return self._interval(value, score(self.replicates(totals)) if np.isfinite(value) else np.zeros(0))
 
     def weighted(self, score: Callable[[FloatArray], float]) -> Interval:
         """`score` of how often each item is drawn [item], for what is no function of sums; once for each replicate."""
         value = score(np.ones(len(self.cluster)))
         if not np.isfinite(value):
             return Interval(None, None, None)
-        drawn = np.array([score(row[self.cluster]) for draws in self._draws() for row in draws])
+        return self._interval(value, np.array([score(row[self.cluster]) for draws in self._draws() for row in draws]))
+
+    @staticmethod
+    def _interval(value: float, drawn: FloatArray) -> Interval:
+        """A value with the percentiles of the replicates that have one."""
+        if not np.isfinite(value):
+            return Interval(None, None, None)
         drawn = drawn[np.isfinite(drawn)]
-        if not len(drawn):
-            return Interval(value, None, None)
-        return Interval(value, *percentiles(drawn))
+        return Interval(value, *percentiles(drawn)) if len(drawn) else Interval(value, None, None)
 
     def mean(self, values: FloatArray, keep: BoolArray | None = None) -> Interval:
         """The mean of `values` [item], over the items to `keep` when some are left out."""

@@ -52,7 +52,9 @@ def micro_f1(predicted: FloatArray, gold: FloatArray) -> float:
 
 def number_scores(bootstrap: ClusterBootstrap, predicted: FloatArray, gold: FloatArray) -> dict[str, Interval]:
     """Of numbers [item]: R squared, and Spearman's rank correlation where the predictions are not all the same."""
-    squares = np.column_stack([(gold - predicted) ** 2, gold, gold**2, np.ones(len(gold))])
+    # About their mean: of numbers far from 0, such as times, the squares would leave nothing of the spread.
+    apart = gold - gold.mean()
+    squares = np.column_stack([(gold - predicted) ** 2, apart, apart**2, np.ones(len(gold))])
     scores = {"r2": bootstrap.of(bootstrap.totals(squares), _r2_of_sums)}
     if np.ptp(predicted) > 0:
         scores["spearman"] = bootstrap.weighted(spearman(predicted, gold))

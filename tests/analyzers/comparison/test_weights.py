@@ -9,7 +9,9 @@ from torch import nn
 
 from interpret.analyzers.comparison.adapters import adapter_changes
 from interpret.analyzers.comparison.pair import Pair
+from interpret.analyzers.comparison.preflight import preflight
 from interpret.analyzers.comparison.weights import effective_rank, low_rank_spectrum, spectrum, weight_changes
+from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.load import attach_handle
 from tests.conftest import ABSENT
@@ -187,3 +189,31 @@ def test_two_adapters_of_which_one_sets_lengths_are_said_not_to_be_known() -> No
     assert not any(change.magnitude is not None for change in found.values())
     assert all(name.endswith("q_proj.weight") for name in unknown)
     assert len(unknown) == len(tuned.base_model.model.model.layers)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("switched", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+def test_an_adapter_on_a_head_that_is_tied_to_the_embeddings_is_seen(switched: bool, saved: bool, dora: bool) -> None:
+    """The head has no weight of its own in the base, and one after tuning."""
+    peft = pytest.importorskip("peft", reason=f"{ABSENT} the package peft is not installed")
+    model, tokenizer = tiny("gpt2", "causal-lm")
+    embeddings = model.get_input_embeddings().weight.detach().clone()
+    where = {"target_modules": ["c_fc"], "modules_to_save": ["lm_head"]} if saved else {"target_modules": ["lm_head"]}
+    tuned = peft.get_peft_model(model, peft.LoraConfig(r=2, use_dora=dora, init_lora_weights=saved, **where))
+    if saved:
+        with torch.no_grad():
+            tuned.get_submodule("base_model.model.lm_head.modules_to_save.default").weight.add_(0.1)
+    handle = attach_handle(tuned, tokenizer)
+    pair = Pair(handle if switched else attach_handle(*tiny("gpt2", "causal-lm")), handle, switched=switched)
+    found = {change.name: change for change in weight_changes(pair) if change.state == "changed"}
+    assert set(found) == {"lm_head.weight"}
+    flight = preflight(pair, list(weight_changes(pair)), [Row((1, 2, 3, 4))])
+    assert flight.changed
+    assert {check.check: check.verdict for check in flight.checks}["weights"] == "pass"
+    # Merging leaves the tie, so the head is read off what it does to unit vectors of the stream.
+    head = tuned.get_submodule("base_model.model.lm_head")
+    with torch.no_grad():
+        moved = head(torch.eye(embeddings.shape[1])).T - embeddings
+    assert found["lm_head.weight"].norm == pytest.approx(float(moved.norm()), rel=1e-5)

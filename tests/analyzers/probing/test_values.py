@@ -145,6 +145,20 @@ def test_scores_are_scikit_learns_and_scipys(seed: int) -> None:
         assert spearman(a, b)(weights) == pytest.approx(spearmanr(a[twice], b[twice]).statistic)
 
 
+@pytest.mark.parametrize("offset", [1e6, 1.7e9])
+def test_r_squared_of_numbers_far_from_zero_is_that_of_the_same_numbers_near_it(offset: float) -> None:
+    """Such as seconds since 1970."""
+    from sklearn.metrics import r2_score
+
+    rng = np.random.default_rng(4)
+    gold = rng.normal(size=200)
+    predicted = gold + rng.normal(size=200)
+    near = number_scores(ClusterBootstrap(np.arange(200) // 2), predicted, gold)["r2"]
+    far = number_scores(ClusterBootstrap(np.arange(200) // 2), predicted + offset, gold + offset)["r2"]
+    assert near.value == pytest.approx(r2_score(gold, predicted), abs=1e-9)
+    assert far == pytest.approx(near, abs=1e-5)
+
+
 def test_intervals_resample_clusters_and_are_those_of_a_loop() -> None:
     from sklearn.metrics import r2_score
 
@@ -164,6 +178,20 @@ def test_intervals_resample_clusters_and_are_those_of_a_loop() -> None:
     assert found["spearman"].low is not None
     assert by_item["spearman"].low is not None
     assert by_item["spearman"].low > found["spearman"].low
+
+
+def test_a_draw_of_equal_numbers_has_no_r_squared_and_leaves_the_interval_to_the_others() -> None:
+    from sklearn.metrics import r2_score
+
+    gold = np.zeros(60)
+    gold[5] = 1
+    predicted = np.random.default_rng(0).normal(size=60) / 10
+    bootstrap = ClusterBootstrap(np.arange(60), 400)
+    found = number_scores(bootstrap, predicted, gold)["r2"]
+    drawn = [np.repeat(np.arange(60), row.astype(int)) for draws in bootstrap._draws() for row in draws]
+    looped = [r2_score(gold[rows], predicted[rows]) for rows in drawn if 5 in rows]
+    assert len(looped) < 300
+    assert [found.low, found.high] == pytest.approx(np.percentile(looped, [2.5, 97.5]))
 
 
 # --- whole runs ---
