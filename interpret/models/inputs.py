@@ -60,7 +60,7 @@ class Encoded:
     unit_spans: tuple[Span, ...] | None = None
     windows: Windows | None = None
     #: Which of the words that were given have a token that did not fit; such a word is here in part or not at all.
-    words_cut: frozenset[int] = frozenset()
+    words_cut: tuple[int, ...] = ()
     #: From the first to the last character of the tokens that did not fit; None where all fitted.
     cut: Span | None = None
 
@@ -246,7 +246,7 @@ def _with_units(encoded: Encoded, units: Sequence[Span], given: Sequence[Span], 
         encoded,
         word_index=tuple(renumbered(encoded.word_index)),
         unit_spans=tuple(units[unit] for unit in used),
-        words_cut=frozenset(),
+        words_cut=(),
     )
 
 
@@ -432,7 +432,7 @@ def _encoded(
         )
     special = [tokenized.special[position] for position in kept]
     spans = [tokenized.spans[position] for position in kept]
-    words_cut: frozenset[int] = frozenset()
+    words_cut: tuple[int, ...] = ()
     if not chat:
         spans = [(0, 0) if added else _trimmed(text, span) for added, span in zip(special, spans, strict=True)]
     if given is not None:
@@ -472,7 +472,7 @@ def _cut(text: str, tokenized: _Tokenized, kept: Sequence[int]) -> Span | None:
 
 def _given_index(
     text: str, tokenized: _Tokenized, kept: Sequence[int], given: Sequence[Span], most: bool
-) -> tuple[list[int], frozenset[int]]:
+) -> tuple[list[int], tuple[int, ...]]:
     """The given unit of each token that is kept, and the units that lose a token.
 
     Units are found before anything is cut: where the cut falls behind a space that is a token, that space is the next
@@ -484,7 +484,7 @@ def _given_index(
     ]
     units = unit_of_tokens(text, spans, tokenized.special, given, most=most)
     if len(kept) == len(units):
-        return units, frozenset()
+        return units, ()
     lost: set[int] = set()
     for position in sorted(set(range(len(units))) - set(kept)):
         unit, end = units[position], spans[position][1]
@@ -492,7 +492,7 @@ def _given_index(
             lost.add(unit)
             # A token may run over a space into the words after it.
             unit = unit + 1 if unit + 1 < len(given) and given[unit + 1][0] < end else -1
-    return [units[position] for position in kept], frozenset(lost)
+    return [units[position] for position in kept], tuple(sorted(lost))
 
 
 def _apart(handle: Handle, text: str, tokenized: _Tokenized, chat: Sequence[ChatPart]) -> _Tokenized:

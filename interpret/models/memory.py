@@ -26,13 +26,16 @@ def ran(n_tokens: int) -> None:
     _since += n_tokens
     if _since >= _TOKENS_BETWEEN:
         _since = 0
-        _malloc_trim()(0)
+        trim = malloc_trim()
+        if trim is not None:
+            trim(0)
 
 
 @cache
-def _malloc_trim() -> Callable[[int], object]:
-    """The call of glibc; where the C library has none, one that does nothing."""
+def malloc_trim() -> Callable[[int], int] | None:
+    """What hands freed memory back, in the C library of GNU; None elsewhere."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
-        return lambda _: None
+        return None
+    return found

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from interpret.errors import DataError, StoreError, UsageError
 from interpret.facade import AttachedModel
 from interpret.facade.attributing import N_RANDOM, AttributionFiles, attribute_to
 from interpret.facade.lots import Lots
+from interpret.models import batching
 from interpret.models.handle import Handle
 from interpret.readers.texts import read_texts
 from tests.capture.support import attached, nothing_global, same_state, state_of
@@ -217,13 +218,17 @@ def stop_files(patch: pytest.MonkeyPatch, at: int, error: BaseException, *, late
 
 
 @pytest.fixture
-def n_forwards(bert: Handle) -> Iterator[list[int]]:
+def n_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all batches. Not by a hook: a model that somebody watches runs whole, and rounds otherwise."""
     sizes: list[int] = []
-    hook = bert.model.register_forward_pre_hook(
-        lambda _, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    yield sizes
-    hook.remove()
+    real = batching.collate
+
+    def counted(handle: Handle, rows: Sequence[batching.Row], **options: Any) -> Any:
+        sizes.append(len(rows))
+        return real(handle, rows, **options)
+
+    monkeypatch.setattr(batching, "collate", counted)
+    return sizes
 
 
 @pytest.mark.slow
@@ -252,16 +257,16 @@ def test_stopped_before_and_after_every_step_of_every_file(
 
 
 def test_stopped_in_a_forward_what_is_whole_is_not_run_again(
-    bert: Handle, tmp_path: Path, expected: dict[str, bytes], n_forwards: list[int]
+    bert: Handle, tmp_path: Path, expected: dict[str, bytes], n_forwards: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(bert, tmp_path / "whole" / "a.parquet")
     total = len(n_forwards)
     before = state_of(bert.model)
-    # Before the forward: one that only looks at the embedding never ends.
-    hook = bert.model.register_forward_pre_hook(Stopping(lambda *_: None, total - 2, KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
-        run(bert, tmp_path / "s" / "a.parquet")
-    hook.remove()
+    # In front of the forward: one that only looks at the embedding never ends.
+    with monkeypatch.context() as patch:
+        patch.setattr(batching, "collate", Stopping(batching.collate, total - 2, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run(bert, tmp_path / "s" / "a.parquet")
     same_state(before, state_of(bert.model))
     nothing_global()
     n_forwards.clear()

@@ -15,7 +15,7 @@ from tests.tiny import tiny
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
-    monkeypatch.setattr(memory, "_malloc_trim", lambda: found.append)
+    monkeypatch.setattr(memory, "malloc_trim", lambda: found.append)
     monkeypatch.setattr(memory, "_since", 0)
     return found
 
@@ -44,8 +44,9 @@ def test_a_library_without_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, _: object) -> None: ...
 
     monkeypatch.setattr(ctypes, "CDLL", Bare)
-    memory._malloc_trim.cache_clear()
+    memory.malloc_trim.cache_clear()
     try:
-        assert memory._malloc_trim()(0) is None
+        assert memory.malloc_trim() is None
+        memory.ran(memory._TOKENS_BETWEEN)
     finally:
-        memory._malloc_trim.cache_clear()
+        memory.malloc_trim.cache_clear()

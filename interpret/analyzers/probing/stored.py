@@ -222,7 +222,7 @@ class Stored:
             special=tuple(special),
             n_truncated=n_truncated,
             unit_spans=None if units is None else tuple(units),
-            words_cut=frozenset(w for w, unit in enumerate(units or ()) if lost and _overlap(unit, lost)),
+            words_cut=tuple(w for w, unit in enumerate(units or ()) if lost and _overlap(unit, lost)),
             cut=lost,
         )
 

@@ -6,13 +6,14 @@ Batches differ in shape, so what one frees seldom fits the next, and the heap of
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from interpret.models.memory import malloc_trim
 
 #: Growth that is let be: handing memory back takes 20 ms, and getting it again as much.
 _SLACK: Final = 200 << 20
@@ -26,7 +27,7 @@ class Trimmer:
 
     def __init__(self) -> None:
         self._low = resident_bytes()
-        self._trim = _malloc_trim()
+        self._trim = malloc_trim()
 
     def __call__(self) -> bool:
         """Trim if it is time; returns whether it was."""
@@ -49,7 +50,7 @@ def trimming(slack: int = 100 << 20, every_s: float = 0.2) -> Iterator[None]:
         slack: growth beyond what the process held at first that is let be.
         every_s: seconds between two looks.
     """
-    trim, low = _malloc_trim(), resident_bytes()
+    trim, low = malloc_trim(), resident_bytes()
     if trim is None or low is None:
         yield
         return
@@ -67,15 +68,6 @@ def trimming(slack: int = 100 << 20, every_s: float = 0.2) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _malloc_trim() -> Callable[[int], int] | None:
-    """What hands freed memory back, in the C library of GNU; None elsewhere."""
-    try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    return found
 
 
 def resident_bytes() -> int | None:
