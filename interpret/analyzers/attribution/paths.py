@@ -18,7 +18,7 @@ from interpret.analyzers.attribution.job import Job
 from interpret.capture.hooks import hooks
 from interpret.capture.points import Key
 from interpret.errors import RunError, UsageError
-from interpret.models.batching import Row, run_batches
+from interpret.models.batching import Row, run_batches, token_budget_of
 from interpret.models.handle import Handle
 from interpret.models.readout import narrowed, read
 from interpret.results.explanations import FloatArray
@@ -210,5 +210,5 @@ def one_at_a_time(handle: Handle) -> bool:
 
 
 def gradient_tokens(handle: Handle) -> int:
-    """Tokens in one forward with its backward."""
-    return _TOKENS_CPU if handle.device.type == "cpu" else _TOKENS_GPU
+    """Tokens in one forward with its backward, which keeps every activation: of wide models fewer."""
+    return min(_TOKENS_CPU, token_budget_of(handle)) if handle.device.type == "cpu" else _TOKENS_GPU
