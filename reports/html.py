@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,40 +67,74 @@ def _policy(style: str, script: str | None) -> str:
 def page(audit: Audit, locale: str) -> str:
     """The whole report as one HTML document."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css") + _asset("attention.css")
-    script = _asset("report.js") + "\n" + _asset("attention.js")
-    policy = _policy(style, script)
     made = sections(audit)
+    return _document(
+        "report.html",
+        "report",
+        made,
+        say,
+        title=visible(audit.title),
+        skip={"key": "verdict", "words": say("page.skip")},
+        footer=say("page.footer"),
+        style=_asset("report.css") + _asset("attention.css"),
+        script=_asset("report.js") + "\n" + _asset("attention.js"),
+        # Nothing to read there, or nothing to rely on.
+        marks={one.key: "muted" if one.muted else "absent" if absent(audit, one.key) else "" for one in made},
+        # Masks all look alike.
+        explorer=_explorer("cases", made, say, SORTED, searched=audit.data.texts == "full"),
+        patterns=patterns_of(audit, say),
+    )
+
+
+def _document(
+    template: str,
+    kind: str,
+    made: tuple[Section, ...],
+    say: Words,
+    *,
+    title: str,
+    footer: str,
+    style: str,
+    skip: dict[str, str] | None = None,
+    script: str | None = None,
+    marks: Mapping[str, str] | None = None,
+    explorer: dict[str, Any] | None = None,
+    **more: Any,
+) -> str:
+    """Sections as one HTML document; `marks` say by key which lines of the contents stand out, and how."""
+    style = component_css(notebook=False) + style
     lower = Html(say, "", heading=2)
-    return _environment().get_template("report.html").render(
+    return _environment().get_template(template).render(
         say=say,
         language=say.language,
-        policy=policy,
+        policy=_policy(style, script),
         generator=renderer(),
         style=Markup(style),
-        script=Markup(script),
+        script=None if script is None else Markup(script),
         scope=SCOPE,
-        title=visible(audit.title),
-        contents=[_entry(section, audit, say) for section in made],
+        title=title,
+        subtitle=say(f"{kind}.subtitle"),
+        skip=skip or {"key": "result", "words": say("page.skip_to_result")},
+        footer=footer,
+        contents=[
+            {"number": one.number, "key": one.key, "name": say.text(one.title), "mark": (marks or {}).get(one.key, "")}
+            for one in made
+        ],
         sections=[(section.key, Markup(lower.node(section))) for section in made],
-        # Masks all look alike.
-        explorer=_explorer(made, say, SORTED, searched=audit.data.texts == "full"),
-        patterns=patterns_of(audit, say),
+        explorer=explorer,
+        **more,
     )  # fmt: skip
 
 
-def _entry(section: Section, audit: Audit, say: Words) -> dict[str, Any]:
-    """One line of the contents, marked where there is nothing to read or nothing to rely on."""
-    mark = "muted" if section.muted else "absent" if absent(audit, section.key) else ""
-    return {"number": section.number, "key": section.key, "name": say.text(section.title), "mark": mark}
-
-
-def _explorer(made: tuple[Section, ...], say: Words, orders: Sequence[str], *, searched: bool) -> dict[str, Any] | None:
+def _explorer(
+    section: str, made: tuple[Section, ...], say: Words, orders: Sequence[str], *, searched: bool
+) -> dict[str, Any] | None:
     """What the controls above the cases offer, and the cases as data; None where there is none."""
     listing = listing_of(made)
     if listing is None:
         return None
     return {
+        "section": section,
         "filters": filters(listing, say),
         "sort": sorts(listing, say, orders),
         "searched": searched,
@@ -113,43 +147,30 @@ def _explorer(made: tuple[Section, ...], say: Words, orders: Sequence[str], *, s
 def comparison_page(found: Comparison, locale: str) -> str:
     """What fine-tuning changed as one HTML document."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css")
-    script = _asset("report.js")
     made = comparison_sections(found)
-    lower = Html(say, "", heading=2)
-    marks = dict.fromkeys(not_there(found), "absent")
-    return _environment().get_template("comparison.html").render(
-        say=say,
-        language=say.language,
-        policy=_policy(style, script),
-        generator=renderer(),
-        style=Markup(style),
-        script=Markup(script),
-        scope=SCOPE,
+    return _document(
+        "page.html",
+        "compared",
+        made,
+        say,
         title=say("view.comparison", base=found.base_name, tuned=found.tuned_name),
-        contents=[
-            {"number": one.number, "key": one.key, "name": say.text(one.title), "mark": marks.get(one.key, "")}
-            for one in made
-        ],
-        sections=[(section.key, Markup(lower.node(section))) for section in made],
-        explorer=_explorer(made, say, MOVED_ORDERS, searched=any(one.text is not None for one in found.moved)),
-    )  # fmt: skip
+        footer=say("compared.footer"),
+        style=_asset("report.css"),
+        script=_asset("report.js"),
+        marks=dict.fromkeys(not_there(found), "absent"),
+        explorer=_explorer("moved", made, say, MOVED_ORDERS, searched=any(one.text is not None for one in found.moved)),
+    )
 
 
 def diff_page(found: AuditDiff, locale: str) -> str:
     """The comparison of two audits as one HTML document, without any script."""
     say = report_words(locale)
-    style = component_css(notebook=False) + _asset("report.css")
-    made = diff_sections(found)
-    lower = Html(say, "", heading=2)
-    return _environment().get_template("diff.html").render(
-        say=say,
-        language=say.language,
-        policy=_policy(style, None),
-        generator=renderer(),
-        style=Markup(style),
-        scope=SCOPE,
+    return _document(
+        "page.html",
+        "diff",
+        diff_sections(found),
+        say,
         title=say("diff.title", old=found.old.title, new=found.new.title),
-        contents=[(section.number, section.key, say.text(section.title)) for section in made],
-        sections=[Markup(lower.node(section)) for section in made],
-    )  # fmt: skip
+        footer=say("diff.footer"),
+        style=_asset("report.css"),
+    )
