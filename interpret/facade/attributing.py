@@ -21,13 +21,13 @@ from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import measure, with_quality
 from interpret.analyzers.faithfulness.stats import verdict_by_bootstrap
 from interpret.analyzers.scheduler import Scheduler
-from interpret.capture.store.memory import trimming
 from interpret.capture.store.request import model_facts, texts_sha256
 from interpret.errors import InterpretError, StoreError, UsageError
 from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
 from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
 from interpret.models.inputs import LongText, Text, encode
+from interpret.models.memory import trimming
 from interpret.models.units import Unit
 from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels

@@ -21,13 +21,13 @@ import torch
 from interpret.analyzers.faithfulness import measure
 from interpret.capture.proof import prove
 from interpret.capture.store import disk
-from interpret.capture.store.memory import resident_bytes
 from interpret.errors import DataError, StoreError, UsageError
 from interpret.facade import AttachedModel
 from interpret.facade.attributing import N_RANDOM, AttributionFiles, attribute_to
 from interpret.facade.lots import Lots
 from interpret.models import batching
 from interpret.models.handle import Handle
+from interpret.models.memory import resident_bytes
 from interpret.readers.texts import read_texts
 from tests.capture.support import attached, nothing_global, same_state, state_of
 from tests.tiny import LABELS, TEXTS
@@ -485,7 +485,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(
 #: pieces need not make it grow at all.
 _FREED_IN_PIECES = """
 import json, threading, time
-from interpret.capture.store.memory import resident_bytes, trimming
+from interpret.models.memory import resident_bytes, trimming
 
 before = resident_bytes()
 with trimming(slack=64 << 20, every_s=0.01):

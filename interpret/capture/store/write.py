@@ -22,7 +22,6 @@ from interpret.capture.hooks import hooks
 from interpret.capture.points import check_sites
 from interpret.capture.store import disk, layout
 from interpret.capture.store.filling import LOGITS, Filling
-from interpret.capture.store.memory import Trimmer
 from interpret.capture.store.plan import (
     Column,
     Corpus,
@@ -245,7 +244,6 @@ class _Run:
         bounds = {number: tuple(entry["halved"] or (None, None)) for number, entry in self.entries.items()}
         done = self.corpus.n_tokens - int(sum(lengths[shard.examples].sum() for shard in missing))
         silent = not sys.stderr.isatty() if progress is None else not progress
-        trim = Trimmer()
         with (
             tqdm(
                 total=self.corpus.n_tokens,
@@ -278,7 +276,6 @@ class _Run:
                     halving=halving,
                 ):
                     ran.append(indices)
-                    trim()
                     bar.update(int(lengths[indices].sum()))
                 bounds[shard.number] = (halving.max_rows, halving.max_tokens)
                 begin = partial(disk.begin_file, self.folder / layout.values_name(shard.number), filling.image())
