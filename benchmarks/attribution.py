@@ -7,7 +7,9 @@ with as many nodes as it needs to bring 99% of the texts below 1%, and against c
 default; both one text at a time, as captum is called, in chunks of the same number of tokens as ours. The error of
 single words is printed against 1,024 nodes, for the first --exact texts. shap: see attribution_shap.py. rows: what
 leave-one-out and the hard metrics take above the forwards they need, see attribution_faithfulness.py. memory: peak of
-a fresh process that attributes 10,000 texts, above one that attributes 64. Exit code 1 if a limit is broken.
+a fresh process that attributes 10,000 texts, above one that has loaded the model, without pandas and captum, whose
+code alone takes a third of what is allowed; one that attributes 64 texts stands beside them. Exit code 1 if a limit is
+broken.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT.parent / "shared" / "models" / "minilm-sst2"
 DATA = ROOT.parent / "shared" / "data" / "sst2" / "dev.tsv"
 TARGET = 0.01
-CHUNK_TOKENS = 2048
 MANY = 10_000
 PARTS = ("gradients", "rows", "shap", "memory")
 
@@ -45,7 +46,9 @@ class Captum:
     def __init__(self, handle: Any, operator_id: int) -> None:
         from captum.attr import LayerIntegratedGradients
 
-        self.handle, self.operator_id = handle, operator_id
+        from interpret.analyzers.attribution.paths import gradient_tokens
+
+        self.handle, self.operator_id, self.chunk = handle, operator_id, gradient_tokens(handle)
         model = handle.model
         self.method = LayerIntegratedGradients(
             lambda ids, types: model(input_ids=ids, token_type_ids=types).logits, model.bert.embeddings
@@ -64,7 +67,7 @@ class Captum:
             target=target,
             n_steps=n_steps,
             method="gausslegendre",
-            internal_batch_size=max(1, CHUNK_TOKENS // len(encoded.ids)),
+            internal_batch_size=max(1, self.chunk // len(encoded.ids)),
         )
         return found.detach().double().sum(-1)[0].numpy()
 
@@ -138,7 +141,7 @@ def gradients(lm: Any, texts: Sequence[str], clock: Callable[[], float], n_exact
 
 
 def peak_bytes(args: argparse.Namespace, n: int) -> int:
-    """Peak resident size of a fresh process that attributes `n` texts and keeps none of them."""
+    """Peak resident size of a fresh process that attributes `n` texts; with 0, what it holds with the model loaded."""
     options = ["--model", args.model, "--data", args.data, "--only-memory", n]
     done = subprocess.run(
         [sys.executable, __file__, *map(str, options)], check=True, capture_output=True, text=True, cwd=ROOT
@@ -150,10 +153,13 @@ def _memory_of_this_process(args: argparse.Namespace) -> int:
     import tempfile
 
     import interpret
+    from interpret.models.memory import resident_bytes
 
     lm = interpret.load(args.model)
     texts = sentences(args.data, 10**6)
     many = [{"text": texts[n % len(texts)]} for n in range(args.only_memory)]
+    if not many:
+        return resident_bytes() or 0
     with tempfile.TemporaryDirectory() as folder:
         lm.attribute_to(Path(folder) / "scores.parquet", many, method="gradient_x_input", quality=False)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -176,10 +182,12 @@ def main() -> None:
         return
     held: dict[str, bool] = {}
     if "memory" in args.only:
-        few, many = peak_bytes(args, 64), peak_bytes(args, MANY)
-        print(f"peak memory    {few / 1e6:,.0f} MB for 64 texts, {many / 1e6:,.0f} MB for {MANY:,}")
-        print(f"difference     {(many - few) / 1e6:,.0f} MB (target: at most 300 MB)", flush=True)
-        held["memory"] = many - few <= 300e6
+        loaded, few, many = (peak_bytes(args, n) for n in (0, 64, MANY))
+        print(f"peak memory    {loaded / 1e6:,.0f} MB with the model loaded, {few / 1e6:,.0f} MB after 64 texts")
+        above = many - loaded
+        print(f"               {many / 1e6:,.0f} MB after {MANY:,}, {(many - few) / 1e6:,.0f} MB above 64 texts")
+        print(f"difference     {above / 1e6:,.0f} MB above the model (target: at most 300 MB)", flush=True)
+        held["memory"] = above <= 300e6
     import attribution_faithfulness
     import attribution_shap
     import torch

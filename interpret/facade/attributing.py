@@ -27,7 +27,6 @@ from interpret.facade.lots import SCHEMA, Lots, files_of, open_lots
 from interpret.models.chats import split_answers
 from interpret.models.handle import Handle
 from interpret.models.inputs import LongText, Text, encode
-from interpret.models.memory import trimming
 from interpret.models.units import Unit
 from interpret.readers.chats import is_answered
 from interpret.readers.labels import map_labels
@@ -167,7 +166,7 @@ def attribute_to(
         manifest = lots.take_up(overwrite)
         if manifest is None:
             done = sum(min(lot_size, len(texts) - starts[number]) for number in lots.entries)
-            with _named_failures(lots), trimming(), _bar(len(texts), done, progress) as bar:
+            with _named_failures(lots), _bar(len(texts), done, progress) as bar:
                 for number in lots.missing:
                     part = slice(starts[number], min(starts[number] + lot_size, len(texts)))
                     result = _explained(

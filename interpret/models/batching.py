@@ -207,7 +207,7 @@ def run_batches(
                 bar.update(len(indices))
                 yield indices, result
                 if handle.device.type == "cpu":
-                    memory.ran(len(indices) * longest)
+                    memory.ran()
 
 
 def _of_one_length(rows: Sequence[Row]) -> list[list[int]]:

@@ -6,8 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -479,33 +477,3 @@ def test_memory_does_not_grow_with_the_number_of_texts(
     assert len(found) == 100
     # Kept as records, the 9,000 texts in between took 43 MB.
     assert max(found[90:]) - max(found[5:15]) < 16 << 20
-
-
-#: What a fresh process does: in one that has run other tests, freed memory is there to be used again, so that new
-#: pieces need not make it grow at all.
-_FREED_IN_PIECES = """
-import json, threading, time
-from interpret.models.memory import resident_bytes, trimming
-
-before = resident_bytes()
-with trimming(slack=64 << 20, every_s=0.01):
-    # Small pieces with one kept in between: the C library gives none of it back by itself.
-    pieces = [bytearray(4000) for _ in range(50_000)]
-    kept = pieces[::100]
-    high = resident_bytes() - before
-    del pieces
-    end = time.monotonic() + 20
-    while (low := resident_bytes() - before) > 100 << 20 and time.monotonic() < end:
-        time.sleep(0.02)
-left = [thread.name for thread in threading.enumerate() if thread.name == "interpret-trim"]
-print(json.dumps({"high": high, "low": low, "kept": len(kept), "left": left}))
-"""
-
-
-@pytest.mark.skipif(resident_bytes() is None, reason="this system does not say what a process holds")
-def test_freed_memory_goes_back_while_others_work() -> None:
-    done = subprocess.run([sys.executable, "-c", _FREED_IN_PIECES], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert found["high"] > 150 << 20
-    assert found["low"] <= 100 << 20
-    assert (found["kept"], found["left"]) == (500, [])

@@ -104,6 +104,40 @@ def test_gradient_of_the_inputs_equals_the_product_in_double_precision() -> None
 
 
 @has_one_dnn
+@pytest.mark.parametrize("n", [16, 31, 32, 255, 256, 257, 300, 511, 513, 1000])
+def test_in_blocks_of_rows_the_result_is_the_same(n: int) -> None:
+    inputs, weight, bias = operands(rows=2 * n)
+    whole = kernels._one_block(inputs.reshape(-1, inputs.shape[-1]), weight, bias)
+    torch.testing.assert_close(kernels._one_dnn(inputs, weight, bias), whole.view(2, n, -1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(kernels._one_dnn(inputs[0], weight, bias), whole[:n], rtol=1e-5, atol=1e-5)
+    # As a backward calls it: the weight transposed, no bias, and a gradient that is one number spread out.
+    spread = torch.ones(()).expand(2, n, len(weight))
+    expected = kernels._one_block(torch.ones(2 * n, len(weight)), weight.t(), None)
+    torch.testing.assert_close(
+        kernels._one_dnn(spread, weight.t(), None), expected.view(2, n, -1), rtol=1e-5, atol=1e-5
+    )
+
+
+@has_one_dnn
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_few_numbers_of_rows_reach_the_kernel(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    real = kernels._one_block
+
+    def one_block(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        seen.add(len(rows))
+        return real(rows, weight, bias)
+
+    monkeypatch.setattr(kernels, "_one_block", one_block)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    inputs, weight, bias = operands(rows=4000, d_in=16, d_out=16)
+    whole = real(inputs[0], weight, bias)
+    for n in range(16, 2000, 7):
+        torch.testing.assert_close(kernels._one_dnn(inputs[0, :n], weight, bias), whole[:n], rtol=1e-5, atol=1e-5)
+    assert len(seen) <= kernels._NUMBERS_OF_ROWS
+
+
+@has_one_dnn
 def test_a_kernel_that_is_wrong_is_found_at_its_first_call_and_not_used() -> None:
     inputs, weight, bias = operands()
     wrong = Counted(factor=1.01)
