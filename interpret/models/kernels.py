@@ -31,9 +31,9 @@ _MIN_ROWS: Final = 16
 _TOLERANCE: Final = 1e-4
 #: Bytes of weights that a block may hold a second time, in the order in which oneDNN reads them.
 _LAID_OUT: Final = 2**27
-#: Rows that oneDNN is given at once, for each thread, and how many smaller numbers of rows it meets beside them.
+#: Rows that oneDNN is given at once, for each thread; of what is left over, a multiple of so many at the least.
 _ROWS_OF_A_THREAD: Final = 256
-_NUMBERS_OF_ROWS: Final = 8
+_LEAST_STEP: Final = 32
 #: Whether calls are redirected already, in this thread.
 _active: ContextVar[bool] = ContextVar("interpret_fast_linear", default=False)
 
@@ -143,21 +143,22 @@ def _one_dnn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     rows = inputs.reshape(-1, inputs.shape[-1])
     n, block = len(rows), _ROWS_OF_A_THREAD * torch.get_num_threads()
-    step = block // _NUMBERS_OF_ROWS
     if n <= block:
-        out = _padded(rows, weight, bias, step)
+        out = _padded(rows, weight, bias)
     else:
         first = _one_block(rows[:block], weight, bias)
         out = first.new_empty(n, first.shape[-1])
         out[:block] = first
         for start in range(block, n, block):
             part = rows[start : start + block]
-            out[start : start + block] = _padded(part, weight, bias, step)
+            out[start : start + block] = _padded(part, weight, bias)
     return out.view(*inputs.shape[:-1], -1)
 
 
-def _padded(rows: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
+def _padded(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     n = len(rows)
+    # Sixteenths of the next power of two: beyond the least step at most an eighth of the work is for nothing.
+    step = max(_LEAST_STEP, (1 << (n - 1).bit_length()) // 16)
     missing = -n % step
     if not missing:
         return _one_block(rows, weight, bias)

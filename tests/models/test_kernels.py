@@ -119,22 +119,27 @@ def test_in_blocks_of_rows_the_result_is_the_same(n: int) -> None:
 
 
 @has_one_dnn
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_few_numbers_of_rows_reach_the_kernel(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[int] = set()
+@pytest.mark.parametrize(("threads", "shapes"), [(1, 8), (2, 16), (16, 40)])
+def test_few_numbers_of_rows_reach_the_kernel(threads: int, shapes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, int] = {}
     real = kernels._one_block
 
     def one_block(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        seen.add(len(rows))
+        seen[len(rows)] = seen.get(len(rows), 0) + 1
         return real(rows, weight, bias)
 
     monkeypatch.setattr(kernels, "_one_block", one_block)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     inputs, weight, bias = operands(rows=4000, d_in=16, d_out=16)
+    reached: set[int] = set()
     whole = real(inputs[0], weight, bias)
-    for n in range(16, 2000, 7):
+    for n in range(16, 2000, 11):
         torch.testing.assert_close(kernels._one_dnn(inputs[0, :n], weight, bias), whole[:n], rtol=1e-5, atol=1e-5)
-    assert len(seen) <= kernels._NUMBERS_OF_ROWS
+        n_run = sum(size * times for size, times in seen.items())
+        assert n <= n_run <= max(n + kernels._LEAST_STEP, n * 9 / 8 + 1)
+        reached |= set(seen)
+        seen.clear()
+    assert len(reached) <= shapes
 
 
 @has_one_dnn
