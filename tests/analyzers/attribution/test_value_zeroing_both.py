@@ -252,6 +252,17 @@ def test_all_tokens_of_a_response_are_read_off_one_run(monkeypatch: pytest.Monke
     assert np.abs(whole.scores - split.scores).max() < 1e-5
 
 
+def test_one_text_with_other_responses_and_one_response_with_other_texts() -> None:
+    handle = handle_of("bart")
+    first, other = encode(handle, TEXTS)
+    texts, written = [first, first, first, other], [*RESPONSES, f"{RESPONSES[1]} and happy", RESPONSES[0]]
+    together = attribute(handle, texts, method="value_zeroing", response=written)
+    for text, response, example in zip(texts, written, together, strict=True):
+        (alone,) = attribute(handle, [text], method="value_zeroing", response=[response])
+        assert np.abs(example.scores - alone.scores).max() < 1e-6
+    assert np.abs(together[0].scores - together[1].scores).max() > 1e-3
+
+
 def test_shares_of_both_sides_have_one_sum() -> None:
     own, source = mixing_of_both([[1.0, 0.0], [0.0, 0.0]], [[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
     assert np.allclose(own, [[0.25, 0.0], [0.0, 1.0]])
