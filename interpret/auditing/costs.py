@@ -5,8 +5,11 @@ Estimates for texts of mean length: methods that stop when they are sure take mo
 
 from __future__ import annotations
 
+import numpy as np
+
 from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.auditing.stage import Cost, Scope
+from interpret.models.words import word_spans
 from interpret.statistics.intervals import MIN_BOOTSTRAP
 
 
@@ -40,9 +43,17 @@ def attributed(scope: Scope, method: str) -> Cost:
         "leave_one_out": Cost(forward=words + 1),
         "attention_rollout": Cost(captured=1),
         "gradient_attention": Cost(captured=1, backward=1),
-        "value_zeroing": Cost(forward=1.5 * words),
+        "value_zeroing": Cost(forward=1.5 * (words + _written(scope))),
     }
     return costs.get(method, Cost(backward=25))
+
+
+def _written(scope: Scope) -> float:
+    """Mean words of what the decoder of an encoder-decoder reads; as many as it was given, where that is not known."""
+    if scope.handle.task != "seq2seq-lm":
+        return 0.0
+    references = scope.examples.references
+    return scope.n_words if references is None else float(np.mean([len(word_spans(text)) for text in references]))
 
 
 def quality_costs(scope: Scope) -> Cost:

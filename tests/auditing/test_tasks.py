@@ -291,6 +291,18 @@ def test_without_references_a_model_that_writes_is_still_explained(tmp_path: Pat
     assert _complete(audit, tmp_path)["performance"] == "section.no_labels"
 
 
+def test_value_zeroing_is_planned_with_rows_for_what_is_written_too() -> None:
+    lm, config = _copier(), {**SMALL, "explained": 12, "method": "value_zeroing"}
+
+    def rows(*target: str) -> float:
+        data = [{"text": " ".join(WORDS[i : i + 4]), "target": " ".join(target)} for i in range(12)]
+        plan = interpret.plan_audit(lm, data, config=config)
+        return next(stage.forward for stage in plan.stages if stage.stage == "explanations")
+
+    # Three words more in each of twelve texts, half a token more than words.
+    assert rows(*WORDS[:4]) - rows(WORDS[0]) == pytest.approx(1.5 * 3 * 12, abs=1)
+
+
 def test_every_task_can_be_planned(tmp_path: Path) -> None:
     _treebank(tmp_path / "t.conllu", 20)
     _squad(tmp_path / "q.json", 20)

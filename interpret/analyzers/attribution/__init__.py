@@ -94,8 +94,8 @@ METHODS: Final[dict[str, Method]] = {
         gradient_attention, _FOLLOWED, "F + B", True, False, None, "Chefer et al. 2021, arXiv 2103.15679"
     ),
     "value_zeroing": Method(
-        value_zeroing, (*_FOLLOWED[:-1], "none"), "(tokens + 1) F", False, False, None,
-        "Mohebbi et al. 2023, arXiv 2301.12971",
+        value_zeroing, (*_FOLLOWED, "none"), "(tokens read and written + 1) F", False, False, None,
+        "Mohebbi et al. 2023, arXiv 2301.12971 and 2310.09925",
     ),
 }  # fmt: skip
 

@@ -81,24 +81,30 @@ def cross_rollout(
     spread = _with_residual("encoder", encoder, square=True)
     within = _with_residual("decoder", decoder, square=True)
     across = _with_residual("cross", cross, square=False)
-    halves = [(0.5 * np.eye(len(a)), 0.5 * a) for a in across]
-    return _through(spread, [(w, np.zeros((len(w), len(spread[0])))) for w in within], halves)
-
-
-def _through(
-    encoder: Sequence[FloatArray],
-    within: Sequence[tuple[FloatArray, FloatArray]],
-    across: Sequence[tuple[FloatArray, FloatArray]],
-) -> Reached:
-    """Encoder layers `[key, key]` one after another, then decoder layers: (to the decoder, to the encoder's end)."""
     if len(within) != len(across):
         raise UsageError(f"{len(within)} decoder layers and {len(across)} of cross were given; give one of each")
+    nothing = [np.zeros((len(w), len(spread[0]))) for w in within]
+    halves = [(0.5 * np.eye(len(a)), 0.5 * a) for a in across]
+    steps = [step for pair in zip(zip(within, nothing, strict=True), halves, strict=True) for step in pair]
+    return through(spread, steps)
+
+
+def through(encoder: Sequence[FloatArray], decoder: Sequence[tuple[FloatArray, FloatArray]]) -> Reached:
+    """Where the decoder's positions come from, by the steps that mix positions, first step first.
+
+    Args:
+        encoder: steps of the encoder, `[source, source]`, without padding.
+        decoder: steps of the decoder, each the shares of its own positions `[query, query]` and of what the encoder
+            ended with `[query, source]`; the rows of the two together sum to 1.
+
+    Raises:
+        UsageError: shapes that do not fit.
+    """
     spread = encoder[0]
     for mixed in encoder[1:]:
         spread = mixed @ spread
-    steps = [step for pair in zip(within, across, strict=True) for step in pair]
-    own, source = np.eye(len(steps[0][0])), np.zeros((len(steps[0][0]), len(spread)))
-    for to_own, to_source in steps:
+    own, source = np.eye(len(decoder[0][0])), np.zeros((len(decoder[0][0]), len(spread)))
+    for to_own, to_source in decoder:
         if to_own.shape != own.shape or to_source.shape != source.shape:
             raise UsageError(
                 f"attention to the encoder of shape {to_source.shape} [query, key] meets {len(own)} decoder and "

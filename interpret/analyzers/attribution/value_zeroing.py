@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from interpret.analyzers.attribution.encoder_decoder import read_source, through, writes_beside_a_reader
 from interpret.analyzers.attribution.job import Job, Scores
 from interpret.analyzers.attribution.rollout import joined, read_row, require_sites
-from interpret.capture.hooks import hooks
-from interpret.capture.points import Key
+from interpret.analyzers.attribution.zeroed import distances, sites_read
 from interpret.errors import UsageError
-from interpret.models.batching import run_batches
-from interpret.models.handle import Handle
-from interpret.models.parts import argument_names
+from interpret.models.batching import Row
 from interpret.results.explanations import FloatArray
 
 _NAME: Final = "value_zeroing"
@@ -38,15 +34,55 @@ def mixing(distances: npt.ArrayLike) -> FloatArray:
 
     Reference: Mohebbi et al. 2023, arXiv 2301.12971, equation 5.
     """
+    array = _checked(distances)
+    return mixing_of_both(array, np.zeros((len(array), 0)))[0]
+
+
+def mixing_of_both(own: npt.ArrayLike, source: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """What share of a decoder layer's mixing comes from each position of the decoder, and from each of the encoder.
+
+    A decoder layer mixes the values of two attentions. Whichever value is zero, the same output is compared with the
+    same clean one, so the distances of a position are in one unit and have one sum: equation 5 over every value that
+    enters the layer. Normalised apart, as where the two matrices are looked at one by one (Mohebbi et al. 2023b), they
+    could not be multiplied through the layers without a weight of the two sides from elsewhere, and a layer that hardly
+    reads the text would count as one that copies it. Shares normalised apart are these, each side divided by its own
+    sum. Ferrando et al. 2022 give what is read and what was written one sum as well.
+
+    The cosine distance grows with about the square of what is taken away. What is spread over many tokens therefore
+    has a smaller sum than the same on one: between two sides, the one with fewer tokens counts for more.
+
+    Args:
+        own: `[query, key]`, how far the output at `query` moves when the value of self-attention at `key` is zero;
+            without padding.
+        source: `[query, source]`, the same of the attention to the encoder.
+
+    Returns:
+        Shares of `own` and of `source`, float64; the rows of the two together sum to 1. A position whose output no
+        value moves keeps to itself.
+
+    Raises:
+        UsageError: not numbers that are finite and not negative, or shapes that do not fit.
+
+    Reference: Mohebbi et al. 2023, arXiv 2301.12971, equation 5; of encoder-decoders Mohebbi et al. 2023b, arXiv
+    2310.09925, which normalises apart; Ferrando et al. 2022, arXiv 2205.11631.
+    """
+    within = _checked(own)
+    both = np.concatenate([within, _checked(source, len(within))], axis=1)
+    total = both.sum(axis=1, keepdims=True)
+    shares = np.divide(both, total, out=np.eye(*both.shape), where=total > 0)
+    return shares[:, : len(within)], shares[:, len(within) :]
+
+
+def _checked(distances: npt.ArrayLike, n_queries: int | None = None) -> FloatArray:
+    """Distances as float64, with as many queries as keys, or as are said."""
     array = np.asarray(distances, dtype=np.float64)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or not (np.isfinite(array) & (array >= 0)).all():
-        raise UsageError(
-            f"distances have shape {array.shape}, expected [query, key] with as many queries as keys and no number "
-            "below 0"
-        )
-    total = array.sum(axis=1, keepdims=True)
-    shares: FloatArray = np.divide(array, total, out=np.eye(len(array)), where=total > 0)
-    return shares
+    fits = array.ndim == 2 and len(array) == (array.shape[1] if n_queries is None else n_queries)
+    if not fits or not (np.isfinite(array) & (array >= 0)).all():
+        wanted = "[query, key] with as many queries as keys"
+        if n_queries is not None:
+            wanted = f"[query, source] with {n_queries} queries, as those of the decoder's own attention,"
+        raise UsageError(f"distances have shape {array.shape}, expected {wanted} and no number below 0")
+    return array
 
 
 def value_zeroing(job: Job) -> Scores:
@@ -56,76 +92,54 @@ def value_zeroing(job: Job) -> Scores:
     heads; the cosine distance between clean and altered output says how much the token's value counts at each
     position. Rows are normalised and the layers multiplied. Unlike attention it sees values, norms, the residual
     stream and the feed-forward part of a layer; like attention it knows of no target and no sign. Special tokens keep
-    their share, so the scores of a text sum to 1.
+    their share, so the scores of a text sum to 1. As in the paper no identity is added, since the residual stream is
+    in the outputs compared.
 
-    One forward per token serves all layers: the altered output of a layer is read, and the next layer is given the
-    clean stream again. As in the paper no identity is added, since the residual stream is in the outputs compared.
+    Of an encoder-decoder the scores are shares of what comes from the text: what comes from the response so far is left
+    out, see `mixing_of_both` and `read_source`.
 
     Reference: Mohebbi et al. 2023, arXiv 2301.12971, equations 3 to 5 and their rollout.
     """
-    handle = job.handle
-    require_sites(handle, _NAME, "v", "resid_pre", "resid_post")
-    texts = [i for i, e in enumerate(job.encoded) for _ in e.ids]
-    tokens = [p for e in job.encoded for p in range(len(e.ids))]
-    scores: list[FloatArray] = [np.zeros(0)] * len(job.encoded)
-
-    def step(batch: dict[str, Tensor], rows: list[int]) -> FloatArray:
-        return _distances(handle, batch, [texts[r] for r in rows], [tokens[r] for r in rows])
-
-    # Columns of texts that are not complete yet; the rows of a text come one after another.
-    begun: dict[int, dict[int, FloatArray]] = {}
-    for indices, found in run_batches(handle, [job.full_row(i) for i in texts], step):
-        for r, columns in zip(indices, found, strict=True):
-            i, n_tokens = texts[r], len(job.encoded[texts[r]].ids)
-            of_text = begun.setdefault(i, {})
-            of_text[tokens[r]] = columns[:, :n_tokens]
-            if len(of_text) == n_tokens:
-                layers = np.stack([of_text[p] for p in range(n_tokens)], axis=-1)
-                scores[i] = read_row(job, i, joined([mixing(layer) for layer in layers]))
-                del begun[i]
-    nothing: list[float | None] = [None] * len(job.encoded)
+    require_sites(job.handle, _NAME, *sites_read(job.handle))
+    rows = [job.full_row(i) for i in range(len(job.encoded))]
+    scores: list[FloatArray] = [np.zeros(0)] * len(rows)
+    if writes_beside_a_reader(job.handle):
+        _read_both(job, rows, scores)
+    else:
+        for i, found in distances(job.handle, rows):
+            scores[i] = read_row(job, i, joined([mixing(layer) for layer in found[""]]))
+    nothing: list[float | None] = [None] * len(rows)
     return Scores(scores, nothing, nothing, nothing, {"signed": False})
 
 
-def _distances(handle: Handle, batch: dict[str, Tensor], texts: list[int], tokens: list[int]) -> FloatArray:
-    """Cosine distance of each layer's output to the clean one, row r with the value of `tokens[r]` zero.
+def _read_both(job: Job, rows: Sequence[Row], scores: list[FloatArray]) -> None:
+    read_off = _read_off(rows)
+    run = [i for i, held_by in enumerate(read_off) if i == held_by]
+    for place, found in distances(job.handle, [rows[i] for i in run]):
+        encoder = [mixing(layer) for layer in found["encoder"]]
+        decoder = [
+            # What was written later moves nothing before it, up to the rounding of another row.
+            mixing_of_both(np.tril(own), source)
+            for own, source in zip(found["decoder"], found["cross"], strict=True)
+        ]
+        for i in (i for i, held_by in enumerate(read_off) if held_by == run[place]):
+            n = len(rows[i].decoder_ids or ())
+            scores[i] = read_source(
+                job, i, through(encoder, [(own[:n, :n], source[:n]) for own, source in decoder]).source
+            )
 
-    Returns:
-        `[row, layer, position]`, float64.
+
+def _read_off(rows: Sequence[Row]) -> list[int]:
+    """For each row the longest one that it is the beginning of, its own number where there is none longer.
+
+    A decoder looks back only, so what it mixes at a position does not depend on what is written after that.
     """
-    n_rows, device = len(texts), batch["input_ids"].device
-    distinct = list(dict.fromkeys(texts))
-    # Behind the rows stands each text once more, where nothing is zeroed: the clean run of the same batch.
-    copied = torch.tensor([*range(n_rows), *(texts.index(i) for i in distinct)], device=device)
-    clean = torch.tensor([n_rows + distinct.index(i) for i in (*texts, *distinct)], device=device)
-    inputs: dict[str, Any] = {name: tensor[copied] for name, tensor in batch.items()}
-    zeroed = torch.zeros(inputs["input_ids"].shape, dtype=torch.bool, device=device)
-    zeroed[torch.arange(n_rows, device=device), torch.tensor(tokens, device=device)] = True
-    found: list[Tensor] = []
-
-    def zero(value: Tensor) -> Tensor:
-        return value.masked_fill(zeroed.to(value.device)[:, None, :, None], 0.0)
-
-    def cleaned(stream: Tensor) -> Tensor:
-        return stream[clean.to(stream.device)]
-
-    def compare(stream: Tensor) -> None:
-        found.append(_cosine_distance(stream[:n_rows], cleaned(stream)[:n_rows]).cpu())
-
-    layers = range(handle.n_layers)
-    edits: dict[Key, Callable[[Tensor], Tensor]] = {("v", layer): zero for layer in layers}
-    edits |= {("resid_pre", layer): cleaned for layer in layers[1:]}
-    base = handle.roles.base
-    without_cache = {"use_cache": False} if "use_cache" in argument_names(base) else {}
-    with torch.no_grad(), hooks(handle, {("resid_post", layer): compare for layer in layers}, edits):
-        # Without the head, which would have to be told how to tell apart rows without padding.
-        base(**inputs, **without_cache)
-    distances: FloatArray = torch.stack(found, dim=1).double().numpy()
-    return distances
-
-
-def _cosine_distance(one: Tensor, other: Tensor) -> Tensor:
-    """1 - cos along the last axis, as half the squared distance of unit vectors: small ones do not cancel."""
-    wide = torch.promote_types(one.dtype, torch.float32)
-    unit, unit_other = (torch.nn.functional.normalize(x.to(wide), dim=-1) for x in (one, other))
-    return (unit - unit_other).square().sum(-1) / 2
+    kept: dict[tuple[int, ...], list[int]] = {}
+    read_off = list(range(len(rows)))
+    for i in sorted(read_off, key=lambda i: -len(rows[i].decoder_ids or ())):
+        mine = rows[i].decoder_ids or ()
+        longer = kept.setdefault(rows[i].ids, [])
+        read_off[i] = next((k for k in longer if (rows[k].decoder_ids or ())[: len(mine)] == mine), i)
+        if read_off[i] == i:
+            longer.append(i)
+    return read_off

@@ -25,7 +25,9 @@ Array = npt.NDArray[np.float64]
 TEXTS = ["the cat ate the red fish and was happy", "a very good day"]
 RESPONSES = ["the end was sad", "never bad"]
 FAMILIES = ("t5", "t5-gated", "bart")
-METHODS = ("attention_rollout", "gradient_attention")
+#: Held against eager attention; value zeroing has blocks run one by one, in `test_value_zeroing_both`.
+EAGER = ("attention_rollout", "gradient_attention")
+METHODS = (*EAGER, "value_zeroing")
 
 
 def handle_of(family: str) -> Handle:
@@ -93,7 +95,7 @@ def by_gradient(output: Any, value: Any, rows: slice) -> Array:
 
 
 @pytest.mark.parametrize("at", [0, 2, None])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EAGER)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_is_what_the_eager_model_of_transformers_gives(family: str, method: str, at: int | None) -> None:
     handle = handle_of(family)
