@@ -22,13 +22,14 @@ import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
 from interpret.analyzers.functions import check, output_function
-from interpret.analyzers.windows import Part, parts_of
+from interpret.analyzers.windows import Part, parts_of, word_around
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import Output, OutputFunction, Readout, Term, logits_of
 from interpret.models.state import tokenizer_state
+from interpret.models.windows import Windows
 from interpret.results.explanations import TargetKind, TargetRecord
 
 Chosen = Literal["predicted", "gold", "given"]
@@ -107,14 +108,25 @@ class Target:
         Raises:
             UsageError: no window holds what is explained.
         """
-        if encoded.windows is None:
-            return [(part, self) for part in parts_of(encoded)]
+        laid = replace(encoded, windows=self.windows(encoded))
+        if laid.windows is None:
+            return [(part, self) for part in parts_of(laid)]
+        # The class of a word is read at its first token, and is another where the rest of the word is cut off.
+        word = word_around(encoded, self.position) if self.kind == "token_class" and self.position is not None else ()
         found = []
-        for part in parts_of(encoded, self.places):
-            moved = {name: getattr(self, name) for name in ("position", "end")}
+        for part in parts_of(laid, self.places, word):
+            # The number of a written token is no place in the text.
+            moved = {name: getattr(self, name) for name in ("position", "end")} if self.places else {}
             moved = {name: part.positions.index(at) for name, at in moved.items() if at is not None}
             found.append((part, replace(self, **moved)))
         return found
+
+    def windows(self, encoded: Encoded) -> Windows | None:
+        """The windows of the text for this target: what goes on from a text leaves room for what was written."""
+        laid = encoded.windows
+        if laid is None or not laid.from_end or not self.response:
+            return laid
+        return laid.leaving(len(self.response))
 
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
