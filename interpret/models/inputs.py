@@ -27,8 +27,8 @@ from interpret.results.explanations import ChatPart
 
 #: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
 LongText = Literal["truncate", "windows"]
-#: Tasks whose outputs a window has too. What is written next, or at a mask, depends on the text as a whole.
-_WINDOWED: Final = ("text-classification", "token-classification", "question-answering")
+#: Tasks whose outputs a window has too.
+_WINDOWED: Final = ("text-classification", "token-classification", "question-answering", "masked-lm")
 #: One text, two that are read together (premise and hypothesis, question and context), or a chat.
 Text = str | tuple[str, str] | Chat
 

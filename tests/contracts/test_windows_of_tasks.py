@@ -162,3 +162,90 @@ def test_quality_ranks_only_words_that_can_be_read() -> None:
     assert ours.n_words == theirs.n_words < len(found[0].words())
     for name in ("comprehensiveness", "sufficiency", "random_comprehensiveness", "percentile"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-5)
+
+
+# What stands at a mask
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_what_fills_a_mask_is_the_mean_of_the_windows_that_hold_it(family: str, at: int) -> None:
+    handle = handle_of(family, "masked-lm")
+    tokenizer: Any = handle.tokenizer
+    # Masks at both ends of the text, and one in several windows.
+    text = f"{{0}} {LONG.replace('wonderland', '{0}')} {{0}}".format(tokenizer.mask_token)
+    masks = [p for p, i in enumerate(tokenizer(text).input_ids) if i == tokenizer.mask_token_id]
+    stride = 8
+    holding = [part for part in windows_of(handle, text, stride) if masks[at] in part.places]
+    assert (len(holding) > 1) == (at == 1)
+    with torch.no_grad():
+        rows = [handle.model(input_ids=torch.tensor([p.ids])).logits[0, p.places.index(masks[at])] for p in holding]
+    index = int(torch.stack(rows).mean(0).argmax())
+    encoded = encode(handle, [text], long_text="windows", doc_stride=stride)
+    (found,) = attribute(handle, encoded, method="gradient_x_input", at=at)
+    assert (found.target.index, found.target.position) == (index, masks[at])
+    each = [plain(handle, p.ids, lambda o, p=p: o.logits[0, p.places.index(masks[at]), index]) for p in holding]
+    expected, count = mean_over(holding, [scores for _, scores in each], len(found.tokens))
+    assert found.scores == pytest.approx(expected, abs=1e-5)
+    assert found.value == pytest.approx(np.mean([value for value, _ in each]), abs=1e-5)
+    assert found.windows is not None
+    assert found.windows.n_holding.tolist() == count
+    assert found.windows.n_explained == len(holding) < len(found.windows)
+
+
+def difference(handle: Handle, example: Any, holding: list[Part], protected: int | None, read: Any) -> float:
+    """Mean over windows of the scalar with the text and without it, by plain forwards."""
+    words = [p for p in range(len(example.tokens)) if p != protected]
+    out = []
+    for part in holding:
+        empty = words_gone(handle, example, part, words)
+        with torch.no_grad():
+            a, b = (read(handle.model(input_ids=torch.tensor([ids])), part) for ids in (part.ids, empty))
+        out.append(float(a - b))
+    return float(np.mean(out))
+
+
+def test_contributions_to_a_mask_sum_to_the_difference_of_outputs() -> None:
+    handle = handle_of("bert", "masked-lm")
+    text = LONG.replace("wonderland", "[MASK]")
+    encoded = encode(handle, [text], long_text="windows", doc_stride=8)
+    (found,) = attribute(handle, encoded, method="integrated_gradients", target=("good", "bad"), tolerance=1e-5)
+    mask = found.target.position
+    assert mask is not None
+    holding = [part for part in windows_of(handle, text, 8) if mask in part.places]
+    good, bad = found.target.index, found.target.foil_index
+    expected = difference(
+        handle, found, holding, mask,
+        lambda o, p: o.logits[0, p.places.index(mask), good] - o.logits[0, p.places.index(mask), bad],
+    )  # fmt: skip
+    assert len(holding) > 1
+    assert abs(expected) > 1e-3
+    assert found.contributions.sum() == pytest.approx(expected, abs=1e-4)
+    assert found.value - found.baseline_value == pytest.approx(expected, abs=1e-5)  # type: ignore[operator]
+
+
+def test_the_quality_at_a_mask_is_that_of_the_mean_of_its_windows() -> None:
+    handle = handle_of("bert", "masked-lm")
+    text = LONG.replace("wonderland", "[MASK]")
+    encoded = encode(handle, [text], long_text="windows", doc_stride=5)
+    found = attribute(handle, encoded, method="leave_one_out")
+    example = found[0]
+    mask, index = example.target.position, example.target.index
+    holding = [part for part in windows_of(handle, text, 5) if mask in part.places]
+    assert len(holding) > 1
+    # The mask itself is no word, nor is what the model cannot read.
+    words = [w for w in example.words() if mask not in w.positions and example.read[list(w.positions)].any()]
+    assert len(words) < len(example.words()) - 1
+    top = sorted(words, key=lambda w: -w.score)[: max(1, int(0.2 * len(words) + 0.5))]
+    gone = [p for word in top for p in word.positions]
+
+    def probability(ids: list[int], part: Part) -> float:
+        with torch.no_grad():
+            logits = handle.model(input_ids=torch.tensor([ids])).logits[0, part.places.index(mask)]
+        return float(logits.softmax(-1)[index])
+
+    drops = [probability(p.ids, p) - probability(words_gone(handle, example, p, gone), p) for p in holding]
+    quality = measure(handle, found, fractions=(0.2,), n_random=20).per_example[0]
+    assert quality is not None
+    assert quality.n_words == len(words)
+    assert quality.comprehensiveness == pytest.approx(np.mean(drops), abs=1e-6)

@@ -117,7 +117,6 @@ def test_every_token_is_in_a_window_and_neighbours_share_the_stride(text: str, s
         ("text-classification", TEXTS[4], {"long_text": "split"}, "'truncate' or 'windows'"),
         ("text-classification", (TEXTS[4], TEXTS[6]), {}, "of pairs only the context"),
         ("question-answering", (TEXTS[6], TEXTS[4]), {}, "has no room beside.*shorten the first text"),
-        ("masked-lm", TEXTS[4], {}, "masked-lm model.*text-classification, token-classification"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(task: str, text: Any, options: dict[str, Any], said: str) -> None:
@@ -125,3 +124,9 @@ def test_windows_that_cannot_be_are_refused(task: str, text: Any, options: dict[
     handle = small(attach_handle(built.model, built.tokenizer), 9)
     with pytest.raises(UsageError, match=said):
         encode(handle, [text], **{"long_text": "windows", **options})
+
+
+def test_a_model_without_a_head_has_no_output_of_a_window() -> None:
+    handle = dataclasses.replace(small(HANDLES["bert"], 9), task="none")
+    with pytest.raises(UsageError, match=r"none model.*text-classification, token-classification"):
+        encode(handle, [TEXTS[4]], long_text="windows")

@@ -35,8 +35,8 @@ def agreement(
     """Mean Spearman correlation between two explanations' word scores, text by text, -1 to 1.
 
     Two explanations may agree and both be wrong. Where tokens differ, the scores of `b` are laid onto the
-    words of `a` by characters. Words that no window with the target holds do not count. Texts with fewer than two words, or on which one side is constant, do not
-    count.
+    words of `a` by characters. Words of a long text that no window with the target holds do not count, nor do
+    texts with fewer than two words, or on which one side is constant.
 
     Args:
         a: explanation of some texts.
