@@ -240,11 +240,6 @@ def _function(
     last token of each. It must give a tensor [row] and compute each row from that row alone. It is run before anything
     is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window.
     """
-    if handle.task != "text-classification" and any(e.windows is not None for e in encoded):
-        raise UsageError(
-            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
-            "token in every window; leave long_text= out, and texts are cut to what the model reads"
-        )
     made = output_function(function)
     if response is None and handle.task == "seq2seq-lm":
         response = True
@@ -252,6 +247,12 @@ def _function(
     if response is not None:
         written = responses_of(handle, encoded, response, max_new_tokens)
     targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
+    laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
+    if handle.task != "text-classification" and any(found is not None and len(found.bounds) > 1 for found in laid):
+        raise UsageError(
+            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
+            "token in every window; leave long_text= out, and texts are cut to what the model reads"
+        )
     if encoded:
         part, target = targets[0].parts(encoded[0])[0]
         check(handle, made, target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)))

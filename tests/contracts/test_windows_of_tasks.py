@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
+from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
@@ -249,3 +251,174 @@ def test_the_quality_at_a_mask_is_that_of_the_mean_of_its_windows() -> None:
     assert quality is not None
     assert quality.n_words == len(words)
     assert quality.comprehensiveness == pytest.approx(np.mean(drops), abs=1e-6)
+
+
+# What a causal model writes next
+
+
+def last_window(handle: Handle, text: str, n_response: int) -> Part:
+    """Special tokens in front, and of the text the last tokens that fit beside the response."""
+    tokenizer: Any = handle.tokenizer
+    whole = tokenizer(text, return_special_tokens_mask=True)
+    head, n = whole.special_tokens_mask.index(0), len(whole.input_ids)
+    places = [*range(head), *range(max(head, n - (handle.max_length - n_response - head)), n)]
+    return Part([whole.input_ids[p] for p in places], places)
+
+
+def greedy(handle: Handle, ids: list[int], n: int, ends: int | None = None) -> list[int]:
+    out: list[int] = []
+    with torch.no_grad():
+        while len(out) < n and (not out or out[-1] != ends):
+            out.append(int(handle.model(input_ids=torch.tensor([[*ids, *out]])).logits[0, -1].argmax()))
+    return out
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral"])
+def test_what_is_written_next_is_read_off_the_window_that_ends_there(family: str) -> None:
+    handle = handle_of(family, "causal-lm")
+    part = last_window(handle, LONG, 0)
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(handle, encoded, method="gradient_x_input")
+    index = greedy(handle, part.ids, 1)[0]
+    assert found.target.index == index
+    value, scores = plain(handle, part.ids, lambda o: o.logits[0, -1, index])
+    assert found.value == pytest.approx(value, abs=1e-5)
+    expected, count = mean_over([part], [scores], len(found.tokens))
+    assert found.scores == pytest.approx(expected, abs=1e-5)
+    read = found.windows
+    assert read is not None
+    assert (read.size, read.stride, read.n_explained) == (handle.max_length, STRIDE, 1)
+    assert read.values == (*[None] * (len(read) - 1), pytest.approx(value, abs=1e-5))
+    assert read.n_holding.tolist() == count
+    assert found.to_frame()["score"].isna().tolist() == [n == 0 for n in count]
+    # Neighbours share the stride, the first window begins with the text and the last is full.
+    bounds = read.bounds.tolist()
+    head = part.places.index(bounds[-1][0])
+    assert (bounds[0][0], bounds[-1]) == (head, [part.places[head], len(found.tokens)])
+    assert all(before[1] - after[0] == STRIDE for before, after in itertools.pairwise(bounds))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_response_is_explained_with_the_text_that_fits_beside_it(family: str) -> None:
+    handle = handle_of(family, "causal-lm")
+    tokenizer: Any = handle.tokenizer
+    response = " was not very good"
+    whole, text = (tokenizer(t).input_ids for t in (LONG + response, LONG))
+    ids = whole[len(text) :]
+    part = last_window(handle, LONG, len(ids))
+    rows = [*part.ids, *ids[:-1]]
+
+    def log_probability(output: Any) -> Any:
+        found = output.logits[0, len(part.ids) - 1 :].log_softmax(-1)
+        return found[range(len(ids)), ids].sum()
+
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(handle, encoded, method="gradient_x_input", response=response)
+    value, scores = plain(handle, rows, log_probability)
+    assert found.target.response == tuple(ids)
+    assert found.value == pytest.approx(value, abs=1e-4)
+    expected, count = mean_over([part], [scores[: len(part.ids)]], len(found.tokens))
+    assert found.scores == pytest.approx(expected, abs=1e-5)
+    assert found.windows is not None
+    assert found.windows.n_holding.tolist() == count
+    assert (found.windows.size, found.windows.n_explained) == (handle.max_length - len(ids), 1)
+    # One of its tokens, beside the same text.
+    (one,) = attribute(handle, encoded, method="gradient_x_input", response=response, at=2)
+    value, scores = plain(handle, [*part.ids, *ids[:2]], lambda o: o.logits[0, -1, ids[2]])
+    assert one.value == pytest.approx(value, abs=1e-5)
+    assert one.scores == pytest.approx(mean_over([part], [scores[: len(part.ids)]], len(one.tokens))[0], abs=1e-5)
+    # A text that fits, but not with what follows it.
+    start = [a for a, b in tokenizer(LONG, return_offsets_mapping=True).offset_mapping if b > a][3 - handle.max_length]
+    fits = LONG[start:].strip()
+    assert handle.max_length - len(ids) < len(tokenizer(fits).input_ids) <= handle.max_length
+    (found,) = attribute(
+        handle, encode(handle, [fits], long_text="windows"), method="gradient_x_input", response=response
+    )
+    assert found.windows is not None
+    assert found.read.sum() == handle.max_length - len(ids)
+
+
+@pytest.mark.parametrize("ends_early", [False, True])
+def test_what_a_causal_model_writes_is_what_it_writes_in_the_window_that_is_explained(ends_early: bool) -> None:
+    handle = handle_of("gpt2", "causal-lm", size=14)
+    model: Any = handle.model
+    before = greedy(handle, last_window(handle, LONG, 6).ids, 6)
+    ends = next((i for i in before[1:] if i != before[0]), before[0]) if ends_early else None
+    model.generation_config.eos_token_id = ends
+    encoded = encode(handle, [LONG, SHORT], long_text="windows", doc_stride=STRIDE)
+    found = attribute(handle, encoded, method="gradient_x_input", response=True, max_new_tokens=6)
+    for text, example in zip((LONG, SHORT), found, strict=True):
+        response = list(example.target.response)
+        assert response == greedy(handle, last_window(handle, text, len(response)).ids, len(response), ends)
+    assert len(found[0].target.response) == 6 or ends_early
+    assert found[1].windows is None
+
+
+def test_contributions_to_a_response_sum_to_the_difference_of_outputs() -> None:
+    handle = handle_of("llama", "causal-lm", size=14)
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(handle, encoded, method="integrated_gradients", response=" was sad", tolerance=1e-5)
+    ids = list(found.target.response)
+    part = last_window(handle, LONG, len(ids))
+    values = []
+    for row in (part.ids, words_gone(handle, found, part, list(range(len(found.tokens))))):
+        with torch.no_grad():
+            logits = handle.model(input_ids=torch.tensor([[*row, *ids[:-1]]])).logits[0, len(row) - 1 :]
+        values.append(float(logits.log_softmax(-1)[range(len(ids)), ids].sum()))
+    assert abs(values[0] - values[1]) > 1e-3
+    assert found.contributions.sum() == pytest.approx(values[0] - values[1], abs=1e-4)
+    assert [found.value, found.baseline_value] == pytest.approx(values, abs=1e-4)
+
+
+def test_the_quality_of_what_is_written_next_is_that_of_its_window_as_a_text() -> None:
+    handle = handle_of("gpt2", "causal-lm")
+    tokenizer: Any = handle.tokenizer
+    for response, n in ((None, 0), (" was sad", 2)):
+        part = last_window(handle, LONG, n)
+        start = tokenizer(LONG, return_offsets_mapping=True).offset_mapping[part.places[0]][0]
+        end = LONG[start:]
+        assert tokenizer(end).input_ids == part.ids
+        found, alone = (
+            attribute(handle, encode(handle, [text], long_text=how), method="leave_one_out", response=response)
+            for text, how in ((LONG, "windows"), (end, "truncate"))
+        )
+        assert alone[0].value == found[0].value
+        ours, theirs = (measure(handle, one, n_random=20).per_example[0] for one in (found, alone))
+        assert ours == theirs
+
+
+def test_what_no_window_can_hold_is_refused() -> None:
+    handle = handle_of("llama", "causal-lm")
+    encoded = encode(handle, [LONG], long_text="windows")
+    with pytest.raises(UsageError, match=r"of 12 tokens leaves no room.*12 tokens.*shorter response"):
+        attribute(handle, encoded, response=" good" * 12)
+    with pytest.raises(UsageError, match="positions are those of another token"):
+        attribute(handle, encoded, target=lambda output: output.logits[:, -1, 0])
+    with pytest.raises(UsageError, match="long_text='windows'"):
+        attribute(handle, encode(handle, [LONG]), response=" good")
+
+
+ALL = [
+    ("bert", "token-classification", {"at": 1}),
+    ("bert", "masked-lm", {}),
+    ("gpt2", "causal-lm", {}),
+    ("llama", "causal-lm", {"response": " not"}),
+    ("gpt2", "causal-lm", {"response": True, "max_new_tokens": 2}),
+]
+
+
+@pytest.mark.parametrize(("family", "task", "options"), ALL)
+@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "leave_one_out", "shap"])
+def test_a_text_of_one_window_is_explained_as_ever(family: str, task: str, options: Any, method: str) -> None:
+    handle = handle_of(family, task)
+    mask = getattr(handle.tokenizer, "mask_token", None)
+    texts = [
+        f"{SHORT} {mask}" if task == "masked-lm" else SHORT,
+        "the film was good" + f" {mask}" * (task == "masked-lm"),
+    ]
+    ours, theirs = (
+        attribute(handle, encode(handle, texts, **how), method=method, **options)
+        for how in ({"long_text": "windows", "doc_stride": 2}, {})
+    )
+    assert ours.to_dict() == theirs.to_dict()
+    assert all(np.array_equal(a.scores, b.scores) for a, b in zip(ours, theirs, strict=True))
