@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.windows import parts_of
-from interpret.capture.generation import write
+from interpret.capture.generation import write, write_together
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
@@ -153,19 +153,25 @@ def responses_of(
 
 
 def _let_write(handle: Handle, encoded: Sequence[Encoded], max_new_tokens: int) -> list[tuple[int, ...]]:
-    """What the model writes greedily; of a text in windows, in the window that leaves room for just that.
+    """What the model writes greedily; of a text that it goes on from, in the window that leaves room for just that.
 
-    A model that ends before it has written `max_new_tokens` left room that the explanation would fill with more of
-    the text, with which it may write something else. So it writes again with that room, until the two agree.
+    An encoder-decoder chooses each token by the mean of its logits over all windows of the text. A causal model that
+    ends before it has written `max_new_tokens` left room that the explanation would fill with more of the text, with
+    which it may write something else. So it writes again with that room, until the two agree.
     """
     written: list[tuple[int, ...]] = [()] * len(encoded)
+    generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
+    together = [i for i, e in enumerate(encoded) if handle.task == "seq2seq-lm" and e.windows is not None]
+    for i in together:
+        rows = [Row(part.encoded.ids, part.encoded.type_ids) for part in parts_of(encoded[i])]
+        written[i] = write_together(handle, rows, seed=0, generation=generation)[1:]
     # Texts that are not done, by the room that is left for what is written.
-    waiting = {max_new_tokens: list(range(len(encoded)))}
+    waiting = {max_new_tokens: [i for i in range(len(encoded)) if i not in together]}
     while waiting:
         room, numbers = waiting.popitem()
         rows = [_prompt(handle, encoded[i], room) for i in numbers]
-        generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": room}
-        for i, row, ids in zip(numbers, rows, write(handle, rows, seed=0, generation=generation), strict=True):
+        found = write(handle, rows, seed=0, generation={**generation, "max_new_tokens": room})
+        for i, row, ids in zip(numbers, rows, found, strict=True):
             # A decoder beside an encoder is given its start token.
             written[i] = ids[1:] if handle.task == "seq2seq-lm" else ids
             if written[i] and len(written[i]) < room and _prompt(handle, encoded[i], len(written[i])) != row:

@@ -28,7 +28,14 @@ from interpret.results.explanations import ChatPart
 #: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
 LongText = Literal["truncate", "windows"]
 #: Tasks whose outputs a window has too.
-_WINDOWED: Final = ("text-classification", "token-classification", "question-answering", "masked-lm", "causal-lm")
+_WINDOWED: Final = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "masked-lm",
+    "causal-lm",
+    "seq2seq-lm",
+)
 #: One text, two that are read together (premise and hypothesis, question and context), or a chat.
 Text = str | tuple[str, str] | Chat
 

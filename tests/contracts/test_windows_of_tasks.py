@@ -398,12 +398,122 @@ def test_what_no_window_can_hold_is_refused() -> None:
         attribute(handle, encode(handle, [LONG]), response=" good")
 
 
+# What an encoder-decoder writes of a long source
+
+
+def decoder_ids(handle: Handle, ids: list[int]) -> Tensor:
+    return torch.tensor([[handle.model.config.decoder_start_token_id, *ids]])
+
+
+def greedy_mean(handle: Handle, parts: list[Part], n: int, ends: int) -> list[int]:
+    """Each token by the mean of the logits over the windows, one window at a time and without a cache."""
+    out: list[int] = []
+    with torch.no_grad():
+        while len(out) < n and (not out or out[-1] != ends):
+            lines = [
+                handle.model(input_ids=torch.tensor([p.ids]), decoder_input_ids=decoder_ids(handle, out)).logits[0, -1]
+                for p in parts
+            ]
+            out.append(int(torch.stack(lines).mean(0).argmax()))
+    return out
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_a_long_source_is_read_in_windows_that_all_have_the_response(family: str) -> None:
+    handle = handle_of(family, "seq2seq-lm")
+    tokenizer: Any = handle.tokenizer
+    parts = windows_of(handle, LONG)
+    assert len(parts) > 2
+    response = "not good"
+    ids = tokenizer(text_target=response).input_ids
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(handle, encoded, method="gradient_x_input", response=response)
+    assert found.target.response == tuple(ids)
+
+    def log_probability(output: Any) -> Any:
+        return output.logits[0].log_softmax(-1)[range(len(ids)), ids].sum()
+
+    each = [plain(handle, p.ids, log_probability, decoder_input_ids=decoder_ids(handle, ids[:-1])) for p in parts]
+    expected, count = mean_over(parts, [scores for _, scores in each], len(found.tokens))
+    assert found.scores == pytest.approx(expected, abs=1e-5)
+    assert found.value == pytest.approx(np.mean([value for value, _ in each]), abs=1e-4)
+    assert found.windows is not None
+    assert found.windows.values == pytest.approx([value for value, _ in each], abs=1e-4)
+    assert found.windows.n_holding.tolist() == count
+    assert found.windows.n_explained == len(parts)
+    assert found.read.all()
+    # One of its tokens rather than another.
+    (one,) = attribute(
+        handle, encoded, method="gradient_x_input", response=response, at=1, target=(ids[1], ids[0])
+    )  # fmt: skip
+    each = [
+        plain(
+            handle, p.ids, lambda o: o.logits[0, -1, ids[1]] - o.logits[0, -1, ids[0]],
+            decoder_input_ids=decoder_ids(handle, ids[:1]),
+        )
+        for p in parts
+    ]  # fmt: skip
+    assert one.scores == pytest.approx(mean_over(parts, [s for _, s in each], len(one.tokens))[0], abs=1e-5)
+    assert one.value == pytest.approx(np.mean([value for value, _ in each]), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_what_is_written_of_a_long_source_is_chosen_by_the_mean_over_its_windows(family: str) -> None:
+    handle = handle_of(family, "seq2seq-lm")
+    parts = windows_of(handle, LONG)
+    model: Any = handle.model
+    expected = greedy_mean(handle, parts, 5, model.generation_config.eos_token_id)
+    before = (torch.get_rng_state(), model.generation_config.to_dict())
+    encoded = encode(handle, [LONG, SHORT], long_text="windows", doc_stride=STRIDE)
+    found, short = attribute(handle, encoded, method="gradient_x_input", max_new_tokens=5)
+    assert list(found.target.response) == expected
+    assert short.windows is None
+    plainly = attribute(handle, encode(handle, [SHORT]), method="gradient_x_input", max_new_tokens=5)[0]
+    assert short.target == plainly.target
+    assert short.scores == pytest.approx(plainly.scores, abs=1e-5)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert model.generation_config.to_dict() == before[1]
+
+
+def test_contributions_of_a_long_source_sum_to_the_difference_of_outputs() -> None:
+    handle = handle_of("bart", "seq2seq-lm")
+    parts = windows_of(handle, LONG)
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(
+        handle, encoded, method="integrated_gradients", response="not good", tolerance=1e-5, max_steps=500
+    )
+    ids = list(found.target.response)
+
+    def log_probability(row: list[int]) -> float:
+        with torch.no_grad():
+            decoder = decoder_ids(handle, ids[:-1])
+            logits = handle.model(input_ids=torch.tensor([row]), decoder_input_ids=decoder).logits[0]
+        return float(logits.log_softmax(-1)[range(len(ids)), ids].sum())
+
+    every = list(range(len(found.tokens)))
+    differences = [log_probability(p.ids) - log_probability(words_gone(handle, found, p, every)) for p in parts]
+    assert abs(np.mean(differences)) > 1e-3
+    assert found.contributions.sum() == pytest.approx(np.mean(differences), abs=1e-4)
+    # What is measured is the mean of the windows' probabilities of the whole response.
+    result = attribute(handle, encoded, method="leave_one_out", response="not good")
+    words = sorted(result[0].words(), key=lambda w: -w.score)
+    gone = [p for word in words[: max(1, int(0.2 * len(words) + 0.5))] for p in word.positions]
+    drops = [
+        np.exp(log_probability(p.ids)) - np.exp(log_probability(words_gone(handle, found, p, gone))) for p in parts
+    ]
+    quality = measure(handle, result, fractions=(0.2,), n_random=20).per_example[0]
+    assert quality is not None
+    assert quality.comprehensiveness == pytest.approx(np.mean(drops), abs=1e-7)
+
+
 ALL = [
     ("bert", "token-classification", {"at": 1}),
     ("bert", "masked-lm", {}),
     ("gpt2", "causal-lm", {}),
     ("llama", "causal-lm", {"response": " not"}),
     ("gpt2", "causal-lm", {"response": True, "max_new_tokens": 2}),
+    ("t5", "seq2seq-lm", {"max_new_tokens": 2}),
+    ("bart", "seq2seq-lm", {"response": "not", "at": 0}),
 ]
 
 

@@ -9,7 +9,8 @@ t, n(t) of the K windows explained. Where the scores of every window sum to f(wi
 exactly, since both sides are the same double sum. `ExampleAttribution.contributions` are its terms.
 
 What a causal model writes next is read off the last position, which one window holds: the one that ends there (with
-a response: the last one that leaves room for it). So K is 1, and what stands before that window is not read.
+a response: the last one that leaves room for it). So K is 1, and what stands before that window is not read. Of an
+encoder-decoder every window of what its encoder reads has the same response.
 """
 
 from __future__ import annotations
