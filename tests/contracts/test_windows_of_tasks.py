@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+import interpret
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
 from interpret.errors import UsageError
+from interpret.facade.attached import AttachedModel
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
 from interpret.results.explanations import FloatArray
+from interpret.results.views import to_text
 from tests import zoo
 
 STRIDE = 3
@@ -532,3 +537,69 @@ def test_a_text_of_one_window_is_explained_as_ever(family: str, task: str, optio
     )
     assert ours.to_dict() == theirs.to_dict()
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(ours, theirs, strict=True))
+
+
+# Through every door
+
+
+def lm_of(family: str, task: str, size: int = 12) -> AttachedModel:
+    built = zoo.build(family, task)
+    lm = interpret.attach(built.model, built.tokenizer)
+    lm.handle = dataclasses.replace(lm.handle, max_length=size)
+    return lm
+
+
+@pytest.mark.parametrize(("family", "task", "options"), ALL)
+def test_tables_of_long_texts_are_what_attribute_gives(family: str, task: str, options: Any, tmp_path: Path) -> None:
+    lm = lm_of(family, task)
+    mask = getattr(lm.handle.tokenizer, "mask_token", None)
+    texts = [f"{text} {mask}" if task == "masked-lm" else text for text in (LONG, SHORT, LONG[::-1])]
+    how = {"method": "leave_one_out", "long_text": "windows", "doc_stride": 2, **options}
+    files = lm.attribute_to(tmp_path / "a.parquet", texts, **how)
+    found = lm.attribute(texts, **how)
+    pd.testing.assert_frame_equal(files.tokens().drop(columns="id"), found.to_frame(), check_exact=False, atol=1e-5)
+    examples = files.examples()
+    assert (examples["n_windows"] > 1).tolist() == [True, False, True]
+    assert examples["comprehensiveness"].notna().all()
+    assert examples["n_read"].tolist() == [n.notna().sum() for _, n in files.tokens().groupby("example")["score"]]
+    partly = sum(int(example.read.sum()) < len(example.tokens) for example in found)
+    assert files.summary()["n_partly_read"] == partly
+    assert partly == 2 or task in ("seq2seq-lm", "masked-lm")
+    assert found.quality is not None
+    for example in found:
+        several = example.windows is not None
+        assert ("read in" in to_text(example)) == several
+        partly = several and not example.read.all()
+        assert ("windows that hold what is explained" in " ".join(to_text(example).split())) == partly
+
+
+@pytest.mark.parametrize(("family", "task", "options"), [ALL[1], ALL[4], ALL[5]])
+def test_the_whole_battery_runs_on_what_a_record_keeps(family: str, task: str, options: Any, tmp_path: Path) -> None:
+    lm = lm_of(family, task)
+    mask = getattr(lm.handle.tokenizer, "mask_token", None)
+    texts = [f"{text} {mask}" if task == "masked-lm" else text for text in (LONG, SHORT)]
+    found = lm.attribute(texts, method="gradient_x_input", long_text="windows", doc_stride=2, quality=False, **options)
+    found = type(found).load(found.save(tmp_path / "a"))
+    record = interpret.faithfulness(lm, found, n_random=20)
+    rows = {row.metric: row for row in record.rows}
+    # A method without chance, made again of the same windows, is the same.
+    assert rows["deletion_auc"].value is not None
+    assert rows["sensitivity_max"].value is not None
+    assert record.randomisation
+    assert [q is None for q in record.per_example] == [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "options"),
+    [("gpt2", "causal-lm", {"response": " was not"}), ("t5", "seq2seq-lm", {"max_new_tokens": 2})],
+)
+def test_each_written_token_stands_beside_the_same_part_of_a_long_text(family: str, task: str, options: Any) -> None:
+    lm = lm_of(family, task)
+    how = {"method": "gradient_x_input", "long_text": "windows", "doc_stride": 2, **options}
+    (matrix,) = lm.attribute_each(LONG, **how)
+    assert matrix.n_windows > 1
+    for number in range(len(matrix.outputs)):
+        (alone,) = lm.attribute(LONG, at=number, quality=False, **how)
+        assert matrix.scores[number] == pytest.approx([word.score for word in alone.words()], abs=1e-5)
+        held = [bool(alone.read[list(word.positions)].any()) for word in alone.words()]
+        assert matrix.read[number].tolist() == held
