@@ -238,7 +238,8 @@ def _function(
 
     It is called in evaluation mode on batches of rows of one length, so that no row is padded and position -1 is the
     last token of each. It must give a tensor [row] and compute each row from that row alone. It is run before anything
-    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window.
+    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window, as of
+    the source of an encoder-decoder; of a causal model the last one. Other tasks have an output for each token.
     """
     made = output_function(function)
     if response is None and handle.task == "seq2seq-lm":
@@ -248,7 +249,9 @@ def _function(
         written = responses_of(handle, encoded, response, max_new_tokens)
     targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
     laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
-    if handle.task != "text-classification" and any(found is not None and len(found.bounds) > 1 for found in laid):
+    # A decoder's positions are the same whatever window its encoder read, and what goes on from a text reads one.
+    placed = handle.task not in ("text-classification", *_WRITING)
+    if placed and any(found is not None and len(found.bounds) > 1 for found in laid):
         raise UsageError(
             f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
             "token in every window; leave long_text= out, and texts are cut to what the model reads"

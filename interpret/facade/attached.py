@@ -330,7 +330,7 @@ class AttachedModel:
                 or its text. Or a function of your own, which is given what the model's forward returns and gives a
                 tensor [row], such as `lambda output: output.logits.logsumexp(-1)`; it is given rows of one length,
                 so that none is padded, and its scores are in its own units. Of a text in windows, which then only
-                classifiers of texts read, it is given each window.
+                classifiers of texts and models that write read, it is given each window that counts.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
             unit: `"word"`, `"token"`, `"sentence"`, `"segment"` (each text of a pair), `"message"` (of chats), or your
                 own units, for each text but no chat a list of (start, end) pairs of characters, in order, the end

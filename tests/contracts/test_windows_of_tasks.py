@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import interpret
-from interpret.analyzers.attribution import attribute
+from interpret.analyzers.attribution import METHODS, attribute
 from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
 from interpret.errors import UsageError
 from interpret.facade.attached import AttachedModel
 from interpret.models.handle import Handle
-from interpret.models.inputs import encode
+from interpret.models.inputs import encode, within
 from interpret.models.load import attach_handle
 from interpret.results.explanations import FloatArray
 from interpret.results.views import to_text
@@ -397,8 +397,6 @@ def test_what_no_window_can_hold_is_refused() -> None:
     encoded = encode(handle, [LONG], long_text="windows")
     with pytest.raises(UsageError, match=r"of 12 tokens leaves no room.*12 tokens.*shorter response"):
         attribute(handle, encoded, response=" good" * 12)
-    with pytest.raises(UsageError, match="positions are those of another token"):
-        attribute(handle, encoded, target=lambda output: output.logits[:, -1, 0])
     with pytest.raises(UsageError, match="long_text='windows'"):
         attribute(handle, encode(handle, [LONG]), response=" good")
 
@@ -537,6 +535,64 @@ def test_a_text_of_one_window_is_explained_as_ever(family: str, task: str, optio
     )
     assert ours.to_dict() == theirs.to_dict()
     assert all(np.array_equal(a.scores, b.scores) for a, b in zip(ours, theirs, strict=True))
+
+
+# Functions, and every method
+
+
+def test_a_function_is_given_each_window_of_a_source_and_the_last_of_a_text_to_go_on_from() -> None:
+    def function(output: Any) -> Any:
+        return output.logits[:, -1].logsumexp(-1)
+
+    handle = handle_of("bart", "seq2seq-lm")
+    encoded = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    (found,) = attribute(handle, encoded, method="gradient_x_input", target=function, response="not")
+    decoder = decoder_ids(handle, list(found.target.response))
+    parts = windows_of(handle, LONG)
+    each = [plain(handle, p.ids, lambda o: function(o)[0], decoder_input_ids=decoder) for p in parts]
+    assert found.value == pytest.approx(np.mean([value for value, _ in each]), abs=1e-5)
+    assert found.scores == pytest.approx(mean_over(parts, [s for _, s in each], len(found.tokens))[0], abs=1e-5)
+    handle = handle_of("gpt2", "causal-lm")
+    (found,) = attribute(
+        handle, encode(handle, [LONG], long_text="windows"), method="gradient_x_input", target=function
+    )
+    part = last_window(handle, LONG, 0)
+    value, scores = plain(handle, part.ids, lambda o: function(o)[0])
+    assert found.value == pytest.approx(value, abs=1e-5)
+    assert found.scores == pytest.approx(mean_over([part], [scores], len(found.tokens))[0], abs=1e-5)
+    handle = handle_of("bert", "masked-lm")
+    encoded = encode(handle, [f"{LONG} [MASK]"], long_text="windows")
+    with pytest.raises(UsageError, match="positions are those of another token"):
+        attribute(handle, encoded, target=lambda output: output.logits[:, -1, 0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_explains_the_end_of_a_long_text_as_a_text_of_its_own(method: str) -> None:
+    handle = handle_of("gpt2", "causal-lm")
+    tokenizer: Any = handle.tokenizer
+    part = last_window(handle, LONG, 0)
+    start = tokenizer(LONG, return_offsets_mapping=True).offset_mapping[part.places[0]][0]
+    options = {"n_samples": 40} if method == "lime" else {}
+    found, alone = (
+        attribute(handle, encode(handle, [text], long_text=how), method=method, **options)[0]  # type: ignore[arg-type]
+        for text, how in ((LONG, "windows"), (LONG[start:], "truncate"))
+    )
+    assert np.abs(alone.scores).max() > 0
+    assert found.scores[part.places] == pytest.approx(alone.scores, abs=1e-6)
+    assert not found.scores[: part.places[0]].any()
+
+
+@pytest.mark.parametrize("method", [name for name, of in METHODS.items() if "seq2seq-lm" in of.tasks])
+def test_every_method_explains_a_source_as_the_mean_of_its_windows(method: str) -> None:
+    handle = handle_of("t5", "seq2seq-lm")
+    (e,) = encode(handle, [LONG], long_text="windows", doc_stride=STRIDE)
+    options: dict[str, Any] = {"response": "not good", **({"n_samples": 40} if method == "lime" else {})}
+    (found,) = attribute(handle, [e], method=method, **options)
+    parts = windows_of(handle, LONG)
+    alone = [attribute(handle, [within(e, p.places)], method=method, **options)[0].scores for p in parts]
+    expected, _ = mean_over(parts, alone, len(found.tokens))
+    assert np.abs(expected).max() > 0
+    assert found.scores == pytest.approx(expected, abs=2e-4)
 
 
 # Through every door
