@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.windows import parts_of
-from interpret.capture.generation import write
+from interpret.capture.generation import write, write_together
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
@@ -125,11 +126,7 @@ def responses_of(
         UsageError: as many responses as texts were not given, or one has no tokens.
     """
     if response is True:
-        rows = [Row(e.ids, e.type_ids) for e in encoded]
-        generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
-        written = write(handle, rows, seed=0, generation=generation)
-        # A decoder beside an encoder is given its start token.
-        written = [ids[1:] for ids in written] if handle.task == "seq2seq-lm" else written
+        written = _let_write(handle, encoded, max_new_tokens)
     else:
         texts = [response] * len(encoded) if isinstance(response, str) else list(response or ())
         if len(texts) != len(encoded) or not all(isinstance(text, str) for text in texts):
@@ -141,12 +138,52 @@ def responses_of(
     for e, ids in zip(encoded, written, strict=True):
         if not ids:
             raise UsageError(f"the response to {_short(e.text)!r} has no tokens, so there is nothing to explain")
-        if handle.task == "causal-lm" and len(e.ids) + len(ids) > handle.max_length:
+        if handle.task != "causal-lm":
+            continue
+        if e.windows is not None:
+            # Refuses a response that leaves no room for the text.
+            e.windows.leaving(len(ids))
+        elif len(e.ids) + len(ids) > handle.max_length:
             raise UsageError(
                 f"the text {_short(e.text)!r} and its response take {len(e.ids) + len(ids)} tokens, and "
-                f"{handle.name} reads {handle.max_length}; shorten one of them"
+                f"{handle.name} reads {handle.max_length}; shorten one of them, or with long_text='windows' explain "
+                "what the end of the text that fits has to do with the response"
             )
     return written
+
+
+def _let_write(handle: Handle, encoded: Sequence[Encoded], max_new_tokens: int) -> list[tuple[int, ...]]:
+    """What the model writes greedily; of a text that it goes on from, in the window that leaves room for just that.
+
+    An encoder-decoder chooses each token by the mean of its logits over all windows of the text. A causal model that
+    ends before it has written `max_new_tokens` left room that the explanation would fill with more of the text, with
+    which it may write something else. So it writes again with that room, until the two agree.
+    """
+    written: list[tuple[int, ...]] = [()] * len(encoded)
+    generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
+    together = [i for i, e in enumerate(encoded) if handle.task == "seq2seq-lm" and e.windows is not None]
+    for i in together:
+        rows = [Row(part.encoded.ids, part.encoded.type_ids) for part in parts_of(encoded[i])]
+        written[i] = write_together(handle, rows, seed=0, generation=generation)[1:]
+    # Texts that are not done, by the room that is left for what is written.
+    waiting = {max_new_tokens: [i for i in range(len(encoded)) if i not in together]}
+    while waiting:
+        room, numbers = waiting.popitem()
+        rows = [_prompt(handle, encoded[i], room) for i in numbers]
+        found = write(handle, rows, seed=0, generation={**generation, "max_new_tokens": room})
+        for i, row, ids in zip(numbers, rows, found, strict=True):
+            # A decoder beside an encoder is given its start token.
+            written[i] = ids[1:] if handle.task == "seq2seq-lm" else ids
+            if written[i] and len(written[i]) < room and _prompt(handle, encoded[i], len(written[i])) != row:
+                waiting.setdefault(len(written[i]), []).append(i)
+    return written
+
+
+def _prompt(handle: Handle, encoded: Encoded, room: int) -> Row:
+    """What the model goes on from, with room for as many tokens where the text is in windows."""
+    if handle.task == "causal-lm" and encoded.windows is not None:
+        encoded = parts_of(replace(encoded, windows=encoded.windows.leaving(room)))[-1].encoded
+    return Row(encoded.ids, encoded.type_ids)
 
 
 def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:

@@ -22,13 +22,14 @@ import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
 from interpret.analyzers.functions import check, output_function
-from interpret.analyzers.windows import Part, parts_of
+from interpret.analyzers.windows import Part, parts_of, word_around
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import ATTRIBUTED, Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import Output, OutputFunction, Readout, Term, logits_of
 from interpret.models.state import tokenizer_state
+from interpret.models.windows import Windows
 from interpret.results.explanations import TargetKind, TargetRecord
 
 Chosen = Literal["predicted", "gold", "given"]
@@ -107,14 +108,25 @@ class Target:
         Raises:
             UsageError: no window holds what is explained.
         """
-        if encoded.windows is None:
-            return [(part, self) for part in parts_of(encoded)]
+        laid = replace(encoded, windows=self.windows(encoded))
+        if laid.windows is None:
+            return [(part, self) for part in parts_of(laid)]
+        # The class of a word is read at its first token, and is another where the rest of the word is cut off.
+        word = word_around(encoded, self.position) if self.kind == "token_class" and self.position is not None else ()
         found = []
-        for part in parts_of(encoded, self.places):
-            moved = {name: getattr(self, name) for name in ("position", "end")}
+        for part in parts_of(laid, self.places, word):
+            # The number of a written token is no place in the text.
+            moved = {name: getattr(self, name) for name in ("position", "end")} if self.places else {}
             moved = {name: part.positions.index(at) for name, at in moved.items() if at is not None}
             found.append((part, replace(self, **moved)))
         return found
+
+    def windows(self, encoded: Encoded) -> Windows | None:
+        """The windows of the text for this target: what goes on from a text leaves room for what was written."""
+        laid = encoded.windows
+        if laid is None or not laid.from_end or not self.response:
+            return laid
+        return laid.leaving(len(self.response))
 
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
@@ -226,13 +238,9 @@ def _function(
 
     It is called in evaluation mode on batches of rows of one length, so that no row is padded and position -1 is the
     last token of each. It must give a tensor [row] and compute each row from that row alone. It is run before anything
-    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window.
+    is explained, to say at once what is wrong with it. Of a classifier's text in windows it is given each window, as of
+    the source of an encoder-decoder; of a causal model the last one. Other tasks have an output for each token.
     """
-    if handle.task != "text-classification" and any(e.windows is not None for e in encoded):
-        raise UsageError(
-            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
-            "token in every window; leave long_text= out, and texts are cut to what the model reads"
-        )
     made = output_function(function)
     if response is None and handle.task == "seq2seq-lm":
         response = True
@@ -240,6 +248,14 @@ def _function(
     if response is not None:
         written = responses_of(handle, encoded, response, max_new_tokens)
     targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
+    laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
+    # A decoder's positions are the same whatever window its encoder read, and what goes on from a text reads one.
+    placed = handle.task not in ("text-classification", *_WRITING)
+    if placed and any(found is not None and len(found.bounds) > 1 for found in laid):
+        raise UsageError(
+            f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
+            "token in every window; leave long_text= out, and texts are cut to what the model reads"
+        )
     if encoded:
         part, target = targets[0].parts(encoded[0])[0]
         check(handle, made, target.complete(handle, Row(part.encoded.ids, part.encoded.type_ids)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from interpret.errors import UsageError
 from interpret.models.inputs import Encoded, within
+from interpret.models.words import Span, word_spans
 
 
 class Part(NamedTuple):
@@ -16,23 +19,49 @@ class Part(NamedTuple):
     encoded: Encoded
 
 
-def parts_of(encoded: Encoded, places: Sequence[int] = ()) -> list[Part]:
+def parts_of(encoded: Encoded, places: Sequence[int] = (), better: Sequence[int] = ()) -> list[Part]:
     """The windows that hold all of `places`, in text order; a text without windows is its own only part.
+
+    Where some of them hold all of `better` too, only those. Of windows that were laid from the end of the text, off
+    which something is read, only the last.
 
     Raises:
         UsageError: no window holds them all.
     """
     if encoded.windows is None:
         return [Part(tuple(range(len(encoded.ids))), encoded)]
-    found = [
-        Part(positions, within(encoded, positions))
-        for positions in encoded.windows.positions
-        if set(places) <= set(positions)
-    ]
+    every = encoded.windows.positions[-1:] if encoded.windows.from_end else encoded.windows.positions
+    found = [positions for positions in every if set(places) <= set(positions)]
     if not found:
         start, end = encoded.char_spans[min(places)][0], encoded.char_spans[max(places)][1]
         raise UsageError(
             f"{encoded.text[start:end]!r:.60} stands whole in none of the {len(encoded.windows.positions)} windows of "
             f"its text, which share {encoded.windows.stride} tokens; give a larger doc_stride, or a part of it"
         )
-    return found
+    found = [positions for positions in found if set(better) <= set(positions)] or found
+    return [Part(positions, within(encoded, positions)) for positions in found]
+
+
+def word_around(encoded: Encoded, place: int) -> tuple[int, ...]:
+    """The tokens of the word that a token stands in, whatever units were asked for: the end of a window may cut it."""
+    spans = _words(encoded.text)
+    at = bisect_right(spans, (encoded.char_spans[place][0], len(encoded.text))) - 1
+    if at < 0:
+        return (place,)
+    start, end = spans[at]
+
+    def inside(p: int) -> bool:
+        return not encoded.special[p] and start <= encoded.char_spans[p][0] < end
+
+    first, last = place, place
+    while first > 0 and inside(first - 1):
+        first -= 1
+    while last + 1 < len(encoded.ids) and inside(last + 1):
+        last += 1
+    return tuple(range(first, last + 1))
+
+
+@lru_cache(maxsize=2)
+def _words(text: str) -> list[Span]:
+    """Remembered, since every word of a text may be explained."""
+    return word_spans(text)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from interpret.capture.capture import MAX_BYTES, capture_texts, capturing
 from interpret.capture.tensors import Capture
@@ -98,6 +99,27 @@ def write(
         for index, ids in zip(indices, found, strict=True):
             written[index] = ids
     return written
+
+
+def write_together(handle: Handle, rows: Sequence[Row], *, seed: int, generation: dict[str, Any]) -> tuple[int, ...]:
+    """What an encoder-decoder writes of several windows of one text: at each step by the mean of their logits.
+
+    All windows run in one batch, since each step needs them all. What is returned is as for `write`.
+
+    Raises:
+        UsageError: a model that writes no text, or an option that is answered here.
+    """
+    _check(handle, generation, False)
+    both = LogitsProcessorList([_MeanOverRows()])
+    found = _written(handle, rows, seed, {**generation, "logits_processor": both})
+    return found[0]
+
+
+class _MeanOverRows(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
+    """Every row chooses by the mean of all, so that all write the same; last in line, behind the model's own."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.mean(dim=0, keepdim=True).expand_as(scores)
 
 
 def _check(handle: Handle, generation: dict[str, Any], live: bool) -> None:

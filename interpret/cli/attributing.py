@@ -265,6 +265,7 @@ def _write_tables(lm: AttachedModel, texts: Texts, out: Path, *, as_json: bool, 
 def _summary(facts: dict[str, Any]) -> list[str]:
     cut = f"; {facts['n_truncated']:,} cut to the model's window" if facts["n_truncated"] else ""
     cut += f"; {facts['n_windowed']:,} read in several windows" if facts["n_windowed"] else ""
+    cut += f", {facts['n_partly_read']:,} of them in part" if facts["n_partly_read"] else ""
     targets = sorted(facts["targets"].items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{label!r} {n:,}" for label, n in targets[:5]) + (", ..." if len(targets) > 5 else "")
     lines = [

@@ -310,7 +310,12 @@ class AttachedModel:
         A text longer than the model reads at once is cut there (`n_truncated`), or with `long_text="windows"` read in
         windows that overlap: what is explained is then the mean of the logit over the windows, a word's score the
         mean over the windows that hold it, and the quality is measured on the mean of the windows' probabilities;
-        `windows` of each example says how many there are, and `contributions` are what sums to the output.
+        `windows` of each example says how many there are, and `contributions` are what sums to the output. The windows
+        that count are those that hold what is explained: all for the class of a text and for what an encoder-decoder
+        writes of a long source (greedily, by the mean of the logits over its windows, where no response is given);
+        those with the mask, the answer or the whole word (else its first token) for what stands there. What a causal
+        model writes hangs on the end of the text alone, as much of it as fits beside the response: the one window that
+        ends with the text. What stands in no window that counts is not read (`example.read`).
 
         Args:
             texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
@@ -325,7 +330,7 @@ class AttachedModel:
                 or its text. Or a function of your own, which is given what the model's forward returns and gives a
                 tensor [row], such as `lambda output: output.logits.logsumexp(-1)`; it is given rows of one length,
                 so that none is padded, and its scores are in its own units. Of a text in windows, which then only
-                classifiers of texts read, it is given each window.
+                classifiers of texts and models that write read, it is given each window that counts.
             method: a key of `interpret.methods()`, or `"auto"`, which records what it picked.
             unit: `"word"`, `"token"`, `"sentence"`, `"segment"` (each text of a pair), `"message"` (of chats), or your
                 own units, for each text but no chat a list of (start, end) pairs of characters, in order, the end
@@ -338,8 +343,9 @@ class AttachedModel:
                 lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained.
             segmenter: finds the words of writing without spaces, a function from a text to its words such as
                 `jieba.lcut`.
-            long_text: of texts longer than the model reads at once: `"truncate"` or `"windows"`, which serves classes
-                of texts and of words, and answers in a context. Chats are neither: one that is too long is refused.
+            long_text: of texts longer than the model reads at once: `"truncate"` or `"windows"`, for every task with
+                logits to explain; of pairs only for answers in a context. Chats are neither: one that is too long is
+                refused.
             doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
             seed: of random rankings and of sampling methods.
             options: passed to the method, for example `n_steps=64`.
@@ -401,7 +407,7 @@ class AttachedModel:
             unit: of the inputs, as for `attribute`.
             response: what was written, as for `attribute`; None and True let the model write.
             max_new_tokens: of a response that the model writes.
-            long_text: as for `attribute`; windows serve classes of words.
+            long_text: as for `attribute`.
             doc_stride: as for `attribute`.
             seed: of sampling methods.
             options: passed to the method.

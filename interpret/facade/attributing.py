@@ -50,7 +50,7 @@ _EXAMPLES: Final = {
     "example": "int64", "id": "string", "text_sha256": "string", "label": "string",
     "target_kind": "string", "target": "string", "target_index": "int64",
     "foil": "string", "foil_index": "int64", "chosen": "string", "method": "string", "unit": "string",
-    "n_tokens": "int64", "n_words": "int64", "n_truncated": "int64", "n_windows": "int64",
+    "n_tokens": "int64", "n_words": "int64", "n_truncated": "int64", "n_windows": "int64", "n_read": "int64",
     "value": "float64", "baseline_value": "float64", "convergence_delta": "float64",
     "verdict": "string", "percentile": "float64", "n_random": "int64", "comprehensiveness": "float64",
     "random_comprehensiveness": "float64", "sufficiency": "float64", "random_sufficiency": "float64",
@@ -75,7 +75,10 @@ class AttributionFiles:
         return int(self.manifest["data"]["n_examples"])
 
     def tokens(self) -> pd.DataFrame:
-        """Columns: example, id, position, token, word, char_start, char_end, score."""
+        """Columns: example, id, position, token, word, char_start, char_end, score.
+
+        The score is missing where no window that holds what is explained holds the token.
+        """
         import pandas as pd
 
         return pd.read_parquet(self.path)
@@ -88,6 +91,9 @@ class AttributionFiles:
 
     def summary(self) -> dict[str, Any]:
         """The counts, and what the measured quality says of all texts together, as plain values.
+
+        `n_partly_read` of the `n_windowed` texts have tokens (without a score) that stand in no window with what is
+        explained.
 
         `quality.difference` is how much further the probability falls without the words ranked first than without
         random words, averaged over texts with its 95% t interval; `verdict` follows from it (trivial rankings are
@@ -102,6 +108,7 @@ class AttributionFiles:
             "n_tokens": int(examples["n_tokens"].sum()),
             "n_truncated": int((examples["n_truncated"] > 0).sum()),
             "n_windowed": int((examples["n_windows"] > 1).sum()),
+            "n_partly_read": int((examples["n_read"] < examples["n_tokens"]).sum()),
             "method": str(examples["method"].iloc[0]),
             "unit": str(examples["unit"].iloc[0]),
             "targets": {str(k): int(n) for k, n in examples["target"].value_counts().sort_index().items()},
@@ -321,6 +328,7 @@ def _examples_table(texts: Texts, part: slice, result: Attribution) -> Any:
                 "n_words": len(set(example.word_index[example.word_index >= 0].tolist())),
                 "n_truncated": example.n_truncated,
                 "n_windows": 1 if example.windows is None else len(example.windows),
+                "n_read": int(example.read.sum()),
                 "value": example.value,
                 "baseline_value": example.baseline_value,
                 "convergence_delta": example.convergence_delta,

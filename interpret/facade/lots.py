@@ -20,7 +20,7 @@ from interpret.capture.store import disk, layout
 from interpret.capture.store.request import short
 from interpret.errors import StoreError, UsageError
 
-SCHEMA: Final = "interpret.attributions/1"
+SCHEMA: Final = "interpret.attributions/2"
 #: The tables of every lot, and of the whole.
 TABLES: Final = ("tokens", "examples")
 #: Every name written into the folder of parts; nothing else in it is ever touched.

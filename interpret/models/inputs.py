@@ -27,8 +27,15 @@ from interpret.results.explanations import ChatPart
 
 #: What becomes of a text that is longer than the model reads at once: it is cut there, or read in windows.
 LongText = Literal["truncate", "windows"]
-#: Tasks whose outputs a window has too. What is written next, or at a mask, depends on the text as a whole.
-_WINDOWED: Final = ("text-classification", "token-classification", "question-answering")
+#: Tasks whose outputs a window has too.
+_WINDOWED: Final = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "masked-lm",
+    "causal-lm",
+    "seq2seq-lm",
+)
 #: One text, two that are read together (premise and hypothesis, question and context), or a chat.
 Text = str | tuple[str, str] | Chat
 
@@ -112,7 +119,8 @@ def encode(
             words must follow each other in the text; spaces may be left out.
         long_text: "truncate" leaves out what does not fit the model's window. "windows" keeps it and says which
             tokens each window reads (`Encoded.windows`); of a pair, which a question and its context are, windows
-            move over the second text.
+            move over the second text. Of what a causal model goes on from they are laid from the end of the text,
+            also where it fits in one, since what is written after it may not.
         doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
 
     Raises:
@@ -133,10 +141,12 @@ def encode(
     spans: Sequence[Sequence[Span] | None] = [None] * len(batch)
     if not isinstance(unit, str):
         spans = checked_spans(unit, len(batch))
+    goes_on = handle.task == "causal-lm"
     encoded = []
     for number, (given, tokenized, own) in enumerate(zip(texts, batch, spans, strict=True)):
         text, second = _joined(given)
-        cut = long_text == "truncate" or len(tokenized.ids) <= handle.max_length
+        # A text that fits may not with what is written after it.
+        cut = long_text == "truncate" or (len(tokenized.ids) <= handle.max_length and not goes_on)
         if isinstance(unit, str):
             one = _encoded(handle, text, tokenized, unit, second=second, segmenter=segmenter, whole=not cut)
         else:
@@ -144,7 +154,7 @@ def encode(
             one = _encoded(handle, text, tokenized, "span", given=units, most=True, second=second, whole=not cut)
             one = _with_units(one, units, own or (), number)
         if not cut:
-            found = windows_over(one.special, one.char_spans, second, handle.max_length, doc_stride)
+            found = windows_over(one.special, one.char_spans, second, handle.max_length, doc_stride, from_end=goes_on)
             one = replace(one, windows=found)
         encoded.append(one)
     return encoded

@@ -23,21 +23,52 @@ class Windows:
         bounds: [start, end) of the run of tokens that the window moved to; the last may be shorter than the others.
         positions: all tokens of each window in order: that run, and what every window reads (special tokens, the
             question before a context).
+        from_end: whether they were laid from the end of the text, so that the last one is full. What is written next
+            is read off that one alone.
     """
 
     size: int
     stride: int
     bounds: tuple[tuple[int, int], ...]
     positions: tuple[tuple[int, ...], ...]
+    from_end: bool = False
+
+    def leaving(self, n: int) -> Windows:
+        """Windows over the same text that leave room for `n` more tokens each; laid from the end as these are.
+
+        Raises:
+            UsageError: a window would then hold nothing of the text.
+        """
+        first, last = self.bounds[0][0], self.bounds[-1][1]
+        head = tuple(p for p in self.positions[0] if p < first)
+        tail = tuple(p for p in self.positions[0] if p >= last)
+        room = self.size - n - len(head) - len(tail)
+        if room < 1:
+            raise UsageError(
+                f"a response of {n} tokens leaves no room for the text in a window of {self.size} tokens, of which "
+                f"every one reads {len(head) + len(tail)} special tokens; give a shorter response (or max_new_tokens): "
+                "a token of it hangs on nothing that stands behind it, so what follows it can be left out"
+            )
+        stride = min(self.stride, room - 1)
+        bounds = _from_end(first, last, room, stride)
+        positions = tuple((*head, *range(start, end), *tail) for start, end in bounds)
+        return Windows(self.size - n, stride, bounds, positions, True)
 
 
 def windows_over(
-    special: Sequence[bool], spans: Sequence[Span], second: int | None, size: int, stride: int | None
+    special: Sequence[bool],
+    spans: Sequence[Span],
+    second: int | None,
+    size: int,
+    stride: int | None,
+    *,
+    from_end: bool = False,
 ) -> Windows:
     """Windows of `size` tokens over a text, of a pair over its second text, from the first token on.
 
     Each begins `stride` tokens before the end of the one before; the last ends with the text. They are those that a
-    tokenizer makes with `return_overflowing_tokens`, truncating on the right (of a pair `"only_second"`).
+    tokenizer makes with `return_overflowing_tokens`, truncating on the right (of a pair `"only_second"`); with
+    `from_end` those that it makes truncating on the left, in text order.
 
     Args:
         special: of all tokens of the whole text.
@@ -45,6 +76,7 @@ def windows_over(
         second: where the second of a pair begins.
         size: tokens that the model reads at once.
         stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
+        from_end: the last window is full and the first may be shorter, instead of the other way round.
 
     Raises:
         UsageError: no room beside what every window reads, or a stride that does not fit it.
@@ -66,5 +98,12 @@ def windows_over(
         )
     starts = range(first, max(first + 1, last - shared), room - shared)
     bounds = tuple((start, min(start + room, last)) for start in starts)
+    if from_end:
+        bounds = _from_end(first, last, room, shared)
     head, tail = range(first), range(last, n)
-    return Windows(size, shared, bounds, tuple((*head, *range(start, end), *tail) for start, end in bounds))
+    return Windows(size, shared, bounds, tuple((*head, *range(start, end), *tail) for start, end in bounds), from_end)
+
+
+def _from_end(first: int, last: int, room: int, shared: int) -> tuple[tuple[int, int], ...]:
+    ends = range(last, min(last - 1, first + shared), shared - room)
+    return tuple((max(first, end - room), end) for end in reversed(ends))

@@ -116,7 +116,8 @@ class WindowsRead(Record):
     """How a text longer than the model reads at once was read: in windows, each explained for the same target.
 
     What is explained is the mean of the target over the windows that hold it: all of them for a class of the text,
-    those with the word or the answer for a class of a word or an answer. `size`: tokens in a window at most, special
+    those with the whole word or answer for a class of a word or an answer (of a word that none holds whole, those with
+    its first token), those with the mask for what fills it in. `size`: tokens in a window at most, special
     ones included; `stride`: tokens of the text that neighbours share; `bounds` [window, 2]: the run of tokens each
     moved to, end excluded; special tokens and the question before a context are in every window. `values` and
     `baseline_values` of each window are None where it does not hold what is explained. `n_holding` [token]: of the
@@ -159,7 +160,8 @@ class ExampleAttribution(Record):
 
     Of a text read in `windows` (`value` and `baseline_value` are then means over the windows) a token's score is the
     mean over the windows that hold it. So it is not the scores that sum to value - baseline_value, up to the
-    convergence delta, but `contributions`: sum of n_holding * score over n_explained.
+    convergence delta, but `contributions`: sum of n_holding * score over n_explained. A token that stands in no window
+    that counts (`read`) scores 0, and `to_frame` leaves its score missing.
     """
 
     text: str
@@ -203,6 +205,12 @@ class ExampleAttribution(Record):
         if self.windows is None:
             return self.scores
         return self.scores * self.windows.n_holding / self.windows.n_explained
+
+    @property
+    def read(self) -> BoolArray:
+        """Which tokens `[token]` stand in a window that holds what is explained; all where there are no windows."""
+        held: BoolArray = np.ones(len(self.tokens), dtype=bool) if self.windows is None else self.windows.n_holding > 0
+        return held
 
     @property
     def message_index(self) -> IntArray:
@@ -476,14 +484,18 @@ class Attribution(Record):
         return [example.convergence_delta for example in self.examples]
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns: example, position, token, word, char_start, char_end, score; one row per token."""
+        """Columns: example, position, token, word, char_start, char_end, score; one row per token.
+
+        The score is missing (NaN) where no window that holds what is explained holds the token.
+        """
         import pandas as pd
 
         rows: list[tuple[object, ...]] = []
         for i, example in enumerate(self.examples):
             names = {p: w.word for w in example.words() for p in w.positions}
+            scores = np.where(example.read, example.scores, np.nan)
             for p, token in enumerate(example.tokens):
                 start, end = example.char_spans[p].tolist()
-                rows.append((i, p, token, names.get(p), start, end, float(example.scores[p])))
+                rows.append((i, p, token, names.get(p), start, end, float(scores[p])))
         columns = ["example", "position", "token", "word", "char_start", "char_end", "score"]
         return pd.DataFrame(rows, columns=columns)

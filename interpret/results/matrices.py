@@ -119,10 +119,8 @@ class AttributionMatrix(Record):
 
 def _held(example: ExampleAttribution, words: list[Word]) -> list[bool]:
     """Which words stand in a window that holds what is explained."""
-    if example.windows is None:
-        return [True] * len(words)
-    holding = example.windows.n_holding
-    return [bool(holding[list(word.positions)].any()) for word in words]
+    read = example.read
+    return [bool(read[list(word.positions)].any()) for word in words]
 
 
 def _named(example: ExampleAttribution) -> str:

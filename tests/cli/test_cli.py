@@ -80,6 +80,7 @@ class Explained:
             "n_tokens": 56789,
             "n_truncated": 2,
             "n_windowed": 3,
+            "n_partly_read": 1,
             "method": "shap",
             "unit": "word",
             "targets": {"neg": 234, "pos": 1000},
@@ -559,7 +560,7 @@ def test_attribute_writes_tables_of_a_data_set(
         "overwrite": True,
     }  # fmt: skip
     assert result.stdout.splitlines() == [
-        "texts         1,234 of reviews.csv; 2 cut to the model's window; 3 read in several windows",
+        "texts         1,234 of reviews.csv; 2 cut to the model's window; 3 read in several windows, 1 of them in part",
         "tokens        56,789",
         "method        shap, one score per word",
         "explained     'pos' 1,000, 'neg' 234",

@@ -13,6 +13,7 @@ from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode, within
 from interpret.models.load import attach_handle
+from interpret.models.windows import windows_over
 from tests import zoo
 from tests.tiny import FAMILIES, TEXTS, tiny
 
@@ -117,7 +118,6 @@ def test_every_token_is_in_a_window_and_neighbours_share_the_stride(text: str, s
         ("text-classification", TEXTS[4], {"long_text": "split"}, "'truncate' or 'windows'"),
         ("text-classification", (TEXTS[4], TEXTS[6]), {}, "of pairs only the context"),
         ("question-answering", (TEXTS[6], TEXTS[4]), {}, "has no room beside.*shorten the first text"),
-        ("masked-lm", TEXTS[4], {}, "masked-lm model.*text-classification, token-classification"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(task: str, text: Any, options: dict[str, Any], said: str) -> None:
@@ -125,3 +125,47 @@ def test_windows_that_cannot_be_are_refused(task: str, text: Any, options: dict[
     handle = small(attach_handle(built.model, built.tokenizer), 9)
     with pytest.raises(UsageError, match=said):
         encode(handle, [text], **{"long_text": "windows", **options})
+
+
+def test_a_model_without_a_head_has_no_output_of_a_window() -> None:
+    handle = dataclasses.replace(small(HANDLES["bert"], 9), task="none")
+    with pytest.raises(UsageError, match=r"none model.*text-classification, token-classification"):
+        encode(handle, [TEXTS[4]], long_text="windows")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize(("size", "stride"), [(6, 0), (9, 3), (7, 4), (20, 1)])
+def test_what_a_causal_model_goes_on_from_is_cut_from_its_end(family: str, size: int, stride: int) -> None:
+    built = zoo.build(family, "causal-lm")
+    handle = small(attach_handle(built.model, built.tokenizer), size)
+    tokenizer: Any = built.tokenizer
+    texts = [*TEXTS, ODD]
+    tokenizer.truncation_side = "left"
+    for text, e in zip(texts, encode(handle, texts, long_text="windows", doc_stride=stride), strict=True):
+        assert e.windows is not None
+        expected = own_windows(handle, size, stride, text).input_ids
+        assert sorted([e.ids[p] for p in window] for window in e.windows.positions) == sorted(expected)
+        assert list(e.windows.positions) == sorted(e.windows.positions)
+        assert len(e.windows.positions[-1]) == min(size, len(e.ids))
+
+
+@given(n=st.integers(0, 30), head=st.integers(0, 2), size=st.integers(4, 12), data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_windows_from_the_end_leave_room_and_still_hold_every_token(n: int, head: int, size: int, data: Any) -> None:
+    special = [True] * head + [False] * n
+    stride = data.draw(st.none() | st.integers(0, size - head - 1))
+    laid = windows_over(special, [(0, 1)] * len(special), None, size, stride, from_end=True)
+    mirrored = windows_over(special[::-1], [(0, 1)] * len(special), None, size, stride)
+    last = len(special) - 1
+    assert laid.positions == tuple(tuple(last - p for p in window[::-1]) for window in mirrored.positions[::-1])
+    for taken in range(size + 1):
+        if taken >= size - head:
+            with pytest.raises(UsageError, match="leaves no room"):
+                laid.leaving(taken)
+            continue
+        less = laid.leaving(taken)
+        assert set().union(*map(set, less.positions)) == set(range(len(special)))
+        assert all(len(window) <= size - taken for window in less.positions)
+        assert less.positions[-1] == (*range(head), *range(max(head, len(special) - (size - taken - head)), last + 1))
+        assert less.stride <= laid.stride
+        assert taken or less == laid

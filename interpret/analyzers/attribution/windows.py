@@ -7,6 +7,10 @@ t, n(t) of the K windows explained. Where the scores of every window sum to f(wi
     sum over t of n(t) / K * s(t) = F(text) - F(baseline)
 
 exactly, since both sides are the same double sum. `ExampleAttribution.contributions` are its terms.
+
+What a causal model writes next is read off the last position, which one window holds: the one that ends there (with
+a response: the last one that leaves room for it). So K is 1, and what stands before that window is not read. Of an
+encoder-decoder every window of what its encoder reads has the same response.
 """
 
 from __future__ import annotations
@@ -48,33 +52,36 @@ class Split:
 
 def split(encoded: Sequence[Encoded], targets: Sequence[Target], unit: Unit) -> Split:
     """Every text as its parts; without targets no text has windows."""
+    laid: list[Encoded] = []
     parts: list[Part] = []
     owner: list[int] = []
     moved: list[Target] = []
     for i, e in enumerate(encoded):
         if not targets:
+            laid.append(e)
             parts.append(Part(tuple(range(len(e.ids))), e))
             owner.append(i)
             continue
+        laid.append(replace(e, windows=targets[i].windows(e)))
         # Of a unit that is cut by the end of a window, each window has a part.
         counted = e if e.windows is None else replace(e, word_index=unit_index(e, unit))
         for part, target in targets[i].parts(counted):
             parts.append(part)
             owner.append(i)
             moved.append(target)
-    return Split(tuple(encoded), tuple(parts), tuple(owner), tuple(moved))
+    return Split(tuple(laid), tuple(parts), tuple(owner), tuple(moved))
 
 
 def joined(made: Split, found: Scores) -> tuple[Scores, list[WindowsRead | None]]:
     """Scores of the texts from those of their parts, and how texts of several parts were read."""
-    if all(e.windows is None for e in made.whole):
+    if not any(map(_several, made.whole)):
         return found, [None] * len(made.whole)
     out = Scores([], [], [], [], found.options)
     read: list[WindowsRead | None] = []
     owner = np.asarray(made.owner)
     for i, e in enumerate(made.whole):
         mine = np.flatnonzero(owner == i).tolist()
-        if e.windows is None:
+        if e.windows is None or not _several(e):
             (n,) = mine
             out.scores.append(found.scores[n])
             out.values.append(found.values[n])
@@ -110,6 +117,10 @@ def joined(made: Split, found: Scores) -> tuple[Scores, list[WindowsRead | None]
             )
         )
     return out, read
+
+
+def _several(encoded: Encoded) -> bool:
+    return encoded.windows is not None and len(encoded.windows.positions) > 1
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -35,8 +35,8 @@ def agreement(
     """Mean Spearman correlation between two explanations' word scores, text by text, -1 to 1.
 
     Two explanations may agree and both be wrong. Where tokens differ, the scores of `b` are laid onto the
-    words of `a` by characters. Texts with fewer than two words, or on which one side is constant, do not
-    count.
+    words of `a` by characters. Words of a long text that no window with the target holds do not count, nor do
+    texts with fewer than two words, or on which one side is constant.
 
     Args:
         a: explanation of some texts.
@@ -78,11 +78,13 @@ def estimate(name: str, values: list[float], seed: int, n_bootstrap: int = 1000)
 
 
 def _paired(a: ExampleAttribution, b: ExampleAttribution) -> tuple[FloatArray, FloatArray]:
-    """Word scores of both, on the words of `a`."""
-    words = a.words()
+    """Word scores of both, on the words of `a` that the model could read."""
+    read = a.read
+    held = [bool(read[list(w.positions)].any()) for w in a.words()]
+    words = [word for word, there in zip(a.words(), held, strict=True) if there]
     ours = np.array([w.score for w in words])
     if a.tokens == b.tokens and np.array_equal(a.word_index, b.word_index):
-        return ours, np.array([w.score for w in b.words()])
+        return ours, np.array([w.score for w, there in zip(b.words(), held, strict=True) if there])
     per_character = np.zeros(len(b.text))
     for (start, end), score in zip(b.char_spans.tolist(), b.scores.tolist(), strict=True):
         if end > start:

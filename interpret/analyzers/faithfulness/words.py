@@ -41,7 +41,8 @@ def lay_out(
 ) -> list[Ranked | None]:
     """The texts encoded anew, and each score on the word its characters belong to.
 
-    Texts without words, and those that are not known, yield None. An explanation with the model's own tokens
+    Texts without words, and those that are not known, yield None. Of a text in windows only words that stand in a
+    window that holds what is explained are there. An explanation with the model's own tokens
     keeps its scores as they are. Of any other, a token's score is shared among the words it covers by
     characters; scores of tokens without characters go to no word.
     """
@@ -64,6 +65,10 @@ def lay_out(
             # The explanation's own words, which may have been given by the caller.
             e = replace(e, word_index=tuple(example.word_index.tolist()))
         groups = features(e, "token" if example.unit == "token" else "word", target.protected)
+        if e.windows is not None:
+            # What the model cannot read where it says this has no rank: removing it at random changes nothing.
+            read = {p for part, _ in target.parts(e) for p in part.positions}
+            groups = tuple(group for group in groups if read & set(group))
         per_token = example.scores if own else _by_characters(e, example)
         scores = np.array([per_token[list(group)].sum() for group in groups], dtype=np.float64)
         names = tuple(_text_of(e, group) for group in groups)
