@@ -103,6 +103,8 @@ class LabelMapping:
 class DataSummary(Record):
     """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file.
 
+    It covers their texts, labels, and the columns named as concepts or protected, where any were named.
+
     `texts` says what the audit holds of the texts themselves.
     """
 
