@@ -11,6 +11,7 @@ import typer
 from interpret.cli import options as o
 from interpret.cli.config_files import with_file
 from interpret.cli.models import load_model
+from interpret.cli.probe_options import NoStore
 from interpret.cli.shell import guarded, out_folder, records, say, show, show_json
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def compare(
     skip_bad_rows: o.SkipBadRows = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
+    store: NoStore = None,
 ) -> None:
     """Probe a base and a tuned model on the same items and show what changed, layer by layer."""
     from interpret.analyzers.probing.compare import check_comparison
@@ -170,6 +172,7 @@ def plan(
     skip_bad_rows: o.SkipBadRows = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
+    store: NoStore = None,
 ) -> None:
     """Say what probe run would take with the same options: cells, bytes and time."""
     from interpret.facade.probing import plan_probes

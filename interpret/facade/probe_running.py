@@ -17,9 +17,9 @@ from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.work import Request
 from interpret.auditing.identity import versions
 from interpret.capture.store import Store, open_store
-from interpret.capture.store.layout import MANIFEST, locked
+from interpret.capture.store.layout import locked
 from interpret.errors import InterpretError, UsageError
-from interpret.facade.attaching import as_model
+from interpret.facade.attaching import as_model, is_given_store
 from interpret.facade.probe_files import CELLS, Figure, differences, figure_stems, is_whole, read_manifest, write_files
 from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.models.handle import Handle
@@ -127,19 +127,9 @@ def _asked(source: Handle | Stored, tasks: Sequence[Task], options: Mapping[str,
 def source_of(model: Any) -> Handle | Stored:
     """The attached model; or the stores, given open or as the folders that a capture wrote."""
     several = list(model) if isinstance(model, list | tuple) else [model]
-    if several and all(isinstance(one, Store) or _is_store(one) for one in several):
+    if several and all(map(is_given_store, several)):
         return Stored([one if isinstance(one, Store) else open_store(one) for one in several])
     return as_model(model).handle
-
-
-def _is_store(given: Any) -> bool:
-    """Whether it is the path of a store; a model's folder has no such manifest."""
-    if not isinstance(given, str | Path):
-        return False
-    try:
-        return str(json.loads((Path(given) / MANIFEST).read_bytes())["schema"]).startswith("interpret.store/")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def model_facts(source: Handle | Stored) -> dict[str, Any]:
