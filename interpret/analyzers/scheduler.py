@@ -178,8 +178,8 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     """The operator that removes content from this model's texts.
 
     Encoders know their mask token as "something stood here". Decoders have none: the end, unknown or begin
-    token stands in. A decoder classifier finds the last token by the pad id, so a removed token must never
-    become one.
+    token stands in. A decoder classifier finds the last token by the pad id, an encoder-decoder that classifies by
+    the end token, so a removed token must never become one.
 
     Args:
         handle: the model.
@@ -191,7 +191,9 @@ def removal(handle: Handle, name: str | None = None) -> Operator:
     tokenizer = handle.tokenizer
     if tokenizer is None:
         raise UsageError("removing words needs a tokenizer, and none was attached; attach(model, tokenizer)")
-    default = ("eos_token", "unk_token", "bos_token") if handle.is_decoder else ("mask_token", "unk_token")
+    default: tuple[str, ...] = ("mask_token", "unk_token")
+    if handle.is_decoder and handle.end_id is None:
+        default = ("eos_token", "unk_token", "bos_token")
     pads = _forbidden(handle)
     known = replacements(handle)
     if name is not None:
@@ -243,9 +245,9 @@ def deletion(handle: Handle) -> Operator:
 
 
 def _forbidden(handle: Handle) -> set[int | None]:
-    """Ids that a removed token must not become: a decoder classifier would take them for padding."""
+    """Ids that a removed token must not become: a classifier would take them for padding, or for the text's end."""
     if handle.is_decoder and handle.task == "text-classification":
-        return {handle.pad_id, getattr(handle.config, "pad_token_id", None)}
+        return {handle.pad_id, getattr(handle.config, "pad_token_id", None), handle.end_id}
     return set()
 
 

@@ -17,7 +17,7 @@ from interpret.analyzers.probing.erasure import MAX_TEXTS, N_RANDOM, erasure
 from interpret.auditing.costs import probe_costs
 from interpret.auditing.performance import slice_rows
 from interpret.auditing.predicting import Predictions
-from interpret.auditing.stage import Cost, Run, Scope
+from interpret.auditing.stage import Cost, Run, Scope, several_stacks
 from interpret.errors import InconclusiveError
 from interpret.readers.probe_data import ProbeData
 from interpret.results.concepts import ConceptLayer, Concepts, ConceptUse, GroupRow
@@ -38,7 +38,7 @@ def why_not(scope: Scope) -> Message | None:
         return Message(code="section.none_asked", params={"key": "probed"})
     if scope.handle.task not in MEASURED or scope.handle.task == "token-classification":
         return Message(code="section.task_not_supported", params={"task": scope.handle.task})
-    return None
+    return several_stacks(scope)
 
 
 def costs(scope: Scope) -> Cost:

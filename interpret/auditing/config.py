@@ -147,7 +147,7 @@ class AuditConfig:
     @property
     def concept_columns(self) -> tuple[str, ...]:
         """All columns whose use is looked into, protected ones first."""
-        return (*self.protected_columns, *_parts(self.concepts))
+        return concept_columns({"protected": self.protected, "concepts": self.concepts})
 
     @property
     def counts(self) -> dict[str, int | None]:
@@ -160,6 +160,12 @@ class AuditConfig:
         use, reduced = plain.pop("intended_use"), plain.pop("reduced_from")
         plain |= {_USE + key: value for key, value in sorted(use.items())}
         return plain | {_REDUCED + key: value for key, value in sorted(reduced.items())}
+
+
+def concept_columns(config: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """The columns that a configuration, as it is stored with an audit, names as protected and as concepts."""
+    named = (config.get("protected"), config.get("concepts"))
+    return tuple(name for names in named if isinstance(names, str) for name in _parts(names))
 
 
 def _parts(names: str | None) -> tuple[str, ...]:

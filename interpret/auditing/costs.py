@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from interpret.analyzers.attribution import METHODS, gradients_available
 from interpret.analyzers.faithfulness import FRACTIONS
 from interpret.auditing.stage import Cost, Scope
 from interpret.models.words import word_spans
@@ -56,12 +57,18 @@ def _written(scope: Scope) -> float:
     return scope.n_words if references is None else float(np.mean([len(word_spans(text)) for text in references]))
 
 
+def compared_methods(scope: Scope) -> list[str]:
+    """The methods that the main one is compared with: those that were named, and need no gradients where none are."""
+    there = gradients_available(scope.handle)
+    return [name for name in scope.config.compared_names if there or not METHODS[name].needs_gradient]
+
+
 def quality_costs(scope: Scope) -> Cost:
     """What the comparison of methods and the randomisation test cost, above the main method's own quality."""
     explained = scope.sampled("explained")
     compared, randomised = (min(explained, getattr(scope.config, key)) for key in ("compared", "randomised"))
     main = scope.config.method if scope.config.method != "auto" else "integrated_gradients"
-    names = [name for name in scope.config.compared_names if name != main]
+    names = [name for name in compared_methods(scope) if name != main]
     total = Cost()
     if names and compared:
         # Random rankings are those of the main method, and of one another.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,14 +153,19 @@ def _few_values(table: Table, column: str, kept: Sequence[int], text_column: str
             f"column {column!r} of {table.name} holds the audited texts themselves and no groups; name a column "
             "such as gender"
         )
-    values = [table.rows[i].get(column, "").strip() or None for i in kept]
+    values = column_values(table, column, kept)
     different = {value for value in values if value is not None}
     if not 2 <= len(different) <= MAX_VALUES:
         raise UsageError(
             f"column {column!r} of {table.name} has {len(different)} different values; one that is probed needs "
             f"between 2 and {MAX_VALUES}, so put them into groups"
         )
-    return tuple(values)
+    return values
+
+
+def column_values(table: Table, column: str, rows: Sequence[int]) -> tuple[str | None, ...]:
+    """What a column of groups holds in these rows; None where a row has no value."""
+    return tuple(table.rows[i].get(column, "").strip() or None for i in rows)
 
 
 def sample_examples(examples: Examples, limit: int | None, seed: int) -> Examples:
@@ -195,20 +200,39 @@ def _labels(examples: Examples) -> list[str]:
     return list(examples.raw_labels or ())
 
 
+def rows_sha256(rows: Iterable[Sequence[str]], columns: Mapping[str, Sequence[str | None]]) -> str:
+    """SHA-256 over what each row consists of, then over the columns of groups that were named, in any order.
+
+    Without such columns it is over the rows alone.
+    """
+    digest = hashlib.sha256()
+
+    def add(part: str) -> None:
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+
+    for parts in rows:
+        for part in parts:
+            add(part)
+    for name, values in sorted(columns.items()):
+        # No part is as long as this says, so that a column cannot pass for further rows.
+        digest.update(b"\xff" * 8)
+        add(name)
+        for value in values:
+            # A value that is there is never empty.
+            add(value or "")
+    return digest.hexdigest()
+
+
 def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
     """The facts of the report's data section, computed from the rows that were used."""
-    digest = hashlib.sha256()
-    for i in range(len(examples)):
-        for part in _parts(examples, i):
-            raw = part.encode("utf-8", "surrogatepass")
-            digest.update(len(raw).to_bytes(8, "little") + raw)
     lengths = np.array([len(e.ids) for e in encoded])
     quantiles = np.percentile(lengths, [5, 50, 95, 100], method="nearest").astype(int).tolist()
     letters = Counter(script_of(c) for text in examples.texts for c in text if c.isalpha())
     total = sum(letters.values()) or 1
     return DataSummary(
         name=examples.name,
-        sha256=digest.hexdigest(),
+        sha256=rows_sha256((_parts(examples, i) for i in range(len(examples))), examples.extra),
         n_rows=examples.n_rows,
         n_used=len(examples),
         sampled=examples.sampling_seed is not None,

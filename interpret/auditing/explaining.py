@@ -14,6 +14,7 @@ from interpret.analyzers.scheduler import Scheduler
 from interpret.auditing.comparing import Compared
 from interpret.auditing.comparing_explanations import ExplanationChanges
 from interpret.auditing.comparing_outputs import furthest
+from interpret.auditing.costs import compared_methods
 from interpret.auditing.predicting import Predictions
 from interpret.auditing.stage import Run
 from interpret.auditing.words import MIN_EXAMPLES, important_words
@@ -122,7 +123,11 @@ def explanation_quality(run: Run) -> ExplanationQuality:
     main = explained.of_sample
     methods = [_method_quality(main, None, seed)]
     few = run.sample(explained.sample, config.compared, stream=80)
-    for name in config.compared_names:
+    names = compared_methods(run)
+    if few and len(names) < len(config.compared_names):
+        left_out = ", ".join(name for name in config.compared_names if name not in names)
+        run.lacks("explanation_quality", "section.no_gradients", names=left_out)
+    for name in names:
         if name != main.method and few:
             methods.append(_method_quality(_with_evidence(run, few, name), explained.part(few), seed))
     rows: tuple[RandomisationRow, ...] = ()

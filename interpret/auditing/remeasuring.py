@@ -10,6 +10,8 @@ import numpy as np
 
 from interpret.analyzers.attribution import METHODS, attribute
 from interpret.auditing.answers import digests_of
+from interpret.auditing.config import concept_columns
+from interpret.auditing.examples import column_values, rows_sha256
 from interpret.auditing.identity import fingerprint
 from interpret.errors import UsageError
 from interpret.models.batching import Row, logits
@@ -41,7 +43,7 @@ class _Found:
 def measure_again(
     handle: Handle, table: Table, audit: Audit, *, sample: int = 50, seed: int = 0
 ) -> tuple[tuple[Finding, ...], tuple[Deviation, ...]]:
-    """Compare the model's digests, the texts and labels of every row, answers of a sample, and scores of cases.
+    """Compare the model's digests, texts and labels of every row, named columns, answers of a sample, scores of cases.
 
     Args:
         handle: the model that is said to have been audited; it is left as it was.
@@ -70,6 +72,7 @@ def measure_again(
     found = _Found()
     _model(found, handle, audit)
     there = _texts(found, table, audit, answers)
+    _columns(found, table, audit, answers)
     if handle.task != audit.identity.task:
         # Outputs of another kind cannot be laid beside the saved ones.
         found.add("model", "differs", "other_task", "task", saved=audit.identity.task, again=handle.task)
@@ -121,6 +124,34 @@ def _texts(found: _Found, table: Table, audit: Audit, answers: Answers) -> np.nd
     else:
         found.add("labels", "holds", "labels_same", n=n_same)
     return there
+
+
+def _columns(found: _Found, table: Table, audit: Audit, answers: Answers) -> None:
+    """Whether the columns named as protected or concepts hold what they did, by the sum that is over all of the data.
+
+    Their values were not kept. So where texts or labels are others too, nothing is known of the columns.
+    """
+    names = concept_columns(audit.config)
+    for name in names:
+        if name not in table.columns:
+            found.add("columns", "differs", "no_label_column", column=name)
+            return
+    if not names:
+        return
+    said = ", ".join(names)
+    rows = answers.rows[(answers.rows >= 0) & (answers.rows < len(table.rows))].tolist()
+    label = audit.data.label_column
+    whole = len(rows) == len(answers) and (label is None or label in table.columns)
+    if whole:
+        text = audit.data.text_column
+        parts = [(table.rows[i][text], "" if label is None else table.rows[i][label]) for i in rows]
+        if rows_sha256(parts, {name: column_values(table, name, rows) for name in names}) == audit.data.sha256:
+            return found.add("columns", "holds", "columns_same", names=said)
+        if rows_sha256(parts, {}) == audit.data.sha256:
+            return found.add("columns", "not_covered", "columns_not_covered", names=said)
+    if any(one.part in ("texts", "labels") and one.status == "differs" for one in found.findings) or not whole:
+        return found.add("columns", "skipped", "columns_unknown", names=said)
+    return found.add("columns", "differs", "columns_differ", names=said)
 
 
 def _text_of(table: Table, audit: Audit, rows: Sequence[int]) -> list[str]:

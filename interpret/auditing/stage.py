@@ -136,6 +136,11 @@ class Count(NamedTuple):
     droppable: bool = True
 
 
+def several_stacks(scope: Scope) -> Message | None:
+    """Said where layers would have to be those of one stack, of a classifier with an encoder and a decoder."""
+    return Message(code="section.several_stacks") if scope.classifies and len(scope.handle.stacks) > 1 else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One part of an audit.

@@ -30,7 +30,7 @@ from interpret.auditing.robustness.measure import TASKS as ROBUSTNESS_TASKS
 from interpret.auditing.robustness.stage import robustness
 from interpret.auditing.shortcut_words import ShortcutConfig, find_shortcuts
 from interpret.auditing.slicing import MIN_SLICED, find_slices
-from interpret.auditing.stage import Cost, Count, Run, Scope, Stage
+from interpret.auditing.stage import Cost, Count, Run, Scope, Stage, several_stacks
 from interpret.auditing.task_metrics import answering, foretelling, tagging
 from interpret.errors import InconclusiveError
 from interpret.readers.probe_data import ProbeData
@@ -81,7 +81,8 @@ def _unsupported(scope: Scope, *tasks: str) -> Message | None:
 def _no_probes(scope: Scope) -> Message | None:
     if scope.classifies and scope.examples.gold is None:
         return Message(code="section.no_labels")
-    return _unsupported(scope, "text-classification", "token-classification") or _none_asked(scope, "probed")
+    why = _unsupported(scope, "text-classification", "token-classification") or _none_asked(scope, "probed")
+    return why or several_stacks(scope)
 
 
 def _without_base(scope: Scope) -> Message | None:
@@ -96,7 +97,7 @@ def _none_asked(scope: Scope, key: str) -> Message | None:
 def _too_few_for_attention(scope: Scope) -> Message | None:
     n = scope.sampled("attention")
     if n >= MIN_BOOTSTRAP:
-        return _unsupported(scope, *_ONE_STACK)
+        return _unsupported(scope, *_ONE_STACK) or several_stacks(scope)
     return _none_asked(scope, "attention") or Message(code="section.too_few", params={"n": n, "needed": MIN_BOOTSTRAP})
 
 

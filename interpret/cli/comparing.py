@@ -108,8 +108,9 @@ def compare(
     if report is not None:
         out_file(report, "--report")
 
-    from interpret.facade.comparing import as_pair, compare_pair
+    from interpret.facade.comparing import as_pair, compare_pair, probe_request
 
+    probes = probe_request(probe_data, label, skip_bad_rows=skip_bad_rows)
     say(f"loading {base} and {tuned}")
     pair = as_pair(
         base,
@@ -133,8 +134,7 @@ def compare(
         attention=attention,
         explanations=explanations,
         method=method,
-        probes=probe_data,
-        probe_label=label,
+        probes=probes,
         label_map=label_map,
         header=not no_header,
         columns=o.names(columns),

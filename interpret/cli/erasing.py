@@ -9,6 +9,7 @@ import typer
 
 from interpret.cli import options as o
 from interpret.cli.models import load_model, read_texts
+from interpret.cli.probe_options import NoStore
 from interpret.cli.shell import guarded, out_folder, show, show_json
 
 EPILOG = """
@@ -74,6 +75,7 @@ def erase(
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
+    store: NoStore = None,
 ) -> None:
     """Erase a label at one site of the running model and see what probes and the model lose."""
     import interpret

@@ -11,6 +11,7 @@ import typer
 from interpret.cli import options as o
 from interpret.cli.config_files import with_file
 from interpret.cli.models import load_model
+from interpret.cli.probe_options import NoStore
 from interpret.cli.shell import guarded, out_folder, records, say, show, show_json
 
 if TYPE_CHECKING:
@@ -90,9 +91,11 @@ def compare(
     skip_bad_rows: o.SkipBadRows = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
+    store: NoStore = None,
 ) -> None:
     """Probe a base and a tuned model on the same items and show what changed, layer by layer."""
-    from interpret.facade.probing import compare_probes
+    from interpret.analyzers.probing.compare import check_comparison
+    from interpret.facade.probing import compare_probes, read_parts
 
     given: dict[str, Any] = {
         "label": label,
@@ -110,20 +113,26 @@ def compare(
         given = with_file(ctx, given, config)
     if out is not None:
         out_folder(out)
-    models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
-    result = compare_probes(
-        models[0],
-        models[1],
+    train, held_out = read_parts(
         data,
         given["test"],
-        label=given["label"],
+        given["label"],
         text=given["text_column"],
-        sites=_sites(given["sites"]),
-        seed=given["seed"],
         limit=given["limit"],
         header=not no_header,
         columns=o.names(columns),
         skip_bad_rows=skip_bad_rows,
+    )
+    # Before models are loaded.
+    check_comparison(train, held_out)
+    models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
+    result = compare_probes(
+        models[0],
+        models[1],
+        train,
+        held_out,
+        sites=_sites(given["sites"]),
+        seed=given["seed"],
         n_control=given["controls"],
         n_bootstrap=given["bootstraps"],
         out=out,
@@ -163,6 +172,7 @@ def plan(
     skip_bad_rows: o.SkipBadRows = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
+    store: NoStore = None,
 ) -> None:
     """Say what probe run would take with the same options: cells, bytes and time."""
     from interpret.facade.probing import plan_probes

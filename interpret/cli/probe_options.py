@@ -62,6 +62,18 @@ GroupColumn = Annotated[
 ]
 
 
+def _no_store(given: list[Path] | None) -> None:
+    if given:
+        from interpret.models.sources import TAKES_A_STORE
+
+        raise typer.BadParameter(f"{TAKES_A_STORE}; give MODEL")
+
+
+#: Of commands that run the model: not shown, and looked at before what is missing is missed.
+NoStore = Annotated[
+    list[Path] | None, typer.Option("--store", metavar="DIR", hidden=True, is_eager=True, callback=_no_store)
+]
+
 #: The options of which `reading` makes arguments.
 READING: Final = ("level", "kind", "spans_column", "second_column", "split_column", "group_column")
 

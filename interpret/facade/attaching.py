@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from interpret.capture.proof import prove
+from interpret.capture.store import Store
+from interpret.errors import UsageError
 from interpret.facade.attached import AttachedModel
 from interpret.models.handle import Task
 from interpret.models.load import attach_handle, load_handle
+from interpret.models.sources import TAKES_A_STORE, is_store
 
 #: What may stand for a model in every verb.
 ModelLike = Any
@@ -76,7 +79,18 @@ def load(
 
 
 def as_model(model: ModelLike, **options: Any) -> AttachedModel:
-    """What was given, attached: paths and hub ids are loaded, models and pipelines attached."""
+    """What was given, attached: paths and hub ids are loaded, models and pipelines attached.
+
+    Raises:
+        UsageError: a capture store, or several.
+    """
     if isinstance(model, AttachedModel):
         return model
+    if any(map(is_given_store, model if isinstance(model, list | tuple) else [model])):
+        raise UsageError(f"this is a capture store, not a model: {TAKES_A_STORE}; give the model that was captured")
     return load(model, **options) if isinstance(model, str | Path) else attach(model)
+
+
+def is_given_store(given: Any) -> bool:
+    """Whether this is a capture store, or the path of one."""
+    return isinstance(given, Store) or (isinstance(given, str | Path) and is_store(Path(given).expanduser()))

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from interpret.analyzers.comparison.pair import Pair
+from interpret.analyzers.probing.compare import check_comparison
 from interpret.auditing.comparing import CompareConfig, run_compare
 from interpret.auditing.comparing_probes import ProbeRequest
 from interpret.auditing.examples import sample_examples
@@ -78,8 +79,10 @@ def compare(
         progress: show bars on stderr; None does so on a terminal.
 
     Raises:
-        UsageError: a base that PEFT has turned into another tuned model, or options that mean nothing.
+        UsageError: a base that PEFT has turned into another tuned model, options that mean nothing, or probes of what
+            is not one class for each item.
     """
+    request = probe_request(probes, probe_label, probe_test, skip_bad_rows=skip_bad_rows)
     return compare_pair(
         as_pair(base, tuned),
         dataset,
@@ -93,9 +96,7 @@ def compare(
         attention=attention,
         explanations=explanations,
         method=method,
-        probes=probes,
-        probe_label=probe_label,
-        probe_test=probe_test,
+        probes=request,
         label_map=label_map,
         header=header,
         columns=columns,
@@ -118,25 +119,17 @@ def compare_pair(
     attention: int,
     explanations: int,
     method: str,
-    probes: Any | None = None,
-    probe_label: str | None = None,
-    probe_test: Any | None = None,
+    probes: ProbeRequest | None = None,
     label_map: str | Mapping[str, object] | None,
     header: bool,
     columns: Sequence[str] | None,
     skip_bad_rows: bool,
     progress: bool | None,
 ) -> Comparison:
-    """`compare` with both models at hand."""
+    """`compare` with both models at hand, and what probes read."""
     for name, count in (("activations", activations), ("attention", attention), ("explanations", explanations)):
         if count < 0:
             raise UsageError(f"{name}={count} must be 0 or more: it is a number of examples")
-    if probes is None and (probe_label is not None or probe_test is not None):
-        raise UsageError("probe_label and probe_test say how probes are run; give their data as probes= as well")
-    request = None
-    if probes is not None:
-        train, held_out = read_parts(probes, probe_test, probe_label, skip_bad_rows=skip_bad_rows)
-        request = ProbeRequest(train=train, test=held_out)
     examples = read_examples(
         pair.tuned,
         dataset,
@@ -154,9 +147,26 @@ def compare_pair(
         config=CompareConfig(activations=activations, attention=attention, explanations=explanations, method=method),
         seed=seed,
         parts=parts,
-        probes=request,
+        probes=probes,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
+
+
+def probe_request(
+    probes: Any | None, label: str | None, test: Any | None = None, *, skip_bad_rows: bool = False
+) -> ProbeRequest | None:
+    """Data for probes of both models, read and looked at before a model is loaded; None asks for no probes.
+
+    Raises:
+        UsageError: a label or test data without data, or labels that are not one class for each item.
+    """
+    if probes is None:
+        if label is not None or test is not None:
+            raise UsageError("probe_label and probe_test say how probes are run; give their data as probes= as well")
+        return None
+    train, held_out = read_parts(probes, test, label, skip_bad_rows=skip_bad_rows)
+    check_comparison(train, held_out)
+    return ProbeRequest(train=train, test=held_out)
 
 
 def as_pair(base: ModelLike | None, tuned: ModelLike, **options: Any) -> Pair:

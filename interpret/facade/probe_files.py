@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +30,8 @@ SUMMARY: Final = "summary.json"
 PROBES: Final = "probes.safetensors"
 #: Cells measured so far, see `analyzers.probing.kept`.
 CELLS: Final = "cells"
+#: Characters of a name in the name of a file, of at most 4 bytes each: file systems take 255 bytes.
+_MAX_NAME: Final = 50
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,32 @@ def differences(found: Any, asked: Any, prefix: str = "") -> Iterator[str]:
         yield prefix.rstrip(".")
 
 
-def stem_of(*names: str) -> str:
-    """A file name without anything that a file system, or another program, could take for something else."""
-    return "-".join(["layers", *(re.sub(r"[^\w.]+", "_", name).strip("._") or "_" for name in names)])
+def figure_stems(figures: Sequence[tuple[str, str]]) -> list[str]:
+    """The stem of each figure's files, by its task and site: no two are the same file on any file system.
+
+    A task of letters, digits, dots and underscores stands there as it is. One in which something had to be replaced or
+    cut is followed by a digest of it, so that its name depends on nothing else; so are tasks of one run that a file
+    system without upper and lower case could not tell apart.
+    """
+    tasks = {task: _readable(task) for task, _ in figures}
+    folded = Counter(_folded(task) for task, name in tasks.items() if name == task)
+    stems = []
+    for task, site in figures:
+        name = tasks[task]
+        if name != task or folded[_folded(name)] > 1:
+            # Dashes in names are replaced, so that with one more of them it cannot be the name of another task.
+            name = f"{name}-{hashlib.sha256(task.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+        stems.append(f"layers-{name}-{_readable(site)}")
+    return stems
+
+
+def _readable(name: str) -> str:
+    """A part of a file name without anything that a file system, or another program, could take for something else."""
+    return re.sub(r"[^\w.]+", "_", name).strip("._")[:_MAX_NAME] or "_"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _digest(path: Path) -> str | None:

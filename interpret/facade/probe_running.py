@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,10 @@ from interpret.analyzers.probing.stored import Stored
 from interpret.analyzers.probing.work import Request
 from interpret.auditing.identity import versions
 from interpret.capture.store import Store, open_store
-from interpret.capture.store.layout import MANIFEST, locked
+from interpret.capture.store.layout import locked
 from interpret.errors import InterpretError, UsageError
-from interpret.facade.attaching import as_model
-from interpret.facade.probe_files import CELLS, Figure, differences, is_whole, read_manifest, stem_of, write_files
+from interpret.facade.attaching import as_model, is_given_store
+from interpret.facade.probe_files import CELLS, Figure, differences, figure_stems, is_whole, read_manifest, write_files
 from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weights_sha256
 from interpret.models.handle import Handle
 from interpret.readers.probe_data import ProbeData
@@ -127,19 +127,9 @@ def _asked(source: Handle | Stored, tasks: Sequence[Task], options: Mapping[str,
 def source_of(model: Any) -> Handle | Stored:
     """The attached model; or the stores, given open or as the folders that a capture wrote."""
     several = list(model) if isinstance(model, list | tuple) else [model]
-    if several and all(isinstance(one, Store) or _is_store(one) for one in several):
+    if several and all(map(is_given_store, several)):
         return Stored([one if isinstance(one, Store) else open_store(one) for one in several])
     return as_model(model).handle
-
-
-def _is_store(given: Any) -> bool:
-    """Whether it is the path of a store; a model's folder has no such manifest."""
-    if not isinstance(given, str | Path):
-        return False
-    try:
-        return str(json.loads((Path(given) / MANIFEST).read_bytes())["schema"]).startswith("interpret.store/")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def model_facts(source: Handle | Stored) -> dict[str, Any]:
@@ -179,7 +169,7 @@ def _write(folder: Path, record: ProbeResult | ProbeGrid, probed: Sequence[Probe
         probes=tensors,
         classes={result.task: result.classes for result in results},
         summary={"model": asked["model"]["name"], "tasks": {result.task: _summary(result) for result in results}},
-        figures=[figure for result in results for figure in _figures(result)],
+        figures=_figures(results),
         facts={"request": asked},
     )
 
@@ -196,11 +186,16 @@ def _summary(result: ProbeResult) -> dict[str, Any]:
     }
 
 
-def _figures(result: ProbeResult) -> Iterator[Figure]:
-    """One for each site that has layers."""
-    sites = sorted({row.site for row in result.rows if row.layer is not None and row.site != "embed"})
-    for site in sites:
-        plot = probe_plot(result, site)
-        if plot is not None:
-            alt = say("probe.figure_alt", task=result.task, n=len(plot.layers))
-            yield Figure(stem_of(result.task, site), plot, alt)
+def _figures(results: Sequence[ProbeResult]) -> list[Figure]:
+    """One for each task and site that has layers."""
+    drawn = []
+    for result in results:
+        for site in sorted({row.site for row in result.rows if row.layer is not None and row.site != "embed"}):
+            plot = probe_plot(result, site)
+            if plot is not None:
+                drawn.append(((result.task, site), plot))
+    stems = figure_stems([named for named, _ in drawn])
+    return [
+        Figure(stem, plot, say("probe.figure_alt", task=task, n=len(plot.layers)))
+        for stem, ((task, _), plot) in zip(stems, drawn, strict=True)
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from interpret.analyzers.probing.compare import Compared
+from interpret.analyzers.probing.compare import Compared, check_comparison
 from interpret.analyzers.probing.compare import compare_probes as run_comparison
 from interpret.analyzers.probing.planning import plan_probes as run_plan
 from interpret.errors import UsageError
@@ -77,7 +77,7 @@ def compare_probes(
         progress: show bars.
 
     Raises:
-        UsageError: no site and layer that both models have.
+        UsageError: no site and layer that both models have, or labels that are not one class for each item.
         InconclusiveError: too little data, or one class only.
     """
     how: dict[str, Any] = {
@@ -88,6 +88,7 @@ def compare_probes(
         "text": text,
     }
     train, held_out = read_parts(data, test, label, **how)
+    check_comparison(train, held_out, n_control)
     folder = None if out is None else Path(out)
     if folder is not None:
         # What is in the way is said before anything runs.

@@ -143,7 +143,8 @@ def run_batches(
 
     Inside `step` the model is in evaluation mode, and afterwards as it was; between batches it is as the
     caller left it. A batch that runs out of memory is halved, and so are all after it; the rows keep their
-    order. `progress` names the bar shown on a terminal.
+    order. `progress` names the bar shown on a terminal. Models that want the same number of end tokens in all rows of
+    a batch (`Handle.end_id`) get them.
 
     Args:
         handle: the attached model.
@@ -161,7 +162,7 @@ def run_batches(
     """
     if batches is None:
         batches = []
-        for group in _of_one_length(rows) if even else [range(len(rows))]:
+        for group in _groups(handle, rows, even):
             lengths = [len(rows[index].ids) for index in group]
             planned_here = plan_batches(handle, lengths, token_budget=token_budget, max_batch=max_batch)
             batches += [[group[place] for place in batch] for batch in planned_here]
@@ -210,11 +211,19 @@ def run_batches(
                     memory.ran()
 
 
-def _of_one_length(rows: Sequence[Row]) -> list[list[int]]:
-    """Rows by their lengths, those of the decoder's part too; the longest first."""
-    groups: dict[tuple[int, int], list[int]] = {}
+def _groups(handle: Handle, rows: Sequence[Row], even: bool) -> list[list[int]]:
+    """Rows that may stand in one batch: all; or by their lengths, the decoder's too, or end tokens; the longest first.
+
+    Where the padding token is the end token a pad would be read as an end, so such a model gets even rows.
+    """
+    end = handle.end_id
+    if end is None and not even:
+        return [list(range(len(rows)))]
+    even = even or end == handle.pad_id
+    groups: dict[tuple[int, int, int], list[int]] = {}
     for index, row in enumerate(rows):
-        groups.setdefault((len(row.ids), len(row.decoder_ids or ())), []).append(index)
+        lengths = (len(row.ids), len(row.decoder_ids or ())) if even else (0, 0)
+        groups.setdefault((*lengths, 0 if end is None else row.ids.count(end)), []).append(index)
     return [groups[shape] for shape in sorted(groups, reverse=True)]
 
 

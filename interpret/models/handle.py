@@ -273,6 +273,17 @@ class Handle:
         return _first(getattr(self.config, "pad_token_id", None), getattr(self.tokenizer, "pad_token_id", None))
 
     @property
+    def end_id(self) -> int | None:
+        """The token at the last of which an encoder-decoder reads off the class of a text; None for other models.
+
+        T5, BART and their kin refuse a batch whose rows do not all hold the same number of them.
+        """
+        if self.task != "text-classification" or len(self.stacks) < 2:
+            return None
+        found = getattr(self.config, "eos_token_id", None)
+        return found if isinstance(found, int) else None
+
+    @property
     def decoder_start_id(self) -> int:
         """What the decoder of an encoder-decoder begins with."""
         return _first(getattr(self.config, "decoder_start_token_id", None), self.pad_id) or 0

@@ -16,11 +16,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from interpret.errors import LoadError, MissingFileError
+from interpret.errors import LoadError, MissingFileError, UsageError
 
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _STORED: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+#: What takes a capture store, for whoever gives one elsewhere.
+TAKES_A_STORE: Final = (
+    "only interpret.probe (interpret probe run --store DIR DATA) takes a capture store, everything else runs the model"
+)
 
 
 class Source(NamedTuple):
@@ -35,6 +41,8 @@ def locate_here(source: str | os.PathLike[str], what: str) -> Path | None:
     """Find the folder of a model or adapter on this machine; None for what may be a hub id."""
     written = os.fspath(source)
     folder = Path(written).expanduser()
+    if is_store(folder):
+        raise UsageError(f"{folder.resolve().name} is a capture store, not a {what}: {TAKES_A_STORE}; give a {what}")
     if folder.is_dir():
         return folder
     if folder.is_file():
@@ -45,6 +53,14 @@ def locate_here(source: str | os.PathLike[str], what: str) -> Path | None:
             f"{what}, or a hub id written owner/name"
         )
     return None
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a capture wrote this folder; a model's folder has no such manifest."""
+    try:
+        return str(json.loads((folder / "manifest.json").read_bytes())["schema"]).startswith("interpret.store/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def locate(

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from interpret.errors import UsageError
 from interpret.results.explanations import FloatArray
-from interpret.results.record import Record
+from interpret.results.record import HoldsArrays, Record
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class AttentionPatterns(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class AttentionPatterns(HoldsArrays, Record):
     """Whole attention patterns of one text: where each query position looked, not why the model answered.
 
     `weights` [layer, head, query, key] lie between 0 and 1. `layers` numbers their first axis as the model does.
@@ -94,8 +94,8 @@ class HeadAblation:
     ci_high: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttentionMap:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttentionMap(HoldsArrays):
     """Patterns of some heads on one text that section 9 shows: `weights` [head, query, key], 255 stands for 1.
 
     `row` is the 0-based row in the data.

@@ -18,7 +18,7 @@ from interpret.results.explanations import (
     RandomisationRow,
 )
 from interpret.results.probes import ProbeResult
-from interpret.results.record import Estimate, Message, Record, Scalar
+from interpret.results.record import Estimate, HoldsArrays, Message, Record, Scalar
 from interpret.results.robustness import Robustness
 from interpret.results.shortcuts import Shortcuts
 from interpret.results.slices import Finding, FoundSlices
@@ -103,6 +103,8 @@ class LabelMapping:
 class DataSummary(Record):
     """What was audited. `n_rows` were read, `n_used` audited; `sha256` is over the rows used, not over the file.
 
+    It covers their texts, labels, and the columns named as concepts or protected, where any were named.
+
     `texts` says what the audit holds of the texts themselves.
     """
 
@@ -146,8 +148,8 @@ class SliceRow:
     calibration_error: Estimate | None = None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Performance(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Performance(HoldsArrays, Record):
     """How good, how sure; the first metric is the one that matters most.
 
     `confusion` is [gold, predicted] counts of `unit`s and `majority_rate` the share of the commonest class; where

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from interpret.results.record import Record
+from interpret.results.record import HoldsArrays, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,8 +19,8 @@ DIGEST_BYTES = 16
 Pairing = Literal["plain", "keyed"]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Answers(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Answers(HoldsArrays, Record):
     """One row per audited example, in the order of the data; it holds no text.
 
     Shapes: `content` is [example, 16] uint8, every other array [example]. `rows` are 0-based rows of the data,

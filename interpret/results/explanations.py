@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from interpret.results.record import Estimate, Record, Scalar
+from interpret.results.record import Estimate, HoldsArrays, Record, Scalar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,8 +111,8 @@ class ExampleQuality(Record):
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class WindowsRead(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class WindowsRead(HoldsArrays, Record):
     """How a text longer than the model reads at once was read: in windows, each explained for the same target.
 
     What is explained is the mean of the target over the windows that hold it: all of them for a class of the text,
@@ -146,8 +146,8 @@ class WindowsRead(Record):
         return len(self.values)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class ExampleAttribution(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ExampleAttribution(HoldsArrays, Record):
     """Signed scores of one text's tokens for one target.
 
     Shapes: `scores`, `special`, `token_ids` and `word_index` are [token]; `char_spans` is [token, 2], offsets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from interpret.results.explanations import FloatArray, IntArray, TargetRecord
-from interpret.results.record import Record
+from interpret.results.record import HoldsArrays, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,8 @@ Operator = Literal["zero", "mean", "resample"]
 PartKind = Literal["embed", "attention", "attention_bias", "mlp", "norm_bias", "constant"]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class PatchSweep(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PatchSweep(HoldsArrays, Record):
     """Activation patching of one pair of texts, one place of the model at a time.
 
     `values` [layer, column] is the metric of the run in which the activations of the other run stand at this layer and
@@ -116,8 +116,8 @@ class AblatedPart:
     ci_high: float | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class AblationSweep(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class AblationSweep(HoldsArrays, Record):
     """What an output loses without each head or mlp, one at a time.
 
     `effects` [text, part] are the metric of the plain run minus that without the part (of "kl" the divergence of the
@@ -163,8 +163,8 @@ class AblationSweep(Record):
         return frame.astype({"head": "Int64", **dict.fromkeys(numbers, "float64")}).assign(n=len(self.targets))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class LensReading(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class LensReading(HoldsArrays, Record):
     """The logit lens: what the model's own head says of the stream after each layer, at each position of one text.
 
     All arrays are [layer, position]: `kl` of the final output at the position from this one, `entropy` of this one,

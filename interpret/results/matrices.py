@@ -10,14 +10,14 @@ import numpy as np
 
 from interpret.errors import UsageError
 from interpret.results.explanations import BoolArray, ExampleAttribution, Faithfulness, FloatArray, Unit, Word
-from interpret.results.record import Record
+from interpret.results.record import HoldsArrays, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class AttributionMatrix(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class AttributionMatrix(HoldsArrays, Record):
     """Signed scores [output, input] of several outputs of one text, in units of their targets (logits).
 
     `read` [output, input] is False where an output could not depend on an input, such as a word that is written

@@ -11,7 +11,7 @@ import numpy as np
 from interpret.errors import UsageError
 from interpret.results.explanations import FloatArray
 from interpret.results.interventions import Direction, EffectMetric, PatchSweep
-from interpret.results.record import Record
+from interpret.results.record import HoldsArrays, Record
 from interpret.statistics.intervals import MIN_BOOTSTRAP, bootstrap_ratios, resamples
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class LeftOutPair:
     why: LeftOutReason
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class PatchSweeps(Record):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PatchSweeps(HoldsArrays, Record):
     """Activation patching of several pairs of texts, and its effects over all of them.
 
     `sweeps` are those of the pairs one by one, `left_out` the pairs without a difference. `effects` [layer, column]

@@ -113,6 +113,7 @@ def judged(results: Sequence[ProbeResult], criteria: Sequence[Criterion]) -> tup
 
     It is met where the whole interval of every row that is meant lies on the right side, missed where that of one
     lies on the wrong side, else inconclusive. The row that decides is the one whose interval reaches furthest over.
+    Intervals are each row's own: of many rows right at the bar, one is missed by chance more often than of one.
 
     Raises:
         UsageError: nothing of what a criterion names was measured.

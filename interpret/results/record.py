@@ -54,6 +54,30 @@ class Shown:
         return {"text/plain": self.text, "text/html": self.html}
 
 
+class HoldsArrays:
+    """For dataclasses with arrays in their fields (declared `eq=False`): equal where the type and all fields are.
+
+    Arrays are equal by shape and values, NaN to NaN: the equality that dataclasses make raises on them. There is no
+    hash, as arrays have none, whose values may be changed.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _same(a: Any, b: Any) -> bool:
+    import numpy as np
+
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+        # Of an array and anything else a comparison would be an array again.
+        return not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and bool(a == b)
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc")
+
+
 def _brief(value: object) -> str:
     if value is None or isinstance(value, bool | int | float):
         return repr(value)

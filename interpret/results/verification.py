@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FindingStatus = Literal["holds", "differs", "skipped", "not_covered"]
 Part = Literal[
     "sums", "file", "record", "numbers", "verdicts", "report", "signature", "model", "texts", "labels",
-    "predictions", "scores",
+    "columns", "predictions", "scores",
 ]  # fmt: skip
 
 

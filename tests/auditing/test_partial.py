@@ -89,6 +89,30 @@ def test_another_request_uses_nothing_of_an_earlier_one(tmp_path: Path, monkeypa
         assert "explanations" in ran
 
 
+def test_another_column_of_the_same_rows_uses_nothing_of_an_earlier_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts, labels and counts are the same, only a value of a named column is another."""
+    rows = [{**row, "sex": "fm"[i % 2]} for i, row in enumerate(_rows())]
+    other = [*rows[:-1], {**rows[-1], "sex": "f"}]
+
+    def audit(data: list[dict[str, Any]], folder: Path | None) -> Any:
+        lm = interpret.attach(*tiny("bert"), name="tiny")
+        return interpret.audit(lm, data, config=COUNTS | {"protected": "sex"}, progress=False, partial=folder)
+
+    first = audit(rows, tmp_path / "kept")
+    ran: list[str] = []
+    monkeypatch.setattr(run, "STAGES", _stopping(None, ran))
+    again = audit(rows, tmp_path / "kept")
+    assert ran == []
+    assert again.data.sha256 == first.data.sha256
+    resumed = audit(other, tmp_path / "kept")
+    assert "concepts" in ran
+    assert "predictions" in ran
+    assert resumed.data.sha256 != first.data.sha256
+    assert _bytes(resumed.save(tmp_path / "a")) == _bytes(audit(other, None).save(tmp_path / "b"))
+
+
 def test_a_damaged_stage_is_made_again(
     whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from interpret.errors import UsageError
 from interpret.models.load import weights_sha256
 from interpret.readers.tables import Table, read_table
 from interpret.results.audits import Audit, exit_code
+from interpret.results.messages import LOCALES
 from interpret.results.verification import Verification
+from interpret.results.views import to_text
 from interpret.saved.diffing import compare_audits
 from interpret.saved.verifying import examine
 from tests.auditing.test_run import SMALL, _rows
@@ -210,6 +213,48 @@ def test_other_data_are_found(audit: Audit) -> None:
         measure_again(model().handle, table(), audit, sample=0)
     with pytest.raises(UsageError, match="it was saved by an older version"):
         measure_again(model().handle, table(), replace(audit, examples=None))
+
+
+NAMED = {"probed": 0, "protected": "sex", "concepts": "age, slice"}
+
+
+def named_rows() -> list[dict[str, Any]]:
+    return [{**row, "sex": "fm"[i % 2], "age": ("old", "", "young")[i % 3]} for i, row in enumerate(_rows())]
+
+
+def test_columns_that_were_named_are_covered_by_the_sum_of_the_data(audit: Audit) -> None:
+    rows = named_rows()
+    saved = audited(rows=rows, config=NAMED)
+    other = [{**row, "sex": "f"} if i == 3 else row for i, row in enumerate(rows)]
+    swapped = [{**row, "sex": row["slice"], "slice": row["sex"]} for row in rows]
+    turned = [*rows[1:], rows[0]]
+    sums = {audited(rows=some, config=NAMED).data.sha256 for some in (rows, other, swapped, turned)}
+    assert len(sums | {audit.data.sha256}) == 5
+    # Which of the columns are protected does not matter, nor do columns that nobody named.
+    assert audited(rows=rows, config={**NAMED, "protected": "slice,age", "concepts": "sex"}).data.sha256 in sums
+    assert audited(rows=rows).data.sha256 == audit.data.sha256
+    by_hand = hashlib.sha256()
+    for row in rows:
+        for part in (row["text"], row["label"]):
+            by_hand.update(len(part.encode()).to_bytes(8, "little") + part.encode())
+    assert audit.data.sha256 == by_hand.hexdigest()
+    changes = compare_audits(saved, audited(rows=other, config=NAMED)).identity
+    assert [(change.group, change.name) for change in changes] == [("data", "sha256")]
+    # Held against data: the columns hold, or do not, or nothing is known of them.
+    lm = model()
+    assert set(statuses(lm, table(rows), saved).values()) == {"holds"}
+    assert "columns" in statuses(lm, table(rows), saved)
+    found = statuses(lm, table(other), saved)
+    assert [name for name, status in found.items() if status == "differs"] == ["columns"]
+    assert statuses(lm, table(_rows()), saved)["columns"] == "differs"
+    torn = [{**row, "text": row["text"] + "!"} if i == 3 else row for i, row in enumerate(rows)]
+    assert statuses(lm, table(torn), saved)["columns"] == "skipped"
+    assert statuses(lm, table(rows[:20]), saved)["columns"] == "skipped"
+    old = replace(saved, data=replace(saved.data, sha256=audit.data.sha256))
+    assert statuses(lm, table(other), old)["columns"] == "not_covered"
+    findings, _ = measure_again(lm.handle, table(other), saved)
+    for locale in LOCALES:
+        assert "sex, age, slice" in to_text(Verification(title="t", findings=findings), locale=locale)
 
 
 def test_a_model_of_another_task_is_not_measured(audit: Audit) -> None:

@@ -23,7 +23,7 @@ from interpret.facade import AttachedModel
 from interpret.readers.squad import read_squad
 from interpret.results.audits import SECTIONS, Audit
 from tests import zoo
-from tests.tiny import WORDS, seeded
+from tests.tiny import TEXTS, WORDS, seeded
 
 SMALL = {
     "explained": 6, "errors_shown": 2, "random_shown": 2, "compared": 5, "randomised": 5, "attention": 5,
@@ -322,3 +322,33 @@ def test_every_task_can_be_planned(tmp_path: Path) -> None:
         why = rows["shortcuts"].why
         assert why is not None
         assert why.params["task"] == lm.handle.task
+
+
+# --- classifiers that read the text with an encoder and a decoder
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_a_classifier_of_two_stacks_is_audited_as_far_as_it_goes(family: str, tmp_path: Path) -> None:
+    lm = _attach(family, "text-classification")
+    labels = [str(name) for name in lm.handle.labels]
+    rows = [{"text": f"{text} {i}", "label": labels[i % 3], "sex": "fm"[i % 2]} for i, text in enumerate(TEXTS * 6)]
+    config = {**SMALL, "attention": 8, "perturbed": 8, "shortcut_texts": 24, "protected": "sex"}
+    audit = interpret.audit(lm, rows, config=config, progress=False)
+    reasons = _complete(audit, tmp_path)
+    assert reasons["attention"] == reasons["probes"] == "section.several_stacks"
+    assert audit.concepts is None
+    # Gradients cannot be taken where the text enters at two places, and that is said; the others are there.
+    assert audit.explanation_quality is not None
+    assert [one.method for one in audit.explanation_quality.methods] == ["leave_one_out"]
+    (lacks,) = [row for row in audit.coverage[len(SECTIONS) :] if row.section == "explanation_quality"]
+    assert lacks.why is not None
+    assert (lacks.why.code, lacks.why.params) == ("section.no_gradients", {"names": "gradient_x_input"})
+    right = []
+    for row in rows:
+        with torch.no_grad():
+            logits = lm.handle.model(**lm.handle.tokenizer(row["text"], return_tensors="pt")).logits[0]
+        right.append(labels[int(logits.argmax())] == row["label"])
+    assert audit.performance is not None
+    assert audit.performance.metrics[0].value == pytest.approx(np.mean(right))
+    plan = interpret.plan_audit(lm, rows, config=config).to_frame().set_index("stage")
+    assert plan.loc["attention", "why"] == plan.loc["concepts", "why"] == "section.several_stacks"

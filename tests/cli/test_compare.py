@@ -77,6 +77,19 @@ def test_a_model_beside_itself_exits_with_4(pair: tuple[Path, Path], data: Path)
     assert "Nothing changed: base and tuned are the same model" in result.stdout
 
 
+def test_probes_of_what_is_no_class_are_refused_before_a_model_is_loaded(
+    pair: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    sets = tmp_path / "sets.jsonl"
+    sets.write_text("".join(json.dumps({"text": text, "label": ["a"]}) + "\n" for text in TEXTS), encoding="utf-8")
+    result = call(*pair, data, "--probe-data", sets, *QUICK)
+    plain = CliRunner().invoke(app, ["probe", "compare", *map(str, pair), str(sets), "--device", "cpu"])
+    for one in (result, plain):
+        assert one.exit_code == 2
+        assert "the labels label of sets.jsonl are of kind 'multilabel'" in one.stderr
+        assert len(one.stderr.strip().splitlines()) == 1, one.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [

@@ -17,7 +17,7 @@ from interpret.analyzers.comparison.attention import js_bits
 from interpret.analyzers.comparison.outputs import kl_bits
 from interpret.errors import UsageError
 from interpret.models.fingerprints import weights_sha256
-from interpret.readers.probe_data import ProbeData
+from interpret.readers.probe_data import ProbeData, read_probe_data
 from interpret.results.comparisons import Comparison
 from interpret.results.messages import LOCALES
 from interpret.results.views import to_html, to_text
@@ -264,6 +264,25 @@ def test_probes_are_a_part_with_their_correction(tmp_path: Path) -> None:
     assert reasons(few)["probes"] == "section.probe_inconclusive"
     with pytest.raises(UsageError, match="give their data as probes= as well"):
         interpret.compare(base, tuned, ROWS, probe_label="upos", **options)
+
+
+def test_probes_of_numbers_are_refused_before_anything_runs() -> None:
+    numbers = [{"text": f"{text} {i}", "length": i / 7} for i, text in enumerate(TEXTS * 20)]
+    data = read_probe_data(numbers, "length", kind="regression")
+    sets = [{"text": row["text"], "label": ["a", "b"][: 1 + i % 2]} for i, row in enumerate(numbers)]
+    base, tuned = model(), model(seed=1)
+    ran: list[object] = []
+    for lm in (base, tuned):
+        lm.handle.model.register_forward_pre_hook(lambda *given: ran.append(given))
+    for probes, kind in ((data, "regression"), (sets, "multilabel")):
+        with pytest.raises(UsageError, match=f"of kind '{kind}', and this works on one class for each item"):
+            interpret.compare(base, tuned, ROWS, probes=probes, **FEW)
+        with pytest.raises(UsageError, match=f"of kind '{kind}', and this works on one class for each item"):
+            # Neither model is there: the data is looked at first.
+            interpret.compare("./no-base", "./no-tuned", ROWS, probes=probes, **FEW)
+        with pytest.raises(UsageError, match=f"of kind '{kind}', and this works on one class for each item"):
+            interpret.compare_probes("./no-base", "./no-tuned", probes, progress=False)
+    assert not ran
 
 
 def test_an_adapter_is_off_while_the_base_is_probed(tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 
 import interpret
 from interpret.analyzers.probing import run as run_module
 from interpret.errors import UsageError
+from interpret.facade.probe_files import figure_stems
 from interpret.readers.probe_data import ProbeData
 from tests.tiny import WORDS, tiny
 
@@ -185,3 +188,32 @@ def test_other_groups_of_the_same_sentences_are_measured_anew(lm: Any, tmp_path:
     found = interpret.probe(lm, grouped, out=tmp_path, **options)
     assert found.n_clusters_test == 12
     assert found == interpret.probe(lm, grouped, **options)
+
+
+def test_labels_of_one_run_have_each_a_figure_of_their_own(lm: Any, tmp_path: Path) -> None:
+    """Whatever stands in their names; and a name that says itself what it is stays the name of its file."""
+    names = ["a_b", "a b", "a-b", "Pos", "pos", "plain", "长" * 100]
+    rows = [{"text": " ".join(row), **dict.fromkeys(names, row[0] < "g")} for row in words(300, 0)]
+    options = OPTIONS | {"sites": ["resid_post.0", "resid_post.1"], "random_weights": False, "progress": False}
+    found = interpret.probe(lm, rows, label=names, out=tmp_path, **options)
+    assert found.tasks == tuple(names)
+    drawn = {path.stem for path in tmp_path.glob("layers-*.svg")}
+    assert len({stem.casefold() for stem in drawn}) == len(names)
+    assert {"layers-a_b-resid_post", "layers-plain-resid_post"} <= drawn
+    assert len(list(tmp_path.glob("layers-*.png"))) == len(names)
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert sum(name.endswith(".svg") for name in manifest["files"]) == len(names)
+    assert all(hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() == d for n, d in manifest["files"].items())
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=6, unique=True))
+def test_names_of_figures_are_unique_and_do_not_depend_on_their_order(tasks: list[str]) -> None:
+    stems = figure_stems([(task, "resid_post") for task in tasks])
+    assert len({stem.casefold() for stem in stems}) == len(tasks)
+    assert figure_stems([(task, "resid_post") for task in reversed(tasks)]) == stems[::-1]
+    for task, stem in zip(tasks, stems, strict=True):
+        assert len(stem.encode()) < 250
+        # Alone it is named as it is beside others, unless those differ in case only.
+        alone = figure_stems([(task, "resid_post")])[0]
+        assert alone == stem or stem.startswith(alone.removesuffix("resid_post"))
+    assert figure_stems([("after not", "mlp_out")]) == figure_stems([("after not", "mlp_out"), ("after_not", "q")])[:1]

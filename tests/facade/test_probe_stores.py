@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import interpret
 from interpret.analyzers.probing.features import FeatureStore, Target, fill_together, make_items
 from interpret.analyzers.probing.stored import Stored, spans_of_words
-from interpret.errors import UnknownSiteError, UsageError
+from interpret.errors import LoadError, UnknownSiteError, UsageError
 from interpret.readers.probe_data import ProbeData
 from tests.cli.test_cli import call
 from tests.facade.test_probe_running import OPTIONS, made
@@ -161,3 +162,41 @@ def test_the_command_line_takes_a_store_in_the_place_of_the_model(lm: Any, tmp_p
     none = call("probe", "run", "--store", tmp_path / "store")
     assert none.exit_code == 2
     assert "DATA is missing" in none.stderr
+
+
+def test_what_takes_no_store_says_what_does(lm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = made(60)
+    store = lm.capture_to(tmp_path / "captured", joined(data), sites=["resid_post"], progress=False)
+    says = r"interpret\.probe \(interpret probe run --store DIR DATA\) takes a capture store"
+    for given in (store, str(tmp_path / "captured"), tmp_path / "captured", [store, store]):
+        with pytest.raises(UsageError, match=says):
+            interpret.plan_probes(given, data)
+        with pytest.raises(UsageError, match=says):
+            interpret.compare_probes(lm, given, data)
+        with pytest.raises(UsageError, match=says):
+            interpret.erasure(given, data, site="resid_post.0")
+    with pytest.raises(UsageError, match=says):
+        interpret.load(tmp_path / "captured")
+    monkeypatch.chdir(tmp_path)
+    Path("d.csv").write_text("text,label\nthe film,a\n", encoding="utf-8")
+    for args in (
+        ("plan", "--store", "captured", "d.csv"),
+        ("plan", "captured", "d.csv"),
+        ("compare", "--store", "captured", "d.csv"),
+        ("compare", "captured", "captured", "d.csv", "--store", "captured"),
+        ("compare", "captured", "captured", "d.csv", "--label", "label"),
+        ("erase", "--store", "captured", "d.csv", "--site", "resid_post.0"),
+        ("erase", "captured", "d.csv", "--site", "resid_post.0"),
+        ("run", "captured", "d.csv"),
+    ):
+        result = call("probe", *args)
+        assert result.exit_code == 2, args
+        assert re.search(says, result.stderr), result.stderr
+        assert "loading" not in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert "--store" not in call("probe", "erase", "-h").stdout
+    # A model whose folder happens to hold another manifest is none.
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "manifest.json").write_text('{"schema": 1}', encoding="utf-8")
+    with pytest.raises(LoadError, match=r"model has no config\.json"):
+        interpret.plan_probes(tmp_path / "model", data)

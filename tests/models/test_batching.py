@@ -20,6 +20,7 @@ from interpret.models.batching import (
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
+from tests import zoo
 from tests.tiny import FAMILIES, TEXTS, tiny
 
 CASES = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
@@ -52,6 +53,25 @@ def test_alone_equals_padded_equals_the_plain_forward(family: str, task: str) ->
         if task == "masked-lm":
             plain = plain[row.ids.index(tokenizer.mask_token_id)]
         assert abs(plain.double().numpy() - found).max() < 1e-5
+
+
+@pytest.mark.parametrize("family", ["t5", "t5-gated", "bart"])
+@pytest.mark.parametrize("pads_with_the_end", [False, True])
+def test_texts_with_several_end_tokens_are_classified_as_alone(family: str, pads_with_the_end: bool) -> None:
+    """T5 and BART read at the last end token, and refuse a batch in which texts have different numbers of them."""
+    built = zoo.build(family, "text-classification")
+    end = built.model.config.eos_token_id
+    if pads_with_the_end:
+        built.model.config.pad_token_id = end
+    handle = attach_handle(built.model, built.tokenizer)
+    texts = [*TEXTS, "good </s> bad", "the film </s> was </s> dull and sad", "</s>"]
+    rows = [Row(one.ids, one.type_ids) for one in encode(handle, texts)]
+    assert {row.ids.count(end) for row in rows} == {1, 2, 3}
+    found = logits(handle, rows)
+    for row, values in zip(rows, found, strict=True):
+        with torch.no_grad():
+            plain = built.model(input_ids=torch.tensor([row.ids])).logits[0]
+        assert abs(plain.double().numpy() - values).max() < 1e-5
 
 
 def test_positions() -> None:

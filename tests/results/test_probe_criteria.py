@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from interpret.errors import UsageError
@@ -125,3 +126,26 @@ def test_of_several_labels_one_may_be_meant_or_all() -> None:
     with pytest.raises(UsageError, match="the labels of this run are upos, xpos"):
         grid["deprel"]
     assert parse_criterion("xpos accuracy>=.5", grid.tasks).task == "xpos"
+
+
+def test_of_many_rows_at_the_bar_one_is_missed_more_often_than_of_one() -> None:
+    """What docs/how-to-read-a-probe.md says: no correction for the number of rows; binomial shares, not our own."""
+    rng = np.random.default_rng(0)
+    n_draws, n_rows, half = 2000, 12, 1.96 * 0.02
+    share = {}
+    for n in (1, n_rows):
+        verdicts = [
+            replace(
+                RESULT,
+                rows=tuple(row("resid_post", i, "logistic", "accuracy", float(v), half) for i, v in enumerate(values)),
+            )
+            .judged("accuracy >= 0.8")[0]
+            .verdict
+            for values in rng.normal(0.8, 0.02, (n_draws, n))
+        ]
+        share[n] = {name: verdicts.count(name) / n_draws for name in ("pass", "fail")}  # type: ignore[arg-type]
+    assert share[1]["fail"] == pytest.approx(0.025, abs=0.012)
+    assert share[n_rows]["fail"] == pytest.approx(1 - 0.975**n_rows, abs=0.04)
+    # To be met all rows must be: of rows at the bar that hardly ever happens by chance.
+    assert share[1]["pass"] == pytest.approx(0.025, abs=0.012)
+    assert share[n_rows]["pass"] == 0

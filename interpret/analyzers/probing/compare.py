@@ -14,7 +14,7 @@ import numpy.typing as npt
 from interpret.analyzers.probing.cells import ProbeCell, digest_of_parts, measure_cells
 from interpret.analyzers.probing.features import make_items, probe_keys
 from interpret.analyzers.probing.leaks import leaks
-from interpret.analyzers.probing.parts import Parts, check_request, make_parts
+from interpret.analyzers.probing.parts import Parts, check_kind, check_request, make_parts
 from interpret.analyzers.probing.uncertainty import ClusterBootstrap
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
@@ -34,6 +34,16 @@ class Compared(NamedTuple):
     record: ProbeComparison
     base: dict[Key, ProbeCell]
     tuned: dict[Key, ProbeCell]
+
+
+def check_comparison(train: ProbeData, test: ProbeData | None, n_control: int = 5) -> None:
+    """Refuse data that cannot be compared on, which needs no model to be seen.
+
+    Raises:
+        UsageError: labels that are not one class for each item, or data of two levels.
+    """
+    check_request(train, test, ("ridge", "logistic"), n_control, "none")
+    check_kind(train)
 
 
 def compare_probes(
@@ -71,10 +81,10 @@ def compare_probes(
             `folder` then, for its cells are told apart by weights.
 
     Raises:
-        UsageError: no site and layer that both models have.
+        UsageError: no site and layer that both models have, or labels that are not one class for each item.
         InconclusiveError: too little data.
     """
-    check_request(train, test, ("ridge", "logistic"), n_control, "none")
+    check_comparison(train, test, n_control)
     all_keys = [probe_keys(handle, sites) for handle in (base, tuned)]
     keys = [key for key in all_keys[0] if key in set(all_keys[1])]
     if not keys:

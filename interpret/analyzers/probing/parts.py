@@ -88,6 +88,15 @@ def check_request(train: ProbeData, test: ProbeData | None, probes: Sequence[str
         )
 
 
+def check_kind(train: ProbeData, kinds: Sequence[Kind] = ("class",)) -> None:
+    """Refuse labels of another kind than those the caller can work with."""
+    if train.kind not in kinds:
+        raise UsageError(
+            f"the labels {train.task} of {train.name} are of kind {train.kind!r}, and this works on one class for each "
+            "item; probe them with interpret.probe (interpret probe run), or bring classes"
+        )
+
+
 def make_parts(
     handle: Handle | Stored,
     train: ProbeData,
@@ -104,11 +113,7 @@ def make_parts(
         UsageError: labels of another kind than those the caller can work with.
         InconclusiveError: too few items, sentences or labels in a part.
     """
-    if train.kind not in kinds:
-        raise UsageError(
-            f"the labels {train.task} of {train.name} are of kind {train.kind!r}, and this works on one class for each "
-            "item; probe them with interpret.probe (interpret probe run), or bring classes"
-        )
+    check_kind(train, kinds)
     for_training, for_validation, for_test = sentence_order(train, test, seed)
     held_out = train.take(for_test) if test is None else test
     parts = (train.take(for_training), train.take(for_validation), held_out)

@@ -196,3 +196,30 @@ def test_cross_rollout_is_the_graph_by_hand() -> None:
         cross_rollout([uniform], [first], [first, first])
     with pytest.raises(UsageError, match="3 encoder positions"):
         cross_rollout([np.full((1, 3, 3), 1 / 3)], [first], [first])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_are_taken_from_a_classifier_without_moving_where_it_reads(family: str) -> None:
+    """It is read at the last end token, so none may stand for a removed word; against plain forwards, one by one."""
+    built = zoo.build(family, "text-classification")
+    assert built.tokenizer is not None
+    lm = interpret.attach(built.model, built.tokenizer)
+    stand_in = built.tokenizer.mask_token_id or built.tokenizer.unk_token_id
+    texts = [*TEXTS, "good </s> bad"]
+    found = lm.attribute(texts, method="leave_one_out", unit="token")
+    assert found.options["baseline"] == ("mask_token" if family == "bart" else "unk_token")
+
+    def logit(ids: list[int], label: int | None) -> float:
+        with torch.no_grad():
+            return float(built.model(input_ids=torch.tensor([ids])).logits[0][label])
+
+    for example in found:
+        ids, label = example.token_ids.tolist(), example.target.index
+        for at, score in enumerate(example.scores.tolist()):
+            without = [stand_in if i == at else token for i, token in enumerate(ids)]
+            loss = 0.0 if example.special[at] else logit(ids, label) - logit(without, label)
+            assert score == pytest.approx(loss, abs=1e-5)
+    for method in ("shap", "lime", "occlusion"):
+        assert np.isfinite(lm.attribute(texts, method=method)[0].scores).all()
+    with pytest.raises(UsageError, match="cannot remove words with 'eos_token': this model offers"):
+        lm.attribute(texts, method="leave_one_out", baseline="eos_token")
