@@ -73,6 +73,7 @@ _NAMED: Final[tuple[tuple[str, Task], ...]] = (
     ("LMHeadModel", "causal-lm"),
     ("ForCausalLM", "causal-lm"),
     ("ForConditionalGeneration", "seq2seq-lm"),
+    ("MTModel", "seq2seq-lm"),
     ("ForImageClassification", "image-classification"),
     ("ForAudioClassification", "audio-classification"),
     ("ForCTC", "ctc"),
