@@ -66,6 +66,8 @@ class Target:
     end: int | None = None
     response: tuple[int, ...] = ()
     function: OutputFunction | None = None
+    #: How many of the first tokens of the response were no choice of the model, such as the language of a translation.
+    n_forced: int = 0
 
     def of(self, logits: Any) -> Any:
         """The scalar from logits `[..., label]` (numpy or torch); `[...]`, in logits."""
@@ -79,7 +81,8 @@ class Target:
             return self.function
         if self.kind == "sequence":
             n = len(self.response)
-            return tuple(Term(token, at - n, log_probability=True) for at, token in enumerate(self.response))
+            terms = [Term(token, at - n, log_probability=True) for at, token in enumerate(self.response)]
+            return tuple(terms[self.n_forced :])
         if self.kind in ("start", "end", "span"):
             ends: list[tuple[Output, int | None]] = [("start_logits", self.position), ("end_logits", self.end)]
             wanted = {"start": ends[:1], "end": ends[1:], "span": ends}[self.kind]
@@ -323,6 +326,7 @@ def restore_targets(
                     mask_position(handle, e) if record.position is None else record.position,
                     record.end,
                     record.response,
+                    n_forced=_n_forced(handle, record.response) if record.kind == "sequence" else 0,
                 )
             )
     open_ = [i for i, t in enumerate(out) if t is None]
@@ -405,7 +409,10 @@ def _written(
     if not any(given):
         if target not in (None, "predicted", "sequence"):
             raise UsageError("a whole response is explained as it stands; say which of its tokens with at=")
-        return [Target("sequence", response[-1], response=response) for response in written]
+        return [
+            Target("sequence", response[-1], response=response, n_forced=_n_forced(handle, response))
+            for response in written
+        ]
     bases = []
     for place, response in zip(places, written, strict=True):
         number = (place or 0) + len(response) if (place or 0) < 0 else place or 0
@@ -415,6 +422,12 @@ def _written(
     # The response says what was predicted.
     items = [base.index for base in bases] if target in (None, "predicted") else target
     return _chosen(handle, encoded, bases, cast(TargetRequest, items), gold)
+
+
+def _n_forced(handle: Handle, response: tuple[int, ...]) -> int:
+    """How many of the first tokens the model was made to write; one of two tokens at least is its own."""
+    made = handle.task == "seq2seq-lm" and len(response) > 1 and response[0] == handle.opening.forced
+    return int(made)
 
 
 def _chosen(
@@ -511,7 +524,7 @@ def _name(handle: Handle, target: Target) -> str:
     if target.function is not None:
         return target.function.name
     if target.kind == "sequence" and handle.tokenizer is not None:
-        return str(handle.tokenizer.decode(list(target.response), skip_special_tokens=True)).strip()
+        return str(handle.tokenizer.decode(list(target.response[target.n_forced :]), skip_special_tokens=True)).strip()
     if target.kind in ("start", "end", "span"):
         return str(target.index)
     return _entry_name(handle, target.index)

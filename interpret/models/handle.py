@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from interpret.models.families import Fused, Layout, Side
+from interpret.models.openings import Opening, opening_of
 from interpret.models.parts import argument_names
 
 Task = Literal[
@@ -273,9 +274,14 @@ class Handle:
         return _first(getattr(self.config, "pad_token_id", None), getattr(self.tokenizer, "pad_token_id", None))
 
     @property
+    def opening(self) -> Opening:
+        """What the decoder of an encoder-decoder begins with; asked again each time, for the language may be set."""
+        return opening_of(self.core, self.tokenizer, self.pad_id)
+
+    @property
     def decoder_start_id(self) -> int:
-        """What the decoder of an encoder-decoder begins with."""
-        return _first(getattr(self.config, "decoder_start_token_id", None), self.pad_id) or 0
+        """The token that the decoder of an encoder-decoder is given first."""
+        return self.opening.start
 
     @property
     def mask_id(self) -> int | None:
