@@ -326,7 +326,7 @@ def restore_targets(
                     mask_position(handle, e) if record.position is None else record.position,
                     record.end,
                     record.response,
-                    n_forced=_n_forced(handle, record.response) if record.kind == "sequence" else 0,
+                    n_forced=handle.n_forced(record.response) if record.kind == "sequence" else 0,
                 )
             )
     open_ = [i for i, t in enumerate(out) if t is None]
@@ -410,7 +410,7 @@ def _written(
         if target not in (None, "predicted", "sequence"):
             raise UsageError("a whole response is explained as it stands; say which of its tokens with at=")
         return [
-            Target("sequence", response[-1], response=response, n_forced=_n_forced(handle, response))
+            Target("sequence", response[-1], response=response, n_forced=handle.n_forced(response))
             for response in written
         ]
     bases = []
@@ -422,12 +422,6 @@ def _written(
     # The response says what was predicted.
     items = [base.index for base in bases] if target in (None, "predicted") else target
     return _chosen(handle, encoded, bases, cast(TargetRequest, items), gold)
-
-
-def _n_forced(handle: Handle, response: tuple[int, ...]) -> int:
-    """How many of the first tokens the model was made to write; one of two tokens at least is its own."""
-    made = handle.task == "seq2seq-lm" and len(response) > 1 and response[0] == handle.opening.forced
-    return int(made)
 
 
 def _chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
@@ -282,6 +283,13 @@ class Handle:
     def decoder_start_id(self) -> int:
         """The token that the decoder of an encoder-decoder is given first."""
         return self.opening.start
+
+    def n_forced(self, written: Sequence[int]) -> int:
+        """How many of the first tokens written were no choice of the model, such as the language of a translation.
+
+        One of two tokens at least is its own.
+        """
+        return int(self.task == "seq2seq-lm" and len(written) > 1 and written[0] == self.opening.forced)
 
     @property
     def mask_id(self) -> int | None:

@@ -39,8 +39,13 @@ def pieces_of(tokenizer: Any, text: str, *, target: bool = False, add_special_to
         add_special_tokens: as the tokenizer takes it.
 
     Raises:
-        UsageError: the tokenizer does not cut the text as its SentencePiece model does.
+        UsageError: the tokenizer does not cut the text as its SentencePiece model does, or has two vocabularies.
     """
+    if getattr(tokenizer, "separate_vocabs", False):
+        raise UsageError(
+            f"{type(tokenizer).__name__} has a vocabulary for each language and names tokens of both by one of them; "
+            "capture the model's own inputs, with capturing(...) around a call of it"
+        )
     with _mode(tokenizer, target):
         tokens = [str(token) for token in tokenizer.tokenize(text)]
         content = [int(token) for token in tokenizer.convert_tokens_to_ids(tokens)]
