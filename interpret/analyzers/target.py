@@ -184,7 +184,8 @@ def resolve_targets(
             explained; one for all texts or one per text.
         response: what a model that writes is taken to have written, one for all texts or one per text, as it follows
             the text, its leading space included; True lets the model write, greedily. Without `at` the log
-            probability of the whole response is explained. Of a causal model without response it is the next
+            probability of the whole response is explained, without a token that the model is made to write first,
+            such as the language of a translation. Of a causal model without response it is the next
             token. An encoder-decoder writes if it is given none.
         max_new_tokens: of a response that is written.
 

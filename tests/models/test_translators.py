@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers as t
 from transformers import MBart50Tokenizer
 
 import interpret
@@ -23,7 +24,8 @@ from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import continued, encode, encode_targets, written_ids
 from interpret.models.load import attach_handle
-from tests import translators
+from tests import translators, zoo
+from tests.tiny import seeded
 
 # Marian's tokenizer names a package that it does not use.
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
@@ -170,7 +172,7 @@ def test_the_model_may_name_the_language_and_two_names_are_refused() -> None:
     model, tokenizer = translators.nllb()
     before = tokenizer.backend_tokenizer.to_str()
     handle = attach_handle(model, tokenizer)
-    with pytest.raises(UsageError, match=r"set the tokenizer's tgt_lang, .*'eng_Latn', or .*forced_bos_token_id"):
+    with pytest.raises(UsageError, match=r"set the tokenizer's tgt_lang .*'eng_Latn', or .*forced_bos_token_id"):
         written_ids(handle, ANSWER)
     french, german = (tokenizer.convert_tokens_to_ids(name) for name in ("fra_Latn", "deu_Latn"))
     model.generation_config.forced_bos_token_id = french
@@ -211,3 +213,52 @@ def test_a_saved_translator_is_loaded_with_its_tokenizer(handle: Handle, kind: s
     found = lm.attribute(TEXTS[0], method="leave_one_out", response=ANSWER, quality=False)
     expected = attribute(handle, encode(handle, TEXTS[:1]), method="leave_one_out", response=ANSWER)
     assert np.allclose(found[0].scores, expected[0].scores, atol=1e-4)
+
+
+def test_what_bart_is_made_to_write_first_is_not_explained() -> None:
+    built = zoo.build("bart", "seq2seq-lm")
+    tokenizer: Any = built.tokenizer
+    built.model.generation_config.forced_bos_token_id = tokenizer.bos_token_id
+    handle = attach_handle(built.model, tokenizer)
+    (found,) = attribute(handle, encode(handle, TEXTS[:1]), method="leave_one_out", response=ANSWER)
+    labels = torch.tensor([tokenizer(ANSWER)["input_ids"]])
+    decoder = torch.tensor([[tokenizer.eos_token_id, *labels[0, :-1].tolist()]])
+    with torch.no_grad():
+        logits = built.model(**tokenizer(TEXTS[:1], return_tensors="pt"), decoder_input_ids=decoder).logits[0]
+    logs = logits.log_softmax(-1)[torch.arange(labels.shape[1]), labels[0]]
+    assert found.target.response == tuple(labels[0].tolist())
+    assert found.value == pytest.approx(float(logs[1:].sum()), abs=1e-4)
+    built.model.generation_config.forced_bos_token_id = None
+    (free,) = attribute(handle, encode(handle, TEXTS[:1]), method="leave_one_out", response=ANSWER)
+    assert free.value == pytest.approx(float(logs.sum()), abs=1e-4)
+
+
+DECODERS: dict[str, tuple[Any, Any]] = {
+    "bart": (t.BartForCausalLM, t.BartConfig),
+    "mbart": (t.MBartForCausalLM, t.MBartConfig),
+    "marian": (t.MarianForCausalLM, t.MarianConfig),
+    "pegasus": (t.PegasusForCausalLM, t.PegasusConfig),
+}
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_decoder_without_its_encoder_is_one_stack(family: str) -> None:
+    model_class, config_class = DECODERS[family]
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
+    config = config_class(**translators.SIZES, **ends, vocab_size=60)
+    model = seeded(lambda: model_class(config), 0)
+    lm = interpret.attach(model)
+    assert lm.handle.task == "causal-lm"
+    assert lm.handle.prefixes == ("",)
+    batch = {"input_ids": torch.arange(3, 12)[None]}
+    with torch.no_grad():
+        plain = model(**batch, output_hidden_states=True)
+    with lm.capturing("resid_post", "resid_mid", "attn_out", "resid_pre", "attn_pattern") as capture, torch.no_grad():
+        observed = model(**batch)
+    assert torch.equal(plain.logits, observed.logits)
+    # transformers' own states before the last block's end, where nothing is normed yet.
+    assert torch.equal(capture["resid_pre", 1], plain.hidden_states[1])
+    if family in ("mbart", "pegasus"):
+        added = capture["resid_pre", 1] + capture["attn_out", 1]
+        assert torch.allclose(capture["resid_mid", 1], added, atol=1e-5)
+    assert capture["attn_pattern", 0].triu(1).sum() == 0
