@@ -91,8 +91,8 @@ def around_target(core: Any, tokenizer: Any, pad_id: int | None) -> tuple[list[i
             name = _START if _begins_with_language(core, tokenizer) else _FORCED
             raise UsageError(
                 f"{type(core).__name__} writes in the language that a token names, and neither the tokenizer nor the "
-                f"model says which: set the tokenizer's tgt_lang (in tokenizer_config.json, or after loading) to a name "
-                f"such as {tokenizer.src_lang!r}, or the model's generation_config.{name}"
+                f"model says which: set the tokenizer's tgt_lang (in tokenizer_config.json, or after loading) to a "
+                f"name such as {tokenizer.src_lang!r}, or the model's generation_config.{name}"
             )
         lead, tail = [], [int(tokenizer.eos_token_id)]
     else:
