@@ -137,9 +137,11 @@ def test_given_positions_heal_encoders_but_for_heads_on_the_first(family: str) -
         assert healed == (task != "text-classification")
 
 
-@pytest.mark.parametrize("task", zoo.ZOO["bart"])
-def test_only_positions_keep_bart_from_left_padding(task: str) -> None:
-    case = build("bart", task)
+@pytest.mark.parametrize(
+    ("family", "task"), [case for case in CASES if case[0] in ("bart", "mbart", "marian", "pegasus")]
+)
+def test_only_positions_keep_bart_and_its_like_from_left_padding(family: str, task: str) -> None:
+    case = build(family, task)
     for side in ("encoder", "decoder"):
         positions: Any = case.model.get_submodule(f"model.{side}.embed_positions")
         nn.init.zeros_(positions.weight)

@@ -179,6 +179,44 @@ def t5_bpe() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="</s>", pad_token="<pad>")
 
 
+#: The languages that the translators here know, as mBART writes them.
+LANGUAGES: Final = ("en_XX", "fr_XX")
+
+
+def _translating(specials: list[str], single: str, **named: object) -> PreTrainedTokenizerFast:
+    """Texts as a model that translates reads them; languages are special tokens."""
+    raw, vocabulary = _metaspace(specials)
+    used = [token for token in single.split() if token != "$A"]
+    raw.post_processor = processors.TemplateProcessing(
+        single=single, special_tokens=[(token, vocabulary[token]) for token in used]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", eos_token="</s>", pad_token="<pad>", model_max_length=N_POSITIONS,
+        **named,
+    )  # fmt: skip
+
+
+def mbart_bpe() -> PreTrainedTokenizerFast:
+    """As Llama's, numbered as mBART numbers it: the end token and the language behind each text."""
+    return _translating(
+        ["<s>", "<pad>", "</s>", "<unk>", *LANGUAGES], f"$A </s> {LANGUAGES[0]}", bos_token="<s>",
+        extra_special_tokens=list(LANGUAGES),
+    )  # fmt: skip
+
+
+def nllb_bpe() -> PreTrainedTokenizerFast:
+    """As mBART's, with the language in front of each text."""
+    return _translating(
+        ["<s>", "<pad>", "</s>", "<unk>", *LANGUAGES], f"{LANGUAGES[0]} $A </s>", bos_token="<s>",
+        extra_special_tokens=list(LANGUAGES),
+    )  # fmt: skip
+
+
+def marian_bpe() -> PreTrainedTokenizerFast:
+    """As T5's, numbered as Marian numbers it: the end token is 0."""
+    return _translating(["</s>", "<unk>", "<pad>"], "$A </s>")
+
+
 def config_for(family: str, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
     n_vocabulary = len(tokenizer)
     # Wide initial weights: near-uniform attention and equal logits would let wrong code pass.

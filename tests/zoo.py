@@ -30,8 +30,12 @@ from transformers import (
     Gemma3TextConfig,
     GPTNeoXConfig,
     GptOssConfig,
+    M2M100Config,
+    MarianConfig,
+    MBartConfig,
     MistralConfig,
     ModernBertConfig,
+    PegasusConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -51,7 +55,10 @@ from tests.tiny import (
     gpt2_bpe,
     label,
     llama_bpe,
+    marian_bpe,
+    mbart_bpe,
     n_parameters,
+    nllb_bpe,
     roberta_bpe,
     seeded,
     t5_bpe,
@@ -82,6 +89,10 @@ ZOO: Final[dict[str, tuple[str, ...]]] = {
     "t5": ("seq2seq-lm", *TEXT),
     "t5-gated": ("seq2seq-lm", *TEXT),
     "bart": ("seq2seq-lm", "text-classification", "question-answering"),
+    "mbart": ("seq2seq-lm", "text-classification", "question-answering"),
+    "m2m_100": ("seq2seq-lm",),
+    "marian": ("seq2seq-lm",),
+    "pegasus": ("seq2seq-lm",),
     "vit": ("image-classification",),
     "clip": ("none", "image-classification"),
     "wav2vec2": ("audio-classification", "ctc"),
@@ -116,7 +127,11 @@ LEFT_PADDING_REFUSED: Final[dict[tuple[str, str], str]] = {
     **{(family, task): _BY_HAND for family in ABSOLUTE for task in ENCODER},
     **{(family, "text-classification"): f"{_BY_HAND}; {_FIRST}" for family in ABSOLUTE},
     **{(family, "text-classification"): _FIRST for family in ("roberta", "deberta-v2", "modernbert")},
-    **{("bart", task): f"{_ABSOLUTE}, and position_ids cannot be given" for task in ZOO["bart"]},
+    **{
+        (family, task): f"{_ABSOLUTE}, and position_ids cannot be given"
+        for family in ("bart", "mbart", "marian", "pegasus")
+        for task in ZOO[family]
+    },
     **{
         (family, task): "the mask of the frames is made from the number of real samples, as if they stood at the left"
         for family in SPEECH
@@ -201,6 +216,12 @@ N_PARAMETERS: Final[dict[tuple[str, str], int]] = {
     ("bart", "seq2seq-lm"): 58560,
     ("bart", "text-classification"): 59715,
     ("bart", "question-answering"): 58626,
+    ("mbart", "seq2seq-lm"): 51616,
+    ("mbart", "text-classification"): 52771,
+    ("mbart", "question-answering"): 51682,
+    ("m2m_100", "seq2seq-lm"): 47264,
+    ("marian", "seq2seq-lm"): 51136,
+    ("pegasus", "seq2seq-lm"): 51264,
     ("vit", "image-classification"): 19171,
     ("clip", "none"): 43681,
     ("clip", "image-classification"): 19203,
@@ -230,6 +251,10 @@ TOKENIZERS: Final = {
     "t5": t5_bpe,
     "t5-gated": t5_bpe,
     "bart": roberta_bpe,
+    "mbart": mbart_bpe,
+    "m2m_100": nllb_bpe,
+    "marian": marian_bpe,
+    "pegasus": t5_bpe,
     # CLIP pools at the first end token: [SEP] here, which is not the padding token.
     "clip": wordpiece,
     "whisper": roberta_bpe,
@@ -409,6 +434,38 @@ def config_of(family: str, tokenizer: PreTrainedTokenizerFast | None) -> PreTrai
                 eos_token_id=tokenizer.eos_token_id,
                 pad_token_id=tokenizer.pad_token_id,
                 decoder_start_token_id=tokenizer.eos_token_id,
+                forced_eos_token_id=None,
+            )
+        case "mbart" | "m2m_100":
+            # The language stands at the end of the input, or at its start; the decoder begins with that of the
+            # translation, or must write it first. Embeddings are scaled in these models.
+            return (MBartConfig if family == "mbart" else M2M100Config)(
+                **sides,
+                vocab_size=len(tokenizer),
+                d_model=D_MODEL,
+                max_position_embeddings=N_POSITIONS,
+                init_std=spread,
+                scale_embedding=True,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                decoder_start_token_id=(
+                    tokenizer.convert_tokens_to_ids("fr_XX") if family == "mbart" else tokenizer.eos_token_id
+                ),
+                **({"forced_eos_token_id": None} if family == "mbart" else {}),
+            )
+        case "marian" | "pegasus":
+            # Their decoder begins with the padding token.
+            return (MarianConfig if family == "marian" else PegasusConfig)(
+                **sides,
+                vocab_size=len(tokenizer),
+                d_model=D_MODEL,
+                max_position_embeddings=N_POSITIONS,
+                init_std=spread,
+                scale_embedding=True,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                decoder_start_token_id=tokenizer.pad_token_id,
                 forced_eos_token_id=None,
             )
         case "clip":

@@ -14,7 +14,7 @@ from interpret.capture.generation import write, write_together
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded
+from interpret.models.inputs import Encoded, written_ids
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
 
@@ -190,7 +190,7 @@ def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
     tokenizer: Any = handle.tokenizer
     with tokenizer_state(tokenizer):
         if handle.task == "seq2seq-lm":
-            return tuple(tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"])
+            return written_ids(handle, text)
         # As it follows the prompt: alone, some tokenizers put a second space in front of it.
         # A chat's template has written its special tokens already.
         special = not encoded.chat

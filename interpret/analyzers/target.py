@@ -67,6 +67,8 @@ class Target:
     end: int | None = None
     response: tuple[int, ...] = ()
     function: OutputFunction | None = None
+    #: How many of the first tokens of the response were no choice of the model, such as the language of a translation.
+    n_forced: int = 0
 
     def of(self, logits: Any) -> Any:
         """The scalar from logits `[..., label]` (numpy or torch); `[...]`, in logits."""
@@ -80,7 +82,8 @@ class Target:
             return self.function
         if self.kind == "sequence":
             n = len(self.response)
-            return tuple(Term(token, at - n, log_probability=True) for at, token in enumerate(self.response))
+            terms = [Term(token, at - n, log_probability=True) for at, token in enumerate(self.response)]
+            return tuple(terms[self.n_forced :])
         if self.kind in ("start", "end", "span"):
             ends: list[tuple[Output, int | None]] = [("start_logits", self.position), ("end_logits", self.end)]
             wanted = {"start": ends[:1], "end": ends[1:], "span": ends}[self.kind]
@@ -193,7 +196,8 @@ def resolve_targets(
             explained; one for all texts or one per text.
         response: what a model that writes is taken to have written, one for all texts or one per text, as it follows
             the text, its leading space included; True lets the model write, greedily. Without `at` the log
-            probability of the whole response is explained. Of a causal model without response it is the next
+            probability of the whole response is explained, without a token that the model is made to write first,
+            such as the language of a translation. Of a causal model without response it is the next
             token. An encoder-decoder writes if it is given none.
         max_new_tokens: of a response that is written.
 
@@ -339,6 +343,7 @@ def restore_targets(
                     mask_position(handle, e) if record.position is None else record.position,
                     record.end,
                     record.response,
+                    n_forced=handle.n_forced(record.response) if record.kind == "sequence" else 0,
                 )
             )
     open_ = [i for i, t in enumerate(out) if t is None]
@@ -421,7 +426,10 @@ def _written(
     if not any(given):
         if target not in (None, "predicted", "sequence"):
             raise UsageError("a whole response is explained as it stands; say which of its tokens with at=")
-        return [Target("sequence", response[-1], response=response) for response in written]
+        return [
+            Target("sequence", response[-1], response=response, n_forced=handle.n_forced(response))
+            for response in written
+        ]
     bases = []
     for place, response in zip(places, written, strict=True):
         number = (place or 0) + len(response) if (place or 0) < 0 else place or 0
@@ -527,7 +535,7 @@ def _name(handle: Handle, target: Target) -> str:
     if target.function is not None:
         return target.function.name
     if target.kind == "sequence" and handle.tokenizer is not None:
-        return str(handle.tokenizer.decode(list(target.response), skip_special_tokens=True)).strip()
+        return str(handle.tokenizer.decode(list(target.response[target.n_forced :]), skip_special_tokens=True)).strip()
     if target.kind in ("start", "end", "span"):
         return str(target.index)
     return _entry_name(handle, target.index)

@@ -126,7 +126,8 @@ def _moved_token(
         start, end = e.char_spans[int(one.at[worst])]
         after = e.text[start:end]
     else:
-        after = "" if worst == 0 else name(int(response[worst - 1]))
+        place = int(one.at[worst])
+        after = "" if place == 0 else name(int(response[place - 1]))
     return MovedExample(
         row=examples.rows[i],
         kl_bits=one.mean_kl,

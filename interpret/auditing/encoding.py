@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from interpret.auditing.examples import Examples
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, Text, encode, encode_words
-from interpret.models.state import tokenizer_state
+from interpret.models.inputs import Encoded, Text, encode, encode_words, written_ids
 
 
 def encode_examples(handle: Handle, examples: Examples, numbers: Sequence[int] | None = None) -> list[Encoded]:
@@ -31,11 +30,7 @@ def row_of(handle: Handle, encoded: Encoded, response: Sequence[int] = ()) -> Ro
 
 def target_ids(handle: Handle, text: str) -> list[int]:
     """The tokens of a text that an encoder-decoder should write."""
-    tokenizer = handle.tokenizer
-    assert tokenizer is not None
-    with tokenizer_state(tokenizer):
-        found = tokenizer(text_target=text, add_special_tokens=True, verbose=False)["input_ids"]
-    return [int(token) for token in found][: handle.max_length]
+    return list(written_ids(handle, text))[: handle.max_length]
 
 
 def rows_of(handle: Handle, examples: Examples, encoded: Sequence[Encoded]) -> list[Row]:

@@ -223,7 +223,9 @@ def _written(run: Run) -> Predictions:
         )  # fmt: skip
     ids = [target_ids(handle, text) for text in references]
     rows = [row_of(handle, e, response) for e, response in zip(run.encoded, ids, strict=True)]
-    units = _foretold(handle, rows, ids)
+    # What it is made to write, such as a language, it does not foretell.
+    free = [[-1] * handle.n_forced(one) + one[handle.n_forced(one) :] for one in ids]
+    units = _foretold(handle, rows, free)
     hit = units.gold == units.predicted
     n = np.bincount(units.example, minlength=len(run))
     right = np.bincount(units.example, weights=hit, minlength=len(run)) == n

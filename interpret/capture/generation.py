@@ -146,6 +146,11 @@ def _written(handle: Handle, rows: Sequence[Row], seed: int, generation: dict[st
     model: Any = handle.model
     batch = collate(handle, rows, side="left" if handle.task == "causal-lm" else "right")
     batch.pop("token_type_ids", None)
+    if handle.task == "seq2seq-lm":
+        # What only the tokenizer says, such as the language to write.
+        opening = handle.opening
+        told = {"decoder_start_token_id": opening.start, "forced_bos_token_id": opening.forced}
+        generation = {**{name: told[name] for name in opening.from_tokenizer}, **generation}
     torch.manual_seed(seed)
     with torch.no_grad():
         found = model.generate(**batch, **generation, pad_token_id=handle.pad_id or 0)

@@ -180,6 +180,9 @@ def n_outputs(handle: Handle) -> int:
         return 2
     if handle.task in CLASSIFYING or handle.task == "token-classification":
         return int(handle.config.num_labels)
+    if not getattr(handle.config, "share_encoder_decoder_embeddings", True):
+        # Marian with a vocabulary for each language.
+        return int(handle.config.decoder_vocab_size)
     return int(getattr(handle.config, "vocab_size", None) or handle.vocab_size)
 
 

@@ -340,7 +340,9 @@ class AttachedModel:
             gold: class of each text, for `target="gold"`.
             at: which word's class, which mask or which written token is explained, counted from 0.
             response: what a model that writes has written, as it follows the text, its leading space included; True
-                lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained.
+                lets it write (`max_new_tokens=20`). Without `at` the log probability of all of it is explained, but for
+                a token it is made to write first, as translators are the language: the tokenizer's `tgt_lang`, or the
+                model's generation settings name that.
             segmenter: finds the words of writing without spaces, a function from a text to its words such as
                 `jieba.lcut`.
             long_text: of texts longer than the model reads at once: `"truncate"` or `"windows"`, for every task with

@@ -422,6 +422,10 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
     Family("t5", ("t5", "mt5"), (_t5("encoder"), _t5("decoder"))),
     Family("bart", ("bart",), (_bart("encoder", "post"), _bart("decoder", "post"))),
+    Family("mbart", ("mbart",), (_bart("encoder", "pre"), _bart("decoder", "pre"))),
+    Family("m2m_100", ("m2m_100",), (_bart("encoder", "pre"), _bart("decoder", "pre"))),
+    Family("marian", ("marian",), (_bart("encoder", "post"), _bart("decoder", "post"))),
+    Family("pegasus", ("pegasus",), (_bart("encoder", "pre"), _bart("decoder", "pre"))),
     Family("whisper", ("whisper",), (_bart("encoder", "pre", audio=True), _bart("decoder", "pre"))),
     Family(
         "vit",

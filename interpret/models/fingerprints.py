@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from interpret.models.handle import Handle
+from interpret.models.sentencepieces import models_sha256
 
 #: What a config holds besides the model: where it was read from, and who wrote it.
 _PRIVATE = ("_name_or_path", "_commit_hash", "transformers_version")
@@ -62,7 +63,8 @@ def tokenizer_sha256(handle: Handle) -> str:
         rules.pop("truncation", None)
         rules.pop("padding", None)
         return _digest([special, rules])
-    return _digest([special, tokenizer.get_vocab()])
+    # How texts are cut into the entries of the vocabulary stands in the SentencePiece models.
+    return _digest([special, tokenizer.get_vocab(), *models_sha256(tokenizer)])
 
 
 def _digest(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
@@ -11,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from interpret.models.families import Fused, Layout, Side
+from interpret.models.openings import Opening, opening_of
 from interpret.models.parts import argument_names
 
 Task = Literal[
@@ -284,9 +286,21 @@ class Handle:
         return found if isinstance(found, int) else None
 
     @property
+    def opening(self) -> Opening:
+        """What the decoder of an encoder-decoder begins with; asked again each time, for the language may be set."""
+        return opening_of(self.core, self.tokenizer, self.pad_id)
+
+    @property
     def decoder_start_id(self) -> int:
-        """What the decoder of an encoder-decoder begins with."""
-        return _first(getattr(self.config, "decoder_start_token_id", None), self.pad_id) or 0
+        """The token that the decoder of an encoder-decoder is given first."""
+        return self.opening.start
+
+    def n_forced(self, written: Sequence[int]) -> int:
+        """How many of the first tokens written were no choice of the model, such as the language of a translation.
+
+        One of two tokens at least is its own.
+        """
+        return int(self.task == "seq2seq-lm" and len(written) > 1 and written[0] == self.opening.forced)
 
     @property
     def mask_id(self) -> int | None:

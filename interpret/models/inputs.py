@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from interpret.errors import UsageError
 from interpret.models.chats import Rendered, render
 from interpret.models.handle import Handle
+from interpret.models.openings import around_target, target_ids
+from interpret.models.sentencepieces import cuts_with_sentencepiece, pieces_of
 from interpret.models.state import tokenizer_state
 from interpret.models.units import (
     Segmenter,
@@ -313,19 +315,23 @@ def continued(handle: Handle, prompt: Encoded | None, ids: Sequence[int]) -> Enc
     Which characters a written token stands for is found by decoding one token further at a time.
     """
     tokenizer: Any = handle.tokenizer
+    special_ids = set(tokenizer.all_special_ids)
+    if prompt is None and handle.task == "seq2seq-lm":
+        # A language is no special token to every tokenizer that knows languages.
+        special_ids |= {handle.opening.start, handle.opening.forced}
     before = () if prompt is None else prompt.ids
     text = "" if prompt is None else prompt.text
     head = str(tokenizer.decode(list(before), skip_special_tokens=True)) if before else ""
     spans: list[Span] = []
     written = ""
     for end in range(1, len(ids) + 1):
-        further = str(tokenizer.decode([*before, *ids[:end]], skip_special_tokens=True))[len(head) :]
+        shown = [token for token in ids[:end] if token not in special_ids]
+        further = str(tokenizer.decode([*before, *shown], skip_special_tokens=True))[len(head) :]
         # Half a character is shown as a replacement sign until its other half has come.
         start = min(len(written), len(further.rstrip("\ufffd")))
         spans.append((len(text) + start, len(text) + len(further)))
         written = further
     whole = text + written
-    special_ids = set(tokenizer.all_special_ids)
     special = [token in special_ids for token in ids]
     spans = [(0, 0) if flag else _trimmed(whole, span) for flag, span in zip(special, spans, strict=True)]
     special = [*(() if prompt is None else prompt.special), *special]
@@ -349,15 +355,22 @@ def _joined(text: Text) -> tuple[str, int | None]:
     return (text, None) if isinstance(text, str) else (f"{text[0]}\n{text[1]}", len(text[0]) + 1)
 
 
-def _tokenize(handle: Handle, texts: Sequence[Text], *, add_special_tokens: bool = True) -> list[_Tokenized]:
-    """Run the tokenizer without truncation; its own truncation leaves no count of what it cut."""
+def _tokenize(
+    handle: Handle, texts: Sequence[Text], *, add_special_tokens: bool = True, target: bool = False
+) -> list[_Tokenized]:
+    """Run the tokenizer without truncation; its own truncation leaves no count of what it cut.
+
+    A `target` is a text to be written, for which some tokenizers have a model of their own.
+    """
     tokenizer: Any = handle.tokenizer
     if tokenizer is None:
         raise UsageError(f"{handle.name} was attached without a tokenizer; attach it with one to pass texts")
-    if not getattr(tokenizer, "is_fast", False):
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    if not fast and not cuts_with_sentencepiece(tokenizer):
         raise UsageError(
             f"the tokenizer of {handle.name} ({type(tokenizer).__name__}) knows no character offsets; "
-            "a fast tokenizer (tokenizer.json) is needed to pass texts"
+            "a fast tokenizer (tokenizer.json), or one with a SentencePiece model to ask for them, is needed to pass "
+            "texts; attach the model with such a one, which AutoTokenizer makes of most saved tokenizers"
         )
     if isinstance(texts, str):
         raise UsageError("give a list of texts, not one text")
@@ -372,6 +385,17 @@ def _tokenize(handle: Handle, texts: Sequence[Text], *, add_special_tokens: bool
     pairs = [text for text in texts if not isinstance(text, str)]
     if pairs and len(pairs) < len(texts):
         raise UsageError(f"{len(pairs)} of {len(texts)} texts are pairs; explain single texts and pairs apart")
+    if not fast:
+        if pairs:
+            raise UsageError(
+                f"the tokenizer of {handle.name} ({type(tokenizer).__name__}) tells the characters of one text at a "
+                "time, not of pairs; give single texts"
+            )
+        with tokenizer_state(tokenizer):
+            found = [
+                pieces_of(tokenizer, str(text), target=target, add_special_tokens=add_special_tokens) for text in texts
+            ]
+        return [_Tokenized(one.ids, None, one.spans, one.special) for one in found]
     given: list[Any] = [list(texts)] if not pairs else [[a for a, _ in pairs], [b for _, b in pairs]]
     with tokenizer_state(tokenizer):
         batch = tokenizer(
@@ -546,28 +570,38 @@ def _trimmed(text: str, span: Span) -> Span:
     return start + len(inside) - len(inside.lstrip()), end - (len(inside) - len(inside.rstrip()))
 
 
+def written_ids(handle: Handle, text: str) -> tuple[int, ...]:
+    """What an encoder-decoder writes when it writes `text`, end token included; see `openings.target_ids`."""
+    return target_ids(handle.core, handle.tokenizer, handle.pad_id, text)
+
+
 def encode_targets(handle: Handle, texts: Sequence[str]) -> list[Encoded]:
-    """What a decoder beside an encoder reads: its start token, then the text.
+    """What a decoder beside an encoder reads: its start token, a language where it is made to write one, the text.
 
     Raises:
-        UsageError: as for `encode`.
+        UsageError: as for `encode`, and `openings.target_ids`.
     """
     first = handle.decoder_start_id
     rows = []
-    for row in encode(handle, texts):
-        # Some tokenizers write the start token themselves.
-        ids = row.ids if row.ids[:1] == (first,) else (first, *row.ids)
-        lead = len(ids) - len(row.ids)
+    for text, tokenized in zip(texts, _tokenize(handle, texts, target=True), strict=True):
+        row = _encoded(handle, text, tokenized, "word")
         tokenizer: Any = handle.tokenizer
+        before, after = around_target(handle.core, tokenizer, handle.pad_id)
+        # Some tokenizers write the start token themselves.
+        before = before if before[:1] == [first] else [first, *before]
+        own = [place for place, special in enumerate(row.special) if not special]
+        inside = slice(own[0], own[-1] + 1) if own else slice(0)
+        ids = (*before, *row.ids[inside], *after)
+        lead, tail = len(before), len(after)
         rows.append(
             Encoded(
                 text=row.text,
                 ids=ids,
                 type_ids=None,
                 tokens=tuple(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))),
-                word_index=(-1,) * lead + row.word_index,
-                char_spans=((0, 0),) * lead + row.char_spans,
-                special=(True,) * lead + row.special,
+                word_index=(-1,) * lead + row.word_index[inside] + (-1,) * tail,
+                char_spans=((0, 0),) * lead + row.char_spans[inside] + ((0, 0),) * tail,
+                special=(True,) * lead + row.special[inside] + (True,) * tail,
                 n_truncated=row.n_truncated,
             )
         )

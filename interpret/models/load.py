@@ -73,6 +73,7 @@ _NAMED: Final[tuple[tuple[str, Task], ...]] = (
     ("LMHeadModel", "causal-lm"),
     ("ForCausalLM", "causal-lm"),
     ("ForConditionalGeneration", "seq2seq-lm"),
+    ("MTModel", "seq2seq-lm"),
     ("ForImageClassification", "image-classification"),
     ("ForAudioClassification", "audio-classification"),
     ("ForCTC", "ctc"),
@@ -370,7 +371,7 @@ def _weights(
 
 def _tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
     """The tokenizer beside the model, or None where there is none."""
-    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model")
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "source.spm")
     if not any((folder / name).is_file() for name in names):
         return None
     return transformers.AutoTokenizer.from_pretrained(folder, **options)

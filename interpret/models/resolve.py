@@ -89,11 +89,22 @@ def _apply(row: Family, base: nn.Module, config: Any, *, exactly: bool = False) 
         return _Missing(row.name, row.stacks[0].root)
     found = []
     for layout in there:
-        one = _stack(row, layout if len(there) > 1 else layout._replace(prefix=""), base, config, exactly)
+        one = _stack(row, layout if len(there) > 1 else _alone(layout), base, config, exactly)
         if isinstance(one, _Missing):
             return one
         found.append(one)
     return tuple(found)
+
+
+def _alone(layout: Layout) -> Layout:
+    """A stack without the other one of its row: a decoder that has no encoder beside it never looks at one."""
+    if layout.cross is None:
+        return layout._replace(prefix="")
+    own = layout.attention
+    if layout.norm == "pre":
+        # The norm before the attention to the encoder is not called; the next one reads the same stream.
+        own = own._replace(mid=layout.cross.mid, mid_side=layout.cross.mid_side)
+    return layout._replace(prefix="", cross=None, attention=own)
 
 
 def _stack(row: Family, layout: Layout, base: nn.Module, config: Any, exactly: bool) -> Roles | _Missing:

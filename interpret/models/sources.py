@@ -88,7 +88,7 @@ def _download(hub_id: str, revision: str | None, token: str | None, what: str, *
         RevisionNotFoundError,
     )
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"] + ["*.py"] * trust_remote_code
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"] + ["*.py"] * trust_remote_code
     try:
         with quiet():
             folder = Path(

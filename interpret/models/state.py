@@ -37,7 +37,8 @@ def untouched(model: nn.Module, tokenizer: Any = None) -> Iterator[None]:
 @contextmanager
 def tokenizer_state(tokenizer: Any) -> Iterator[None]:
     """Put back padding, truncation, sides and limit of a tokenizer: a call changes the first two."""
-    names = ("padding_side", "truncation_side", "model_max_length")
+    # The last two say whether Marian's tokenizer reads or writes.
+    names = ("padding_side", "truncation_side", "model_max_length", "current_spm", "current_encoder")
     attributes = {name: getattr(tokenizer, name) for name in names if hasattr(tokenizer, name)}
     backend = getattr(tokenizer, "backend_tokenizer", None) if getattr(tokenizer, "is_fast", False) else None
     truncation = None if backend is None else backend.truncation

@@ -57,7 +57,7 @@ def test_the_steps_are_the_finished_text(family: str) -> None:
             assert (ours - known[:, -ours.shape[1] :]).abs().max() < PADDING_TOLERANCE
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_encoder_decoders_are_replayed_and_their_steps_captured(family: str) -> None:
     lm = attached(family, "seq2seq-lm")
     sites = ["decoder.resid_post.1", "cross.attn_pattern.0"]

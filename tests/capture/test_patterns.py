@@ -39,7 +39,7 @@ def test_layers_keep_their_numbers(lm: AttachedModel) -> None:
     assert lm.capture("a good film", ["attn_pattern.1"]).patterns().layers == (1,)
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_cross_attention_has_tokens_of_both_sides(family: str) -> None:
     built = zoo.build(family, "seq2seq-lm")
     lm = interpret.attach(built.model, built.tokenizer)

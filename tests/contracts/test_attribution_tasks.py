@@ -88,6 +88,10 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("t5", "seq2seq-lm", TEXTS, {"at": 0}),
     ("t5", "seq2seq-lm", TEXTS, {"response": "the end was sad"}),
     ("bart", "seq2seq-lm", TEXTS, {"response": "a good day", "at": -1}),
+    ("mbart", "seq2seq-lm", TEXTS, {"at": 1}),
+    ("m2m_100", "seq2seq-lm", TEXTS, {}),
+    ("marian", "seq2seq-lm", TEXTS, {"response": "a good day"}),
+    ("pegasus", "seq2seq-lm", TEXTS, {"response": "a good day", "at": -1}),
 ]  # fmt: skip
 IDS = [f"{family}-{task}-{'-'.join(options) or 'default'}" for family, task, _, options in CASES]
 

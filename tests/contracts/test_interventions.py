@@ -24,7 +24,7 @@ NORMED: Final = ("gemma3",)
 SINGLE: Final = [
     case
     for case in zoo.CASES
-    if case[1] in TASKS and (case[0] not in ("t5", "t5-gated", "bart") or case[1] == TASKS[1])
+    if case[1] in TASKS and (case[0] not in ("t5", "t5-gated", "bart", "mbart") or case[1] == TASKS[1])
 ]
 OTHERS: Final = [case for case in zoo.CASES if case not in SINGLE and case[1] != "none"]
 

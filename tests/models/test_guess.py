@@ -61,9 +61,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: t.AutoModelForCausalLM.from_config(t.MambaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2)),
         "of no known family",
     ),
-    "pegasus": (
+    "blenderbot": (
         lambda: t.AutoModelForSeq2SeqLM.from_config(
-            t.PegasusConfig(vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
+            t.BlenderbotConfig(vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
                             decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64)
         ),
         "encoder-decoders are read by their rows only",

@@ -14,7 +14,7 @@ from interpret.models.inputs import Encoded
 def targets_of_each(
     handle: Handle, encoded: Sequence[Encoded], *, response: Any = None, max_new_tokens: int = 20
 ) -> list[list[Target]]:
-    """The predicted class of every word of each text, or every token of each response.
+    """The predicted class of every word of each text, or every token of each response that the model was free in.
 
     Args:
         handle: a model that gives classes to words, or one that writes.
@@ -41,6 +41,7 @@ def targets_of_each(
         [
             Target("output_token", token, position=number, response=whole.response)
             for number, token in enumerate(whole.response)
+            if number >= whole.n_forced
         ]
         for whole in written
     ]

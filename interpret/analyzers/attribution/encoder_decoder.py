@@ -132,14 +132,16 @@ def _with_residual(name: str, patterns: Sequence[npt.ArrayLike], *, square: bool
 def read_source(job: Job, i: int, source: FloatArray) -> FloatArray:
     """Of `source` `[query, key]` what the decoder has where the target is read, as shares of their sum, `[key]`.
 
-    That is the position that the explained token is written after; of a whole response the mean of all its positions.
+    That is the position that the explained token is written after; of a whole response the mean of all its positions,
+    of those that the model was free in.
     All zero where nothing of the encoder reaches it.
 
     Raises:
         UsageError: a function of the output is explained.
     """
     job.require_one_place(i)
-    row = source.mean(axis=0) if job.targets[i].kind == "sequence" else source[-1]
+    target = job.targets[i]
+    row = source[target.n_forced :].mean(axis=0) if target.kind == "sequence" else source[-1]
     total = row.sum()
     shares: FloatArray = row / total if total > 0 else row
     return shares

@@ -56,9 +56,11 @@ def token_outputs(
 ) -> list[TokenOutputs]:
     """Both models' outputs at every token; of masked models and classifiers of words not at special tokens.
 
-    `responses` are what an encoder-decoder should write: its outputs stand before each of their tokens.
+    `responses` are what an encoder-decoder should write: its outputs stand before each of their tokens that it is free
+    in.
     """
-    places, following = _places(pair.tuned.task == "causal-lm", encoded, responses)
+    forced = [pair.tuned.n_forced(ids) for ids in responses or ()]
+    places, following = _places(pair.tuned.task == "causal-lm", encoded, responses, forced)
     out: list[TokenOutputs | None] = [None] * len(rows)
 
     def run(handle: Handle, batch: dict[str, Tensor]) -> Tensor:
@@ -97,11 +99,12 @@ def token_outputs(
 
 
 def _places(
-    causal: bool, encoded: Sequence[Encoded], responses: Sequence[Sequence[int]] | None
+    causal: bool, encoded: Sequence[Encoded], responses: Sequence[Sequence[int]] | None, forced: Sequence[int]
 ) -> tuple[list[IntArray], list[list[int]] | None]:
     """Where outputs stand, and the token that follows each of them: -1 where none does, None where none is foretold."""
     if responses is not None:
-        return [np.arange(len(ids)) for ids in responses], [list(ids) for ids in responses]
+        pairs = list(zip(responses, forced, strict=True))
+        return [np.arange(first, len(ids)) for ids, first in pairs], [list(ids[first:]) for ids, first in pairs]
     places = [
         np.array([p for p, special in enumerate(e.special) if causal or not special], dtype=np.int64) for e in encoded
     ]

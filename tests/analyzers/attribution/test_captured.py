@@ -111,7 +111,7 @@ def test_gradient_x_input_is_plain_autograd(family: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["gradient_attention", "gradient_x_input", "attention_rollout"])
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_an_encoder_decoder_is_explained_at_its_encoders_tokens(family: str, method: str) -> None:
     lm = attached(family, "seq2seq-lm")
     response = "the end was sad"

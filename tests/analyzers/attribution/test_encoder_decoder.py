@@ -24,7 +24,7 @@ Array = npt.NDArray[np.float64]
 
 TEXTS = ["the cat ate the red fish and was happy", "a very good day"]
 RESPONSES = ["the end was sad", "never bad"]
-FAMILIES = ("t5", "t5-gated", "bart")
+FAMILIES = ("t5", "t5-gated", "bart", "mbart", "m2m_100", "marian", "pegasus")
 #: Held against eager attention; value zeroing has blocks run one by one, in `test_value_zeroing_both`.
 EAGER = ("attention_rollout", "gradient_attention")
 METHODS = (*EAGER, "value_zeroing")
@@ -123,7 +123,7 @@ def test_it_is_what_the_eager_model_of_transformers_gives(family: str, method: s
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_each_token_that_was_written_and_the_model_is_untouched(family: str, method: str) -> None:
     built = zoo.build(family, "seq2seq-lm")
     built.model.train()
@@ -140,7 +140,7 @@ def test_each_token_that_was_written_and_the_model_is_untouched(family: str, met
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_padded_is_alone(family: str, method: str) -> None:
     handle = handle_of(family)
     encoded = encode(handle, TEXTS)

@@ -223,7 +223,7 @@ def normalised(relevance: Tensor) -> Tensor:
     return torch.nan_to_num(added / added.sum(1, keepdim=True)) + torch.eye(len(relevance))
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", ["t5", "bart", "mbart", "m2m_100", "marian", "pegasus"])
 def test_a_captured_encoder_decoder_is_the_recursion_over_its_own_eager_attentions(family: str) -> None:
     built = zoo.build(family, "seq2seq-lm")
     handle = attach_handle(built.model, built.tokenizer)
