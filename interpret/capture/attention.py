@@ -30,8 +30,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from interpret.capture.masks import MASKED, additive_mask, assert_mask_kept
 from interpret.capture.reduction import Reduction, Rows, take_rows
+from interpret.capture.threads import here
 from interpret.errors import ProofError, UsageError
 from interpret.models.parts import argument_names
+from interpret.models.state import TEE
 
 #: What a caller asks for; "auto" never changes the numerics of the model.
 Mode = Literal["auto", "tee", "native", "eager"]
@@ -78,12 +80,18 @@ class Want:
 
 @dataclass(eq=False)
 class _Listener:
-    """One open context: what it wants of which module, and which pass through a module is on."""
+    """One open context: what it wants of which module, and which pass through a module is on.
+
+    Only of forwards in the thread that opened it.
+    """
 
     wants: dict[nn.Module, list[Want]]
     turn_of: Callable[[nn.Module], int]
+    thread: int = field(default_factory=threading.get_ident)
 
     def of(self, module: nn.Module) -> list[Want]:
+        if threading.get_ident() != self.thread:
+            return []
         found = self.wants.get(module, [])
         return [want for want in found if want.turn is None or want.turn == self.turn_of(module)]
 
@@ -126,7 +134,7 @@ class _Tee:
         eager = eager_function(module)
         registry = getattr(sys.modules[type(module).__module__], "ALL_ATTENTION_FUNCTIONS", ALL_ATTENTION_FUNCTIONS)
         own = registry.get_interface(self.delegate, eager)
-        wants = [want for listener in self.listeners for want in listener.of(module)]
+        wants = [want for listener in tuple(self.listeners) for want in listener.of(module)]
         if not wants:
             unseen: tuple[Tensor, Tensor | None] = own(module, query, key, value, attention_mask, **kwargs)
             return unseen
@@ -418,7 +426,7 @@ def _listen(stack: ExitStack, config: Any, listener: _Listener, mode: ResolvedMo
 
 def _install(config: Any, original: str, delegate: str) -> _Tee:
     # "sdpa", "flash" and "flex_attention" are searched for inside names; ours must contain none of them.
-    tee = _Tee(config, original, delegate, f"interpret_tee_{next(_numbers)}")
+    tee = _Tee(config, original, delegate, f"{TEE}{next(_numbers)}")
     mask_function = ALL_MASK_ATTENTION_FUNCTIONS.get(delegate)
     AttentionInterface.register(tee.key, tee)
     # Without a mask function under the same name the model builds no mask and attends to its pads. An
@@ -481,5 +489,5 @@ def _read_native(stack: ExitStack, module: nn.Module, listener: _Listener) -> No
         return output
 
     if "output_attentions" in parameters:
-        stack.callback(module.register_forward_pre_hook(ask, with_kwargs=True, prepend=True).remove)
-    stack.callback(module.register_forward_hook(read).remove)
+        stack.callback(module.register_forward_pre_hook(here(ask), with_kwargs=True, prepend=True).remove)
+    stack.callback(module.register_forward_hook(here(read)).remove)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from interpret.capture.threads import here
 from interpret.models.handle import Handle
 
 
@@ -34,5 +35,5 @@ def held(norms: Sequence[nn.LayerNorm]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for norm in norms:
-            stack.callback(norm.register_forward_hook(hold).remove)
+            stack.callback(norm.register_forward_hook(here(hold)).remove)
         yield

@@ -3,7 +3,8 @@
     with hooks(handle, {("resid_post", 3): seen.append}, edits={("z", 0): lambda z: z * keep}):
         model(**batch)
 
-Only our own hooks are removed, also after an exception; those of other libraries stay where they were.
+Only our own hooks are removed, also after an exception; those of other libraries stay where they were. They see the
+forwards of the thread that opened them: a model that another thread uses meanwhile runs there as if they were not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from interpret.capture.attention import Mode, ResolvedMode, Seen, Want, observed
 from interpret.capture.points import Key, Point, name_of, point
 from interpret.capture.reduction import Reduction
+from interpret.capture.threads import here
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.parts import is_compiled
@@ -64,9 +66,9 @@ class _Turns:
             self.counts[module] += 1
 
         for start in starts:
-            stack.callback(start.register_forward_pre_hook(restart, prepend=True).remove)
+            stack.callback(start.register_forward_pre_hook(here(restart), prepend=True).remove)
         for module in self.counts:
-            stack.callback(module.register_forward_pre_hook(count, prepend=True).remove)
+            stack.callback(module.register_forward_pre_hook(here(count), prepend=True).remove)
 
     def of(self, module: nn.Module) -> int:
         return self.counts.get(module, 0)
@@ -83,7 +85,7 @@ def hooks(
     around: Around | None = None,
     partial: Partial | None = None,
 ) -> Iterator[ResolvedMode | None]:
-    """Call `reads` and apply `edits` during every forward of the model while the context is open.
+    """Call `reads` and apply `edits` during every forward in this thread while the context is open.
 
     Edits come first: a read of an edited site sees the edit. Without `grad` the tensors handed to a read are
     detached but share the model's memory, so a read that keeps one must copy it.
@@ -223,8 +225,8 @@ def _surround(stack: ExitStack, base: nn.Module, around: Around) -> None:
     def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         around.end(module)
 
-    stack.callback(base.register_forward_pre_hook(begin, with_kwargs=True, prepend=True).remove)
-    stack.callback(base.register_forward_hook(end).remove)
+    stack.callback(base.register_forward_pre_hook(here(begin), with_kwargs=True, prepend=True).remove)
+    stack.callback(base.register_forward_hook(here(end)).remove)
 
 
 def _announce(stack: ExitStack, module: nn.Module, prefix: str, around: Around) -> None:
@@ -232,7 +234,7 @@ def _announce(stack: ExitStack, module: nn.Module, prefix: str, around: Around) 
         around.stack(prefix, args, kwargs)
 
     # Not prepended: the base model may be the stack, and its forward is announced first.
-    stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+    stack.callback(module.register_forward_pre_hook(here(begin), with_kwargs=True).remove)
 
 
 def _add_read(stack: ExitStack, place: Point, key: Key, read: Read, grad: bool, turns: _Turns) -> None:
@@ -277,7 +279,7 @@ def _register(
                 return None
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, name: new})
 
-        handle = place.module.register_forward_pre_hook(before, with_kwargs=True, prepend=prepend)
+        handle = place.module.register_forward_pre_hook(here(before), with_kwargs=True, prepend=prepend)
     else:
 
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -294,7 +296,7 @@ def _register(
                 return _with_logits(output, new)
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
-        handle = place.module.register_forward_hook(after, prepend=prepend)
+        handle = place.module.register_forward_hook(here(after), prepend=prepend)
     stack.callback(handle.remove)
 
 

@@ -10,6 +10,7 @@ given stream.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interpret.capture.threads import here
 from interpret.models.batching import Row, collate
 from interpret.models.handle import Handle
 from interpret.models.state import untouched
@@ -39,12 +41,16 @@ def from_layer(handle: Handle, n_skipped: int, stream: Tensor) -> Iterator[None]
         for number, block in enumerate(handle.roles.blocks[:n_skipped]):
             given = stream if number == n_skipped - 1 else None
             stack.callback(_restore, block, vars(block).get("forward", _ABSENT))
-            block.forward = _passing(given)
+            block.forward = _passing(given, block.forward)
         yield
 
 
-def _passing(given: Tensor | None) -> Callable[..., Tensor]:
-    def forward(*args: Any, **kwargs: Any) -> Tensor:
+def _passing(given: Tensor | None, whole: Callable[..., Any]) -> Callable[..., Any]:
+    thread = threading.get_ident()
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            return whole(*args, **kwargs)
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         if given is None:
             return hidden
@@ -79,7 +85,7 @@ def refusal(handle: Handle, row: Row, stream: Tensor) -> str | None:
     with untouched(handle.model, handle.tokenizer), torch.no_grad(), ExitStack() as stack:
         batch = collate(handle, [row])
         for block in blocks:
-            stack.callback(block.register_forward_hook(lambda *a: kinds.append(isinstance(a[2], Tensor))).remove)
+            stack.callback(block.register_forward_hook(here(lambda *a: kinds.append(isinstance(a[2], Tensor)))).remove)
         plain = _logits(handle.model(**batch, **handle.without_cache))
         stack.close()
         if len(kinds) != len(blocks) or not all(kinds):

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from interpret.capture.threads import here
 from interpret.models.batching import Row, out_of_memory, run_batches
 from interpret.models.handle import Handle
 from interpret.models.prefixes import TOLERANCE, is_watched
@@ -78,7 +79,7 @@ def _narrow_last(handle: Handle, stack: ExitStack) -> None:
 
     # The residual is added by broadcasting in between, so that the stream is narrowed once more where it is read next.
     for module in (roles.attention_output[-1], roles.mid[-1]):
-        stack.callback(module.register_forward_pre_hook(narrow).remove)
+        stack.callback(module.register_forward_pre_hook(here(narrow)).remove)
     query = roles.q[-1]
     if handle.attn_implementation != "sdpa" or roles.used_again or query in (roles.k[-1], roles.v[-1]):
         return
@@ -91,8 +92,8 @@ def _narrow_last(handle: Handle, stack: ExitStack) -> None:
     def for_all(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
         return output.expand(-1, lengths.pop(), -1)
 
-    stack.callback(query.register_forward_pre_hook(of_first).remove)
-    stack.callback(query.register_forward_hook(for_all).remove)
+    stack.callback(query.register_forward_pre_hook(here(of_first)).remove)
+    stack.callback(query.register_forward_hook(here(for_all)).remove)
     stack.enter_context(_OneQuery())
 
 
@@ -147,11 +148,11 @@ class _Once:
         self.seen: Tensor | None = None
         self.same = False
         roles = handle.roles
-        stack.callback(roles.base.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
+        stack.callback(roles.base.register_forward_pre_hook(here(self._begin), with_kwargs=True).remove)
         for module in {roles.q[0], roles.k[0], roles.v[0]}:
             before, after = self._around()
-            stack.callback(module.register_forward_pre_hook(before).remove)
-            stack.callback(module.register_forward_hook(after).remove)
+            stack.callback(module.register_forward_pre_hook(here(before)).remove)
+            stack.callback(module.register_forward_hook(here(after)).remove)
         stack.callback(self._forget)
 
     def _forget(self) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
+
+#: For all models, since the random streams are those of the process.
+_one_at_a_time: Final = threading.RLock()
+#: How the names of attention functions begin that are put into configs, and taken back, by open contexts.
+TEE: Final = "interpret_tee_"
+_ATTENTION: Final = "_attn_implementation_internal"
 
 
 @contextmanager
@@ -19,9 +26,11 @@ def untouched(model: nn.Module, tokenizer: Any = None) -> Iterator[None]:
     Restored are the training flag of every module, `requires_grad` and `.grad` of every parameter, every
     config in the model (the attention implementation is kept there), the random streams of Python, numpy,
     torch and CUDA, and the tokenizer's padding and truncation. Inside, `.grad` is None, so that a backward
-    pass adds to nothing of the user's. May be nested.
+    pass adds to nothing of the user's. May be nested. Threads wait for one another: one that put back what it found
+    while another was at work would leave the model as that one had it. What a thread does outside of these blocks
+    meanwhile, such as a forward of its own, meets the model in evaluation mode.
     """
-    with ExitStack() as stack:
+    with _one_at_a_time, ExitStack() as stack:
         # Every snapshot is taken before anything is changed.
         restorers = [_random_streams(), _configs(model), _gradients(model), _training_flags(model), _recording(model)]
         for restore in restorers:
@@ -108,7 +117,11 @@ def _configs(model: nn.Module) -> Any:
 
     def restore() -> None:
         for config, attributes in kept:
-            if vars(config) != attributes:
+            now = dict(vars(config))
+            # A context open in another thread may have begun or ended meanwhile, and takes its name back itself.
+            if any(str(found.get(_ATTENTION)).startswith(TEE) for found in (now, attributes)):
+                attributes = {**attributes, _ATTENTION: now.get(_ATTENTION)}
+            if now != attributes:
                 vars(config).clear()
                 vars(config).update(attributes)
 
