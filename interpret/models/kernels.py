@@ -139,7 +139,7 @@ def _one_dnn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The layer, block of rows by block of rows, the last one padded: the same numbers, in few shapes.
 
     oneDNN writes code for every shape and keeps that of the last 1,024: 0.6 MB each, which over texts of ever other
-    lengths comes to hundreds of megabytes. Blocks cost 5 to 10% of the layer, and save most of writing the code.
+    lengths comes to hundreds of megabytes. Blocks cost 5 to 15% of the layer, and save most of writing the code.
     """
     rows = inputs.reshape(-1, inputs.shape[-1])
     n, block = len(rows), _ROWS_OF_A_THREAD * torch.get_num_threads()
