@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
+from interpret.cli.inputs import refuse_input
 from interpret.cli.models import load_model
 from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
 from interpret.cli.values import imported, method_options
@@ -183,6 +184,8 @@ def attribute(
             say(f"left out {many.n_left_out} bad rows of {many.name}, the first at line {many.first_left_out}")
     if out is not None:
         (out_file if out.suffix else out_folder)(out)
+        if tabled:
+            refuse_input(out.with_name(f"{out.stem}.examples.parquet"))
     lm = load_model(
         model,
         adapter=adapter,

@@ -187,7 +187,7 @@ def audit(
     if base is not None:
         locate_here(base, "base model")
     if not plan:
-        out_folder(out)
+        out_folder(out, "audit.json")
     if junit is not None:
         out_file(junit, "--junit")
     lm = load_model(
@@ -421,7 +421,9 @@ def render(
 
     compared = saved_comparison(audit_dir)
     if compared is not None:
-        path = reports.render_comparison(compared, out_file(out or audit_dir / PAGE), locale=locale.value)
+        target = out or audit_dir / PAGE
+        beside = target.resolve() == (audit_dir / PAGE).resolve()
+        path = reports.render_comparison(compared, out_file(target, renewed=beside), locale=locale.value)
         show_json({"path": str(path)}) if as_json else show(str(path))
         return
     saved = Audit.load(audit_dir)
@@ -429,7 +431,7 @@ def render(
     beside = target.resolve() == (audit_dir / REPORT).resolve()
     if beside:
         refuse_if_signed(audit_dir)
-    path = reports.render(saved, out_file(target), locale=locale.value)
+    path = reports.render(saved, out_file(target, renewed=beside), locale=locale.value)
     if beside:
         list_report(audit_dir)
     if as_json:

@@ -109,7 +109,7 @@ def compare(
     if config is not None:
         given = with_file(ctx, given, config)
     if out is not None:
-        out_folder(out)
+        out_folder(out, "results.parquet")
     models = [_loaded(name, device, dtype, trust_remote_code) for name in (base, tuned)]
     result = compare_probes(
         models[0],
