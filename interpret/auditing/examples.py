@@ -195,20 +195,25 @@ def _labels(examples: Examples) -> list[str]:
     return list(examples.raw_labels or ())
 
 
-def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
-    """The facts of the report's data section, computed from the rows that were used."""
+def content_sha256(examples: Examples) -> str:
+    """The digest of the rows that are used: their texts, labels and slices, in order."""
     digest = hashlib.sha256()
     for i in range(len(examples)):
         for part in _parts(examples, i):
             raw = part.encode("utf-8", "surrogatepass")
             digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()
+
+
+def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
+    """The facts of the report's data section, computed from the rows that were used."""
     lengths = np.array([len(e.ids) for e in encoded])
     quantiles = np.percentile(lengths, [5, 50, 95, 100], method="nearest").astype(int).tolist()
     letters = Counter(script_of(c) for text in examples.texts for c in text if c.isalpha())
     total = sum(letters.values()) or 1
     return DataSummary(
         name=examples.name,
-        sha256=digest.hexdigest(),
+        sha256=content_sha256(examples),
         n_rows=examples.n_rows,
         n_used=len(examples),
         sampled=examples.sampling_seed is not None,

@@ -81,7 +81,7 @@ def test_no_output_replaces_an_input(here: Path, line: str) -> None:
 
 
 def test_outputs_are_written_again_beside_what_is_read(here: Path) -> None:
-    """What is no input stays as it was before: a command given again renews what it wrote, also in a folder it reads."""
+    """A command that is given again renews what it wrote, also in a folder that it reads."""
     for line in (
         "report check a --junit a/checks.xml",
         "report diff a a --out a/diff.html",
@@ -98,11 +98,11 @@ def test_outputs_are_written_again_beside_what_is_read(here: Path) -> None:
 def test_a_text_that_reads_like_a_file_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     import interpret
 
-    class Refused(Exception):
+    class RefusedError(Exception):
         pass
 
     def load(*_: Any, **__: Any) -> None:
-        raise Refused
+        raise RefusedError
 
     monkeypatch.setitem(interpret.__dict__, "load", load)
-    assert "Refused" in call("attribute", "m", "--text", "hard.csv", "--out", "hard.csv").stderr
+    assert "RefusedError" in call("attribute", "m", "--text", "hard.csv", "--out", "hard.csv").stderr
