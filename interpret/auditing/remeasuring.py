@@ -64,7 +64,7 @@ def measure_again(
     column = audit.data.text_column
     if column not in table.columns:
         raise UsageError(
-            f"the audit read its texts from the column {column!r}, and {table.name} has {', '.join(table.columns)}; "
+            f"the audit read its texts from the column {column!r}, and {table.name} has {table.shown_columns}; "
             "give the data that was audited, read in the same way"
         )
     found = _Found()

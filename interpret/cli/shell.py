@@ -25,6 +25,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 USAGE, RUN_TIME, INTERRUPTED = 2, 3, 130
+#: Nobody reads the output any more: what a shell reports of a program that SIGPIPE ended, 128 + 13.
+BROKEN_PIPE = 141
 
 
 class OneLineErrors(TyperGroup):
@@ -36,6 +38,11 @@ class OneLineErrors(TyperGroup):
             run: Callable[..., Any] = super().main
             code = run(*args, standalone_mode=False, **extra)
         except (typer.Exit, typer.Abort):
+            raise
+        except SystemExit as err:
+            # Typer silences both streams and exits with 1, which is the code of a check that failed.
+            if isinstance(err.__context__, BrokenPipeError):
+                sys.exit(BROKEN_PIPE)
             raise
         except Exception as err:
             # Typer carries click within itself or beside itself, by its version: its errors are told by what they do.

@@ -182,7 +182,7 @@ def _raw(
         near = difflib.get_close_matches(id, table.columns, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise UsageError(
-            f"{table.name} has no column {id!r}{hint}; its columns are {listed(table.columns)}; name one with "
+            f"{table.name} has no column {id!r}{hint}; its columns are {table.shown_columns}; name one with "
             "--id-column (id=), or leave it out to number the rows"
         )
     rows = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -813,3 +814,19 @@ def test_command_line_hides_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     line = command_line("audit", "./model", Path("/home/me/d.csv"), base="org/name", adapter="~/secret/lora", x=None)
     assert line == "interpret audit model d.csv --base org/name --adapter lora"
     assert command_line("audit", ".") == f"interpret audit {tmp_path.name}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes of this kind")
+@pytest.mark.parametrize("args", [["info", "--families"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_check_that_failed(args: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = f"import sys; sys.argv[1:] = {args!r}; import interpret_lm_cli; interpret_lm_cli.main()"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    finally:
+        os.close(write)
+    # What bash says of `yes | head -1`, by SIGPIPE.
+    shell = subprocess.run(["bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}"], capture_output=True, check=True)
+    assert done.returncode == int(shell.stdout.split()[-1]) == 141
+    assert done.stderr == b""
