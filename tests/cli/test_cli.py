@@ -280,6 +280,12 @@ def test_without_a_command_there_is_help() -> None:
         (["attribute", "m", "--text", "a", "--out", "d.csv/a.csv"], "cannot be written"),
         (["attribute", "m", "--text", "a", "--out", "folder.csv"], "must be a file, but it is a folder"),
         (["attribute", "m", "d.csv", "--text", "a"], "either --text or DATA"),
+        (
+            ["attribute", "m", "--text", "caf\udce9 good"],
+            "--text holds the byte 0xe9 (character 3), which is not UTF-",
+        ),
+        (["attribute", "m", "--text", "a", "--text", "\ud83d"], "--text number 2 holds half of a surrogate pair"),
+        (["attention", "m", "--text", "caf\udce9", "--out", "v.html"], "--text holds the byte 0xe9"),
         (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
         (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
         (["attribute", "m", "--text", "a", "--out", "a.pdf"], "cannot write a.pdf"),
