@@ -65,7 +65,7 @@ def measure_again(
     if column not in table.columns:
         raise UsageError(
             f"the audit read its texts from the column {column!r}, and {table.name} has {table.shown_columns}; "
-            "give the data that was audited, read in the same way"
+            "give the data that was audited, read in the same way (--no-header, --columns, as in the audit's command)"
         )
     found = _Found()
     _model(found, handle, audit)

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -196,6 +197,24 @@ def test_verify_measures_a_sample_again(audit: Path) -> None:
     assert "Internally consistent, not authenticated" in " ".join(result.stdout.split())
     plain = json.loads(call("report", "verify", audit, "--json").stdout)
     assert (plain["outcome"], plain["exit_code"], plain["deviations"]) == ("consistent", 0, [])
+
+
+def test_verify_reads_the_data_as_the_audit_did(made: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(paths().reviews)[["label", "text"]].head(LIMIT)
+    data, out = tmp_path / "d.tsv", tmp_path / "audit"
+    data.write_text("".join(f"{label}\t{text}\n" for label, text in rows.to_numpy()), encoding="utf-8")
+    asked = ["audit", paths().tuned, data, "--no-header", "--columns", "label,text"]
+    assert call(*asked, "--config", made / "audit.yaml", "--out", out).exit_code in (0, 1, 4)
+    verify = ["report", "verify", out, "--model", paths().tuned, "--data", data, "--sample", "3"]
+    result = call(*verify)
+    assert result.exit_code == 0, result.output
+    assert "reading d.tsv as the audit did: --no-header --columns label,text" in result.stderr
+    assert call(*verify, "--no-header", "--columns", "label,text").stdout == result.stdout
+    # What is given counts, and what would have helped is named.
+    result = call(*verify, "--no-header")
+    assert result.exit_code == 2
+    assert "the column 'text', and d.tsv has column_1, column_2" in result.stderr
+    assert "--columns" in result.stderr
 
 
 def test_verify_against_another_model_lists_what_deviates(audit: Path, tmp_path: Path) -> None:
