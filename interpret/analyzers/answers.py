@@ -17,6 +17,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, written_ids
 from interpret.models.readout import logits_of
 from interpret.models.state import tokenizer_state
+from interpret.readers.characters import require_unicode
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -188,6 +189,7 @@ def _prompt(handle: Handle, encoded: Encoded, room: int) -> Row:
 
 def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
     tokenizer: Any = handle.tokenizer
+    require_unicode(text, "a response")
     with tokenizer_state(tokenizer):
         if handle.task == "seq2seq-lm":
             return written_ids(handle, text)

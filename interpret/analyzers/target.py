@@ -30,6 +30,7 @@ from interpret.models.inputs import Encoded
 from interpret.models.readout import Output, OutputFunction, Readout, Term, logits_of
 from interpret.models.state import tokenizer_state
 from interpret.models.windows import Windows
+from interpret.readers.characters import require_unicode
 from interpret.results.explanations import TargetKind, TargetRecord
 
 Chosen = Literal["predicted", "gold", "given"]
@@ -587,6 +588,7 @@ def _token_index(handle: Handle, wanted: int | str) -> int:
     vocabulary = tokenizer.get_vocab()
     if wanted in vocabulary:
         return int(vocabulary[wanted])
+    require_unicode(wanted, "the token to explain")
     with tokenizer_state(tokenizer):
         pieces = tokenizer.encode(wanted, add_special_tokens=False)
     if len(pieces) == 1:

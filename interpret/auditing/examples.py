@@ -200,6 +200,11 @@ def _labels(examples: Examples) -> list[str]:
     return list(examples.raw_labels or ())
 
 
+def content_sha256(examples: Examples) -> str:
+    """The digest of the rows that are used, in order: texts, labels, slices, and the columns that were named."""
+    return rows_sha256((_parts(examples, i) for i in range(len(examples))), examples.extra)
+
+
 def rows_sha256(rows: Iterable[Sequence[str]], columns: Mapping[str, Sequence[str | None]]) -> str:
     """SHA-256 over what each row consists of, then over the columns of groups that were named, in any order.
 
@@ -232,7 +237,7 @@ def summarise(examples: Examples, encoded: Sequence[Encoded]) -> DataSummary:
     total = sum(letters.values()) or 1
     return DataSummary(
         name=examples.name,
-        sha256=rows_sha256((_parts(examples, i) for i in range(len(examples))), examples.extra),
+        sha256=content_sha256(examples),
         n_rows=examples.n_rows,
         n_used=len(examples),
         sampled=examples.sampling_seed is not None,

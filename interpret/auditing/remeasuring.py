@@ -66,8 +66,8 @@ def measure_again(
     column = audit.data.text_column
     if column not in table.columns:
         raise UsageError(
-            f"the audit read its texts from the column {column!r}, and {table.name} has {', '.join(table.columns)}; "
-            "give the data that was audited, read in the same way"
+            f"the audit read its texts from the column {column!r}, and {table.name} has {table.shown_columns}; "
+            "give the data that was audited, read in the same way (--no-header, --columns, as in the audit's command)"
         )
     found = _Found()
     _model(found, handle, audit)

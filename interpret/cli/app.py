@@ -18,7 +18,7 @@ Examples:
   interpret audit ./model reviews.csv --base ./base --out audit/
 
 Exit codes: 0 fine, 1 a declared check failed (or a regression, a changed audit), 2 wrong usage, 3 run-time
-error, 4 too little data, 130 interrupted.
+error, 4 too little data, 130 interrupted, 141 nobody reads the output any more (a closed pipe).
 """
 
 app = typer.Typer(

@@ -12,6 +12,7 @@ from interpret.cli import options as o
 from interpret.cli.models import load_model
 from interpret.cli.shell import guarded, out_file, show
 from interpret.errors import UsageError
+from interpret.readers.characters import require_unicode
 
 EPILOG = """
 \b
@@ -54,6 +55,7 @@ def attention(
 
     if not text.strip():
         raise UsageError("--text is empty; write the text to look at in quotes after it")
+    require_unicode(text, "--text")
     if out.suffix != ".html":
         raise UsageError(f"cannot write {out.name}: --out ends in .html")
     site = parse_site(sites).site

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interpret.cli import options as o
+from interpret.cli.inputs import refuse_input
 from interpret.cli.models import load_model
 from interpret.cli.shell import colours, guarded, out_file, out_folder, say, show, show_json
 from interpret.cli.values import imported, method_options
 from interpret.errors import UsageError
+from interpret.readers.characters import require_unicode
 
 if TYPE_CHECKING:
     from interpret.facade import AttachedModel
@@ -153,6 +155,8 @@ def attribute(
             raise UsageError(f"{flag} is about the tables of a data set: it needs --out with a name in .parquet")
     if text is not None and not all(written.strip() for written in text):
         raise UsageError("--text is empty; write the text to explain in quotes after it")
+    for number, written in enumerate(text or ()):
+        require_unicode(written, f"--text number {number + 1}" if len(text or ()) > 1 else "--text")
     if response is not None and max_new_tokens is not None:
         raise UsageError("--response says what was written, and --max-new-tokens lets the model write: give one")
     if segmenter is not None and tabled:
@@ -183,6 +187,8 @@ def attribute(
             say(f"left out {many.n_left_out} bad rows of {many.name}, the first at line {many.first_left_out}")
     if out is not None:
         (out_file if out.suffix else out_folder)(out)
+        if tabled:
+            refuse_input(out.with_name(f"{out.stem}.examples.parquet"))
     lm = load_model(
         model,
         adapter=adapter,

@@ -53,7 +53,9 @@ Examples:
   interpret audit --init audit.yaml
   interpret audit ./model reviews.csv --budget 10m --plan
 
-An interrupted audit goes on where it stopped when the same command is given again. The counts that a
+An interrupted audit goes on where it stopped when the same command is given again. A finished audit of
+another model, base, data, configuration or seed in the folder stays, unless --overwrite is given, and a
+signed one always does. The counts that a
 budget leaves stand in audit.resolved.yaml: running that again gives the same audit. The report is
 written even when a declared check fails; the exit code is then 1, and 4 when a check could not be
 decided.
@@ -64,6 +66,10 @@ RENDER_EPILOG = """
 Example:
   interpret report render audit/ --locale zh --out report.zh.html
 """
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an audit of another request in the folder; never a signed one.")
+]
 
 report_app = typer.Typer(help="Work with saved audits.", no_args_is_help=True)
 
@@ -76,6 +82,7 @@ def report() -> None:
 @guarded
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-demo"),
+    overwrite: Overwrite = False,
     locale: o.LocaleOption = o.Locale.EN,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -84,11 +91,17 @@ def demo(
     import interpret
     from interpret.demo import paths
 
-    out_folder(out)
+    _prepared(out)
     base, tuned, reviews = paths()
     say("auditing the embedded models on the embedded reviews")
     audit = interpret.audit(
-        interpret.load(tuned), reviews, base=base, config=DEMO_CONFIG, command=command_line("demo"), progress=True
+        interpret.load(tuned),
+        reviews,
+        base=base,
+        config=DEMO_CONFIG,
+        command=command_line("demo"),
+        progress=True,
+        into=None if overwrite else out,
     )
     finish(audit, out, locale, as_json)
 
@@ -138,6 +151,7 @@ def audit(
         list[str] | None, typer.Option(metavar="COLUMN", help="Another column to ask this of. Several with commas.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("interpret-audit"),
+    overwrite: Overwrite = False,
     adapter: o.Adapter = None,
     revision: o.Revision = None,
     task: o.TaskOption = None,
@@ -187,7 +201,7 @@ def audit(
     if base is not None:
         locate_here(base, "base model")
     if not plan:
-        out_folder(out)
+        _prepared(out)
     if junit is not None:
         out_file(junit, "--junit")
     lm = load_model(
@@ -230,6 +244,7 @@ def audit(
         title=title,
         progress=True,
         partial=out / PARTIAL,
+        into=None if overwrite else out,
         command=command_line(
             "audit",
             model,
@@ -258,6 +273,13 @@ def audit(
         ),
     )
     finish(result, out, locale, as_json, junit)
+
+
+def _prepared(out: Path) -> None:
+    from interpret.saved.sums import refuse_if_signed
+
+    out_folder(out, "audit.json")
+    refuse_if_signed(out, "an audit made anew")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -421,7 +443,9 @@ def render(
 
     compared = saved_comparison(audit_dir)
     if compared is not None:
-        path = reports.render_comparison(compared, out_file(out or audit_dir / PAGE), locale=locale.value)
+        target = out or audit_dir / PAGE
+        beside = target.resolve() == (audit_dir / PAGE).resolve()
+        path = reports.render_comparison(compared, out_file(target, renewed=beside), locale=locale.value)
         show_json({"path": str(path)}) if as_json else show(str(path))
         return
     saved = Audit.load(audit_dir)
@@ -429,7 +453,7 @@ def render(
     beside = target.resolve() == (audit_dir / REPORT).resolve()
     if beside:
         refuse_if_signed(audit_dir)
-    path = reports.render(saved, out_file(target), locale=locale.value)
+    path = reports.render(saved, out_file(target, renewed=beside), locale=locale.value)
     if beside:
         list_report(audit_dir)
     if as_json:

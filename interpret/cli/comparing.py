@@ -104,7 +104,7 @@ def compare(
     elif label is not None:
         raise UsageError("--label says what probes read; give their data with --probe-data FILE as well")
     if out is not None:
-        out_folder(out)
+        out_folder(out, ROWS, PAGE)
     if report is not None:
         out_file(report, "--report")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from interpret.cli.inputs import also_reading
 from interpret.errors import MissingFileError, UsageError
 
 
@@ -32,6 +33,7 @@ def with_file(context: typer.Context, given: dict[str, Any], path: Path) -> dict
         source = context.get_parameter_source(name)
         if source is None or source.name in ("DEFAULT", "DEFAULT_MAP"):
             out[name] = _converted(context, params[name], key, value, path)
+    also_reading(out)
     return out
 
 

@@ -112,7 +112,7 @@ def compare(
     if config is not None:
         given = with_file(ctx, given, config)
     if out is not None:
-        out_folder(out)
+        out_folder(out, "results.parquet")
     train, held_out = read_parts(
         data,
         given["test"],

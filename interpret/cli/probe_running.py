@@ -43,7 +43,7 @@ def run_probes(given: Mapping[str, Any], *, as_json: bool) -> None:
         for written in given["require"]:
             parse_criterion(written, tasks)
     if out is not None:
-        out_folder(out)
+        out_folder(out, "results.parquet")
     if junit is not None:
         out_file(junit, "--junit")
     asked: dict[str, Any] = dict(read)

@@ -198,7 +198,7 @@ def verify(
 
     Sums, numbers and verdicts are checked, the report is rendered again and compared byte by byte, a signature is
     checked with --public-key. With --model and --data predictions and scores of a sample are computed again and
-    deviations beyond tolerance are listed.
+    deviations beyond tolerance are listed; the data are read as the audit read them, unless options say otherwise.
     """
     if (model is None) != (data is None):
         given, missing = ("--model", "--data") if data is None else ("--data", "--model")
@@ -217,8 +217,15 @@ def verify(
     if audit is not None and model is not None and data is not None:
         from interpret.auditing.remeasuring import measure_again
         from interpret.readers.tables import read_table
+        from interpret.saved.reading import HowRead, how_read
 
-        table = read_table(data, header=not no_header, columns=o.names(columns), skip_bad_rows=skip_bad_rows)
+        names = o.names(columns)
+        how = HowRead(not no_header, None if names is None else tuple(names), skip_bad_rows)
+        then = how_read(audit.command)
+        if how == HowRead() and then is not None and then != how:
+            how = then
+            say(f"reading {data.name} as the audit did: {how.flags()}")
+        table = read_table(data, **how._asdict())
         lm = load_model(
             model,
             adapter=adapter,

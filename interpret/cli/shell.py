@@ -18,12 +18,15 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from interpret.cli.inputs import reading, refuse_input
 from interpret.errors import InterpretError, UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 USAGE, RUN_TIME, INTERRUPTED = 2, 3, 130
+#: Nobody reads the output any more: what a shell reports of a program that SIGPIPE ended, 128 + 13.
+BROKEN_PIPE = 141
 
 
 class OneLineErrors(TyperGroup):
@@ -35,6 +38,11 @@ class OneLineErrors(TyperGroup):
             run: Callable[..., Any] = super().main
             code = run(*args, standalone_mode=False, **extra)
         except (typer.Exit, typer.Abort):
+            raise
+        except SystemExit as err:
+            # Typer silences both streams and exits with 1, which is the code of a check that failed.
+            if isinstance(err.__context__, BrokenPipeError):
+                sys.exit(BROKEN_PIPE)
             raise
         except Exception as err:
             # Typer carries click within itself or beside itself, by its version: its errors are told by what they do.
@@ -64,7 +72,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return command(*args, **kwargs)
+            with reading(kwargs):
+                return command(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt:
@@ -119,13 +128,20 @@ def records(frame: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def out_folder(path: Path) -> Path:
+def out_folder(path: Path, *files: str) -> Path:
     """Make the output folder before the work starts, so that a wrong one costs nothing.
 
+    Args:
+        path: the folder.
+        files: names of files that are written anew in it, whatever is there.
+
     Raises:
-        UsageError: the path, or a part of it, is a file, or nothing can be written there.
+        UsageError: the path, or a part of it, is a file, nothing can be written there, or it is what is read.
 
     """
+    if path.is_dir():
+        for written in (path, *(path / name for name in files)):
+            refuse_input(written)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -139,15 +155,22 @@ def out_folder(path: Path) -> Path:
     return path
 
 
-def out_file(path: Path, option: str = "--out") -> Path:
+def out_file(path: Path, option: str = "--out", *, renewed: bool = False) -> Path:
     """Make the folder of an output file before the work starts, so that a wrong one costs nothing.
 
+    Args:
+        path: the file.
+        option: that named it.
+        renewed: it is a part of what is read that the command is there to write anew.
+
     Raises:
-        UsageError: the path is a folder, or nothing can be written there.
+        UsageError: the path is a folder, nothing can be written there, or it is what is read.
 
     """
     if path.is_dir():
         raise UsageError(f"{option} {path} must be a file, but it is a folder; name a file in it")
+    if not renewed:
+        refuse_input(path, option)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

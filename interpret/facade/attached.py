@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -541,6 +541,8 @@ class AttachedModel:
 
 def _listed(texts: str | Chat | Sequence[Text], *, chats: bool = False) -> list[Any]:
     """The texts as a list; a chat, which is a list itself, is one text."""
+    if not isinstance(texts, str) and (isinstance(texts, bytes) or not isinstance(texts, Iterable)):
+        raise UsageError(f"the texts are a {type(texts).__name__}; give one text or a list of texts")
     listed = [texts] if isinstance(texts, str) or (chats and is_chat(texts)) else list(texts)
     if not listed:
         raise UsageError("asked to run on no texts: give at least one")

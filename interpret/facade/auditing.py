@@ -14,6 +14,7 @@ from interpret.auditing.config import AuditConfig, resolve_config
 from interpret.auditing.examples import Examples, sample_examples
 from interpret.auditing.partial import read_counts, write_counts
 from interpret.auditing.planning import fit_budget, make_plan, measure_rates
+from interpret.auditing.replacing import refuse_other
 from interpret.auditing.run import run_audit
 from interpret.auditing.stage import Scope
 from interpret.auditing.task_examples import read_examples
@@ -49,6 +50,7 @@ def audit(
     skip_bad_rows: bool = False,
     budget: str | float | None = None,
     partial: str | Path | None = None,
+    into: str | Path | None = None,
     title: str | None = None,
     command: str | None = None,
     progress: bool | None = None,
@@ -73,6 +75,8 @@ def audit(
             anything is measured; they stand in the audit's `config`, with which it can be run again to the same bytes.
         partial: folder in which finished stages are kept; an audit of the same model, data, counts and seed that was
             interrupted goes on from there. It is not removed at the end. None keeps nothing.
+        into: folder that the audit is going to be saved to: where a finished audit of another model, base, data,
+            configuration or seed is there already, a UsageError says so before anything runs. None looks at nothing.
         title: of the report.
         command: shown in the report as the way to run it again; None describes this call.
         progress: say on stderr which stage runs; None does so on a terminal.
@@ -94,6 +98,10 @@ def audit(
         columns=columns,
         skip_bad_rows=skip_bad_rows,
     )
+    if into is not None:
+        refuse_other(
+            Path(into), asked.handle, asked.everything, base=asked.base, config=asked.settings, seed=asked.seed
+        )
     scope = asked.scope()
     if seconds is not None:
         asked = replace(asked, settings=_within(scope, seconds, started, partial))

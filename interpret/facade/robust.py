@@ -124,5 +124,5 @@ def _two(number: int, pair: Any) -> tuple[str, str]:
 
 def _column(table: Table, name: str) -> list[str]:
     if name not in table.columns:
-        raise UsageError(f"{table.name} has no column {name!r}; its columns are {', '.join(table.columns)}")
+        raise UsageError(f"{table.name} has no column {name!r}; its columns are {table.shown_columns}")
     return [row[name] for row in table.rows]

@@ -24,6 +24,7 @@ from interpret.models.units import (
 )
 from interpret.models.windows import Windows, windows_over
 from interpret.models.words import Span, word_spans
+from interpret.readers.characters import require_unicode
 from interpret.readers.chats import Chat, is_chat
 from interpret.results.explanations import ChatPart
 
@@ -126,7 +127,7 @@ def encode(
         doc_stride: tokens that neighbouring windows share; None takes half a window, and at most 128.
 
     Raises:
-        UsageError: there is no tokenizer, it knows no character offsets, or a text has no tokens at all; the
+        UsageError: there is no tokenizer, it knows no character offsets, or a text is none or has no tokens at all; the
             segmenter's words do not join to the text; spans that overlap, are out of order, or that no token would
             belong to; or a task, pairs or chats that windows or spans do not serve.
     """
@@ -380,6 +381,8 @@ def _tokenize(
                 f"text {number} is a {type(text).__name__}, not a string; leave it out or give its text (of a pair a "
                 "tuple of two strings, of a chat a list of messages)"
             )
+        for part in (text,) if isinstance(text, str) else text:
+            require_unicode(str(part), f"text {number}")
     if not texts:
         return []
     pairs = [text for text in texts if not isinstance(text, str)]

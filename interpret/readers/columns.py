@@ -31,7 +31,7 @@ def pick_columns(
         headerless = "; if the first row is data, add --no-header --columns" if table.path is not None else ""
         raise UsageError(
             f"cannot tell which column of {table.name} holds the text: its columns are "
-            f"{listed(table.columns)}; name one with --text-column (text=){headerless}"
+            f"{table.shown_columns}; name one with --text-column (text=){headerless}"
         )
     return text_column, pick_label(table, label, text_column)
 
@@ -60,7 +60,7 @@ def _pick(table: Table, named: str | None, usual: frozenset[str], role: str) -> 
             near = difflib.get_close_matches(named, table.columns, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise UsageError(
-                f"{table.name} has no column {named!r}{hint}; its columns are {listed(table.columns)}; "
+                f"{table.name} has no column {named!r}{hint}; its columns are {table.shown_columns}; "
                 f"name one with --{role}-column ({role}=)"
             )
         return named
@@ -83,7 +83,7 @@ def pick_named(table: Table, name: str) -> str:
     if name not in table.columns:
         near = difflib.get_close_matches(name, table.columns, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"{table.name} has no column {name!r}{hint}; its columns are {listed(table.columns)}")
+        raise UsageError(f"{table.name} has no column {name!r}{hint}; its columns are {table.shown_columns}")
     return name
 
 
@@ -97,5 +97,5 @@ def pick_extra(table: Table, name: str | None, usual: Literal["slice", "pair"]) 
     if name is None:
         return usual if usual in table.columns else None
     if name not in table.columns:
-        raise UsageError(f"{table.name} has no column {name!r} for {usual}s; its columns are {listed(table.columns)}")
+        raise UsageError(f"{table.name} has no column {name!r} for {usual}s; its columns are {table.shown_columns}")
     return name

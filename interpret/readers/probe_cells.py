@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from interpret.errors import DataError, UsageError
 from interpret.readers.probe_data import Kind, Level, label_number
-from interpret.readers.tables import Table, listed
+from interpret.readers.tables import Table
 
 _LINED: Final = (".csv", ".tsv", ".jsonl")
 
@@ -41,7 +41,7 @@ def named_column(table: Table, named: str | None, usual: str) -> str | None:
     """
     if named is not None and named not in table.columns:
         raise UsageError(
-            f"{table.name} has no column {named!r}; its columns are {listed(table.columns)}; name another with "
+            f"{table.name} has no column {named!r}; its columns are {table.shown_columns}; name another with "
             f"--{usual}-column ({usual}=)"
         )
     return named or (usual if usual in table.columns else None)
@@ -51,7 +51,7 @@ def needed(table: Table, label_column: str | None) -> str:
     """The label column, or an error that asks for one."""
     if label_column is None:
         raise UsageError(
-            f"{table.name}: a probe needs a label for each item; the columns are {listed(table.columns)}; "
+            f"{table.name}: a probe needs a label for each item; the columns are {table.shown_columns}; "
             "name one with --label (label=)"
         )
     return label_column

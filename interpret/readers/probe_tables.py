@@ -83,7 +83,7 @@ def read_labelled(table: Table, asked: Asked) -> ProbeData:
     if asked.level == "word":
         raise UsageError(
             f"{table.name}: labelled words need a column tokens that holds lists of words; its columns are "
-            f"{listed(table.columns)}"
+            f"{table.shown_columns}"
         )
     labels, kind = label_per_row(table, label_column, asked.kind)
     return ProbeData.of_texts(texts, labels, task=label_column, kind=kind, **more)
@@ -93,7 +93,7 @@ def _words(table: Table, asked: Asked) -> list[list[str]] | None:
     if "tokens" not in (asked.text, *(table.columns if asked.text is None else ())):
         return None
     if "tokens" not in table.columns:
-        raise UsageError(f"{table.name} has no column tokens; its columns are {listed(table.columns)}")
+        raise UsageError(f"{table.name} has no column tokens; its columns are {table.shown_columns}")
     found = []
     for line, cell in zip(table.lines, table.column("tokens"), strict=True):
         row = as_list(table, line, "tokens", cell)
@@ -128,7 +128,7 @@ def _of_text_pairs(table: Table, asked: Asked, more: dict[str, Any]) -> ProbeDat
     if first is None or second is None or first == second or not {first, second} <= set(table.columns):
         raise UsageError(
             f"{table.name}: pairs are two columns of text, named with --text-column (text=) and --second-column "
-            f"(second=), or pairs of spans in a column spans; the columns are {listed(table.columns)}"
+            f"(second=), or pairs of spans in a column spans; the columns are {table.shown_columns}"
         )
     label_column = needed(table, pick_label(table, asked.label, first))
     labels, kind = label_per_row(table, label_column, asked.kind)
@@ -146,7 +146,7 @@ def _spans_column(table: Table, asked: Asked) -> str | None:
     column = named_column(table, asked.spans, "spans")
     if column is None and asked.level == "span":
         raise UsageError(
-            f"{table.name} has no column spans; its columns are {listed(table.columns)}; name one with "
+            f"{table.name} has no column spans; its columns are {table.shown_columns}; name one with "
             "--spans-column (spans=)"
         )
     return column

@@ -57,7 +57,8 @@ _WORDS: dict[BadRowReason, str] = {
 class Table:
     """Rows of strings. `lines[i]` is where row i begins: its 1-based line, or its row in other sources.
 
-    `name` is the name of a file without its folder, or the kind of object that was given.
+    `name` is the name of a file without its folder, or the kind of object that was given. `doubt` says why its columns
+    may not be what was meant, and what to do then; else it is empty.
     """
 
     name: str
@@ -66,9 +67,15 @@ class Table:
     rows: tuple[dict[str, str], ...]
     lines: tuple[int, ...]
     bad_rows: tuple[BadRow, ...] = ()
+    doubt: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def shown_columns(self) -> str:
+        """The columns as a message lists them, with the doubt about them."""
+        return listed(self.columns) + self.doubt
 
     def column(self, name: str) -> tuple[str, ...]:
         """Take one column, in row order."""
@@ -83,6 +90,7 @@ class _Draft:
     rows: list[dict[str, str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
+    doubt: str = ""
 
     def add_fields(self, line: int, fields: Sequence[str]) -> None:
         if len(fields) != len(self.columns):
@@ -109,7 +117,7 @@ class _Draft:
             row = f"row {bad[0].line}: " if path is None or path.suffix.lower() not in _LINED else ""
             more = "" if len(bad) == 1 else f", and {len(bad) - 1} more rows cannot be read"
             raise DataError(
-                f"{where}{row}{bad[0].explain()}{more}; mend the data, or leave such rows out "
+                f"{where}{row}{bad[0].explain()}{more}{self.doubt}; mend the data, or leave such rows out "
                 "and have them listed with --skip-bad-rows (skip_bad_rows=True)",
                 path=path,
                 line=bad[0].line if path is not None and path.suffix.lower() in _LINED else None,
@@ -117,7 +125,7 @@ class _Draft:
         if not self.rows:
             skipped = f" ({len(bad)} bad rows were skipped)" if bad else ""
             raise UsageError(f"{name} has no rows{skipped}: there is nothing to work on")
-        return Table(name, path, self.columns, tuple(self.rows), tuple(self.lines), bad)
+        return Table(name, path, self.columns, tuple(self.rows), tuple(self.lines), bad, self.doubt)
 
 
 #: Byte order marks, little and big endian.
@@ -317,16 +325,35 @@ def _read_records(
     else:
         columns = names or tuple(f"column_{i}" for i in range(1, len(fields) + 1))
     _refuse_repeated(columns, path, line)
+    doubt = _doubt(path, fields)
     if names is not None and len(names) != len(fields):
         raise DataError(
-            f"{len(fields)} fields, but --columns names {len(names)}: {listed(names)}", path=path, line=line
+            f"{len(fields)} fields, but --columns names {len(names)}: {listed(names)}{doubt}", path=path, line=line
         )
-    draft = _Draft(columns, bad=bad)
+    draft = _Draft(columns, bad=bad, doubt=doubt)
     if not header:
         draft.add_fields(line, fields)
     for line, fields in records:
         draft.add_fields(line, fields)
     return draft.finish(path.name, path, skip_bad_rows)
+
+
+#: What people put between fields beside what a name promises.
+_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+
+
+def _doubt(path: Path, first: Sequence[str]) -> str:
+    """What to do about a first row that another separator would cut into more fields; empty if none would."""
+    own = "\t" if path.suffix.lower() == ".tsv" else ","
+    n, other = max((sum(field.count(mark) for field in first), mark) for mark in _SEPARATORS if mark != own)
+    # A text may hold a comma or two; names of columns, and rows with more of them than fields, are another matter.
+    if n < len(first) or (other == "," and len(first) > 1):
+        return ""
+    return (
+        f" (the file seems to be separated by {_SEPARATORS[other]}, and a {path.suffix} is read with "
+        f"{_SEPARATORS[own]} between its fields: save it so, or in Python give pandas.read_csv({path.name!r}, "
+        f"sep={other!r}))"
+    )
 
 
 def _refuse_repeated(columns: Sequence[str], path: Path | None, line: int | None) -> None:

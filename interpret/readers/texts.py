@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from interpret.errors import DataError, UsageError
+from interpret.readers.characters import not_unicode
 from interpret.readers.chats import Chat, is_chat, read_chat
 from interpret.readers.columns import holds_chats, pick_columns
 from interpret.readers.conllu import read_conllu
@@ -182,7 +183,7 @@ def _raw(
         near = difflib.get_close_matches(id, table.columns, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise UsageError(
-            f"{table.name} has no column {id!r}{hint}; its columns are {listed(table.columns)}; name one with "
+            f"{table.name} has no column {id!r}{hint}; its columns are {table.shown_columns}; name one with "
             "--id-column (id=), or leave it out to number the rows"
         )
     rows = (
@@ -204,10 +205,9 @@ def _why_unusable(text: str, identity: str, label: str | None) -> str | None:
     if not text.strip():
         return "the text is empty"
     for role, value in (("text", text), ("id", identity), ("label", label or "")):
-        try:
-            value.encode()
-        except UnicodeEncodeError as err:
-            return f"the {role} holds half of a surrogate pair (character {err.start}), which is not Unicode text"
+        wrong = not_unicode(value)
+        if wrong is not None:
+            return f"the {role} holds {wrong}"
     return None
 
 

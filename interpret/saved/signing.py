@@ -32,7 +32,7 @@ def sign(folder: str | Path, key: str | Path) -> tuple[Path, str]:
         key: file with an unencrypted Ed25519 private key in PEM.
 
     Raises:
-        UsageError: no such key, or the package `cryptography` is missing.
+        UsageError: no such key, one that stands where the signature goes, or the package `cryptography` is missing.
         StoreError: the audit is damaged; nothing is signed that does not hold.
     """
     folder = Path(folder)
@@ -42,6 +42,8 @@ def sign(folder: str | Path, key: str | Path) -> tuple[Path, str]:
     if wrong:
         raise StoreError(f"{folder} is not signed: {', '.join(wrong)} does not agree with {SUMS}")
     path = folder / SIGNATURE
+    if path.exists() and path.samefile(key):
+        raise UsageError(f"the signature would replace the key {path}; keep the key in another place")
     path.write_bytes(private.sign((folder / SUMS).read_bytes()))
     return path, fingerprint(private.public_key())
 

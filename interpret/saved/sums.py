@@ -55,7 +55,7 @@ def list_report(folder: Path) -> None:
     os.replace(temporary, path)
 
 
-def refuse_if_signed(folder: Path) -> None:
+def refuse_if_signed(folder: Path, what: str = "a report rendered anew") -> None:
     """Nothing that a signature covers is written anew.
 
     Raises:
@@ -63,6 +63,6 @@ def refuse_if_signed(folder: Path) -> None:
     """
     if (folder / SIGNATURE).exists():
         raise UsageError(
-            f"{folder} is signed ({SIGNATURE}), and a report rendered anew would not be the signed one; "
+            f"{folder} is signed ({SIGNATURE}), and {what} would not be the signed one; "
             "write it to another place with --out, or remove the signature"
         )

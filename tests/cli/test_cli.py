@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -279,6 +280,12 @@ def test_without_a_command_there_is_help() -> None:
         (["attribute", "m", "--text", "a", "--out", "d.csv/a.csv"], "cannot be written"),
         (["attribute", "m", "--text", "a", "--out", "folder.csv"], "must be a file, but it is a folder"),
         (["attribute", "m", "d.csv", "--text", "a"], "either --text or DATA"),
+        (
+            ["attribute", "m", "--text", "caf\udce9 good"],
+            "--text holds the byte 0xe9 (character 3), which is not UTF-",
+        ),
+        (["attribute", "m", "--text", "a", "--text", "\ud83d"], "--text number 2 holds half of a surrogate pair"),
+        (["attention", "m", "--text", "caf\udce9", "--out", "v.html"], "--text holds the byte 0xe9"),
         (["attribute", "m", "--text", "a", "--target", "gold"], "labels of DATA"),
         (["attribute", "m", "--text", "a", "--against", "neg"], "name it with --target"),
         (["attribute", "m", "--text", "a", "--out", "a.pdf"], "cannot write a.pdf"),
@@ -813,3 +820,19 @@ def test_command_line_hides_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     line = command_line("audit", "./model", Path("/home/me/d.csv"), base="org/name", adapter="~/secret/lora", x=None)
     assert line == "interpret audit model d.csv --base org/name --adapter lora"
     assert command_line("audit", ".") == f"interpret audit {tmp_path.name}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes of this kind")
+@pytest.mark.parametrize("args", [["info", "--families"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_check_that_failed(args: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = f"import sys; sys.argv[1:] = {args!r}; import interpret_lm_cli; interpret_lm_cli.main()"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    finally:
+        os.close(write)
+    # What bash says of `yes | head -1`, by SIGPIPE.
+    shell = subprocess.run(["bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}"], capture_output=True, check=True)
+    assert done.returncode == int(shell.stdout.split()[-1]) == 141
+    assert done.stderr == b""

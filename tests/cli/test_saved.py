@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -198,6 +199,24 @@ def test_verify_measures_a_sample_again(audit: Path) -> None:
     assert (plain["outcome"], plain["exit_code"], plain["deviations"]) == ("consistent", 0, [])
 
 
+def test_verify_reads_the_data_as_the_audit_did(made: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(paths().reviews)[["label", "text"]].head(LIMIT)
+    data, out = tmp_path / "d.tsv", tmp_path / "audit"
+    data.write_text("".join(f"{label}\t{text}\n" for label, text in rows.to_numpy()), encoding="utf-8")
+    asked = ["audit", paths().tuned, data, "--no-header", "--columns", "label,text"]
+    assert call(*asked, "--config", made / "audit.yaml", "--out", out).exit_code in (0, 1, 4)
+    verify = ["report", "verify", out, "--model", paths().tuned, "--data", data, "--sample", "3"]
+    result = call(*verify)
+    assert result.exit_code == 0, result.output
+    assert "reading d.tsv as the audit did: --no-header --columns label,text" in result.stderr
+    assert call(*verify, "--no-header", "--columns", "label,text").stdout == result.stdout
+    # What is given counts, and what would have helped is named.
+    result = call(*verify, "--no-header")
+    assert result.exit_code == 2
+    assert "the column 'text', and d.tsv has column_1, column_2" in result.stderr
+    assert "--columns" in result.stderr
+
+
 def test_verify_against_another_model_lists_what_deviates(audit: Path, tmp_path: Path) -> None:
     demo = paths()
     other = worse(audit, tmp_path / "forged")
@@ -258,3 +277,83 @@ def test_rendering_again_in_the_folder_renews_its_sum(audit: Path) -> None:
     result = call("report", "verify", audit)
     assert result.exit_code == 0, result.stdout
     assert "Rendered again (zh)" in result.stdout
+
+
+# --- an audit into the folder of another
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def again(made: Path, out: Path, *args: str | Path, model: Path | None = None, data: Path | None = None) -> Result:
+    """The audit of `made`, asked for once more, into another folder."""
+    demo = paths()
+    asked = ["audit", model or demo.tuned, data or demo.reviews, "--config", made / "audit.yaml", "--limit", str(LIMIT)]
+    return call(*asked, *args, "--out", out)
+
+
+def test_a_finished_audit_of_another_request_stays(made: Path, audit: Path, tmp_path: Path) -> None:
+    demo, before = paths(), held(audit)
+    lines = demo.reviews.read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "other.csv").write_text("".join(lines[:60]), encoding="utf-8")
+    for result, said in (
+        (again(made, audit, data=tmp_path / "other.csv"), "other data (reviews.csv);"),
+        (again(made, audit, model=demo.base), "another model (tuned)"),
+        (again(made, audit, "--base", demo.base), "another base (none);"),
+        (again(made, audit, "--limit", "80"), "another configuration;"),
+        (again(made, audit, "--seed", "1"), "another seed (0)"),
+    ):
+        assert result.exit_code == 2, result.output
+        assert f"{audit} holds a finished audit of" in result.stderr
+        assert said in result.stderr
+        assert "--overwrite" in result.stderr
+        assert held(audit) == before
+    result = again(made, audit, "--overwrite", data=tmp_path / "other.csv")
+    assert result.exit_code in (0, 1, 4), result.stderr
+    assert Audit.load(audit).data.name == "other.csv"
+
+
+def test_the_same_audit_is_made_again_whatever_a_budget_left_of_it(made: Path, audit: Path) -> None:
+    # What counts is what was asked for: a saved audit of which a budget lowered counts is of the same request.
+    saved = Audit.load(audit)
+    lowered = {**saved.config, "explained": 3, "limit": 40, "reduced_from.explained": 6, "reduced_from.limit": LIMIT}
+    demo, before = paths(), (audit / "audit.json").read_bytes()
+    result = again(made, audit)
+    assert result.exit_code == 0, result.stderr
+    assert (audit / "audit.json").read_bytes() == before
+    small = audit.with_name("small.yaml")
+    small.write_text(yaml.safe_dump(lowered))
+    result = call("audit", demo.tuned, demo.reviews, "--config", small, "--out", audit, "--overwrite")
+    assert result.exit_code in (0, 4), result.stderr
+    assert (audit / "audit.json").read_bytes() != before
+    result = again(made, audit)
+    assert result.exit_code == 0, result.stderr
+    assert (audit / "audit.json").read_bytes() == before
+
+
+def test_a_signed_audit_is_never_replaced(made: Path, audit: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="the extra interpret-lm[sign] is not installed")
+    from tests.saved.test_signing import write_keys
+
+    assert call("report", "sign", audit, "--key", write_keys(tmp_path / "keys")).exit_code == 0
+    before = held(audit)
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\ngood,positive\n")
+    for result in (
+        again(made, audit),
+        again(made, audit, data=other),
+        again(made, audit, "--overwrite", data=other),
+        call("demo", "--out", audit, "--overwrite"),
+    ):
+        assert result.exit_code == 2
+        assert f"{audit} is signed (SHA256SUMS.sig)" in result.stderr
+        assert held(audit) == before
+
+
+def test_an_audit_that_cannot_be_read_is_not_replaced(made: Path, audit: Path) -> None:
+    (audit / "audit.json").write_text("{}")
+    result = again(made, audit)
+    assert result.exit_code == 2
+    assert "holds an audit that cannot be read" in result.stderr
+    assert (audit / "audit.json").read_text() == "{}"

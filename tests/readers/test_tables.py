@@ -307,3 +307,53 @@ def test_slice_and_pair_columns() -> None:
     assert pick_extra(table("text", "group"), "group", "slice") == "group"
     with pytest.raises(UsageError, match="no column 'group' for slices"):
         pick_extra(table("text"), "group", "slice")
+
+
+# --- another separator than the name of the file says
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("a.csv", "text;label\ngood, really;pos\n", {}, "line 2: 2 fields, expected 1 (the file seems to be separated "
+         "by semicolons, and a .csv is read with commas between its fields: save it so, or in Python give "
+         "pandas.read_csv('a.csv', sep=';'))"),
+        ("a.csv", "good;pos\n", {"header": False, "columns": "text,label"}, "--columns names 2: text, label (the file "
+         "seems to be separated by semicolons"),
+        ("a.csv", "text\tlabel\ngood, really\tpos\n", {}, "by tabs, and a .csv is read with commas between its fields"),
+        ("a.tsv", "text,label\ngood\tx,pos\n", {}, "by commas, and a .tsv is read with tabs between its fields"),
+    ],
+)  # fmt: skip
+def test_a_row_that_another_separator_would_cut_says_so(
+    tmp_path: Path, name: str, content: str, options: dict[str, Any], said: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / name, **options)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", [(), ("text",), ("text", "label")])
+def test_columns_that_another_separator_would_part_say_so(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text;label\ngood;pos\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"columns are text;label \(the file seems to be separated by semicolons"):
+        pick_columns(read_table(path), *asked)
+    # What it says to do works.
+    assert read_table(pd.read_csv(path, sep=";")).rows == ({"text": "good", "label": "pos"},)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label\ngood; bad; worse,pos\nx\n"),
+        ("a.csv", "a; b,text\n1,2\nx\n"),
+        ("a.tsv", "A text, with commas, in it\tpos\nx\n"),
+        ("a.csv", "text\nx,y\n"),
+    ],
+)
+def test_other_marks_in_texts_raise_no_doubt(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="fields, expected") as caught:
+        read_table(tmp_path / name)
+    assert "seems" not in str(caught.value)

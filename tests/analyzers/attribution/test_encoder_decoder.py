@@ -198,7 +198,7 @@ def test_cross_rollout_is_the_graph_by_hand() -> None:
         cross_rollout([np.full((1, 3, 3), 1 / 3)], [first], [first])
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if "text-classification" in zoo.FAMILIES[name]])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "text-classification" in zoo.ZOO[name]])
 def test_words_are_taken_from_a_classifier_without_moving_where_it_reads(family: str) -> None:
     """It is read at the last end token, so none may stand for a removed word; against plain forwards, one by one."""
     built = zoo.build(family, "text-classification")
