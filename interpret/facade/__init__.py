@@ -69,7 +69,9 @@ def faithfulness(
     """The full battery on an explanation, ours or one brought in, against random rankings and trivial baselines.
 
     An explanation of ours is also made again: with moved embeddings, another seed, another baseline where the method
-    has one, and on a model that is re-initialised from the top. One brought in is where `explain` is given.
+    has one, and on a model that is re-initialised from the top. One brought in is where `explain` is given. While that
+    runs the model's modules hold other parameters, and then the very same again as before, also after an exception: no
+    weight is written to, but another thread must not use the model meanwhile.
 
     Args:
         model: the model that was explained.

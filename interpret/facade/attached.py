@@ -147,9 +147,11 @@ class AttachedModel:
             targets: what the decoder of an encoder-decoder reads, one text for each text.
             max_bytes: refuse a capture that would be larger; the size is known before anything runs.
             batch_size: inputs in one batch at most.
-            options: see `Kept`.
+            options: see `Kept`. No graph is kept, so there is no `grad`: for gradients run the forward inside
+                `capturing`.
         """
         wanted = [sites] if isinstance(sites, str) else list(sites)
+        _refuse_graph("capture", wanted, options)
         ready = batches_of(self.handle, inputs, batch_size or 8)
         if ready is not None:
             return capture_batches(self.handle, ready, wanted, **options)
@@ -186,6 +188,7 @@ class AttachedModel:
             generation: options of transformers' `generate`, such as `{"num_beams": 4}` (not with `live`).
             options: see `Kept`.
         """
+        _refuse_graph("capture_generated", [sites] if isinstance(sites, str) else list(sites), options)
         return capture_generated(
             self.handle,
             self._encode(prompts),
@@ -318,9 +321,9 @@ class AttachedModel:
         ends with the text. What stands in no window that counts is not read (`example.read`).
 
         Args:
-            texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where it was made
-                with `grad=True` gradient attention and gradient x input; no forward is run then. A pair that is read
-                together (premise and hypothesis, question and context) is a tuple in the list:
+            texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where
+                `capturing` made it with `grad=True` gradient attention and gradient x input; no forward is run then. A
+                pair that is read together (premise and hypothesis, question and context) is a tuple in the list:
                 `[("who?", "the cat")]`. A chat is a list of messages, `[{"role": "user", "content": "Who?"}]`, for a
                 causal language model with a chat template (Jinja, which transformers runs in its sandbox): the
                 template's own tokens stay and have no score, as special tokens; see `example.chat` and
@@ -537,6 +540,18 @@ class AttachedModel:
 
     def _encode(self, texts: str | Sequence[Text]) -> list[Encoded]:
         return encode(self.handle, _listed(texts))
+
+
+def _refuse_graph(verb: str, sites: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Say where gradients are had, instead of a capture that has none."""
+    if not options.get("grad"):
+        return
+    eager = ", mode='eager'" if any("attn_pattern" in site for site in sites) else ""
+    raise UsageError(
+        f"grad=True was given to lm.{verb}, which runs the model without gradients and keeps no graph; run the forward "
+        f"yourself: with lm.capturing({', '.join(map(repr, sites))}, grad=True{eager}) as capture: "
+        "lm.handle.model(**batch)"
+    )
 
 
 def _listed(texts: str | Chat | Sequence[Text], *, chats: bool = False) -> list[Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 #: For all models, since the random streams are those of the process.
 _one_at_a_time: Final = threading.RLock()
@@ -41,6 +41,39 @@ def untouched(model: nn.Module, tokenizer: Any = None) -> Iterator[None]:
             parameter.grad = None
         model.eval()
         yield
+
+
+@contextmanager
+def stand_ins(model: nn.Module) -> Iterator[Callable[[nn.Parameter, Callable[[Tensor], Tensor]], None]]:
+    """Yield a function that has other parameters stand in for those of a model; outside, the very same are back.
+
+    `change(parameter, other)` puts a new parameter of the values `other(values)` into every module that holds
+    `parameter`, so that a shared one stays shared; changed again, `other` is given what stands in for it by then. No
+    weight's storage is written to, so whatever else refers to it notices nothing: an optimizer, a model that shares
+    it, a graph whose backward is still to come. While the block is open, whoever else runs the model runs it with the
+    stand-ins.
+    """
+    held = [(module, name, p) for module in model.modules() for name, p in module._parameters.items() if p is not None]
+    current: dict[int, nn.Parameter] = {}
+
+    def change(parameter: nn.Parameter, other: Callable[[Tensor], Tensor]) -> None:
+        before = current.get(id(parameter), parameter)
+        # Whatever mode the caller is in: no gradient can be taken beside a parameter that is made for inference.
+        with torch.inference_mode(False), torch.no_grad():
+            values = torch.empty_like(before.detach())
+            values.copy_(other(before.detach()))
+            current[id(parameter)] = nn.Parameter(values, requires_grad=before.requires_grad)
+        for module, name, original in held:
+            if original is parameter:
+                # Not into `_parameters`: recurrent layers of torch keep a list of their weights beside it.
+                setattr(module, name, current[id(parameter)])
+
+    try:
+        yield change
+    finally:
+        for module, name, original in held:
+            if module._parameters.get(name) is not original:
+                setattr(module, name, original)
 
 
 @contextmanager

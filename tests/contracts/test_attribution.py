@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from interpret.analyzers.attribution import METHODS, attribute
+from interpret.analyzers.faithfulness import battery
+from interpret.facade.again import again
 from interpret.models.batching import Row, logits
 from interpret.models.fingerprints import weights_sha256
 from interpret.models.handle import Handle
@@ -113,3 +115,35 @@ def test_rollout_reads_where_a_decoder_classifier_does() -> None:
     assert np.allclose(*(logits(handle, [Row(e.ids)]) for e in (plain, ended)), atol=1e-5)
     whole = attribute(handle, [plain, ended], method="attention_rollout")
     assert np.allclose(whole[1].scores, [*whole[0].scores, 0.0], atol=1e-6)
+
+
+_GRADIENT: list[Any] = [
+    *(pytest.param(name, QUICK.get(name, {}), id=name) for name, method in METHODS.items() if method.needs_gradient),
+    pytest.param("integrated_gradients", {}, id="integrated_gradients-controlled"),
+]
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize(("method", "options"), _GRADIENT)
+@pytest.mark.parametrize(("family", "task"), [("bert", "text-classification"), ("llama", "causal-lm")])
+def test_gradients_are_had_whatever_mode_the_caller_is_in(
+    family: str, task: str, method: str, options: dict[str, Any], mode: Any
+) -> None:
+    handle = attach_handle(*tiny.tiny(family, task))
+    encoded = encode(handle, _texts(handle))
+    expected = attribute(handle, encoded, method=method, **options)
+    with mode():
+        found = attribute(handle, encoded, method=method, **options)
+    for one, other in zip(expected, found, strict=True):
+        assert np.array_equal(one.scores, other.scores)
+        assert np.any(other.scores)
+
+
+def test_the_battery_runs_whatever_mode_the_caller_is_in() -> None:
+    """Made-up weights and moved embeddings, too, must let gradients through."""
+    handle = attach_handle(*tiny.tiny("bert", "text-classification"))
+    made = attribute(handle, encode(handle, _texts(handle)), method="gradient_x_input")
+    expected = battery(handle, made, explain=again(made), n_random=20, metrics=["sensitivity_max", "randomisation"])
+    with torch.inference_mode():
+        found = battery(handle, made, explain=again(made), n_random=20, metrics=["sensitivity_max", "randomisation"])
+    assert found == expected

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 import interpret
+from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import METRICS, plausibility, with_quality
 from interpret.models.fingerprints import weights_sha256
 from interpret.results.explanations import Attribution, Faithfulness
 from interpret.results.views import to_html, to_text
 from tests import planted
+from tests.tiny import TEXTS, tiny
 
 
 def told(record: Any, locale: str = "en") -> str:
@@ -79,3 +83,57 @@ def test_plausibility_says_that_it_is_not_faithfulness(explained: Attribution) -
     assert "it is not faithfulness" in told(found)
     assert "不是忠实度" in told(found, "zh")
     assert "average precision" in to_html(found).lower()
+
+
+def _identity(model: torch.nn.Module) -> list[tuple[str, int, int, int, int, Any]]:
+    """Every place a parameter stands in, shared ones in all of them: object, version, memory."""
+    return [
+        (f"{type(module).__name__}.{name}", id(p), p._version, p.data_ptr(), p.untyped_storage()._cdata, p.grad)
+        for module in model.modules()
+        for name, p in module._parameters.items()
+        if p is not None
+    ]
+
+
+@pytest.mark.parametrize("ended", ["as it should", "by an error", "by an interrupt"])
+def test_no_weight_is_written_to_by_the_test_with_random_weights(ended: str) -> None:
+    model, tokenizer = tiny("bert", "text-classification")
+    blocks = model.base_model.encoder.layer
+    blocks[1].output.dense.weight = blocks[0].output.dense.weight
+    own = interpret.attach(model, tokenizer)
+    texts = list(TEXTS[:2])
+    explained = own.attribute(texts, method="gradient_x_input", quality=False)
+    batch = tokenizer(texts, return_tensors="pt", padding=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    held = optimizer.param_groups[0]["params"]
+    labels = torch.tensor([0, 1])
+    wanted = torch.autograd.grad(model(**batch, labels=labels).loss, held)
+
+    loss = model(**batch, labels=labels).loss
+    before, digest = _identity(model), weights_sha256(model)
+    assert len({entry[1] for entry in before}) < len(before)
+    met: list[str] = []
+
+    def remade(handle: Any, encoded: Any, targets: Any) -> Attribution:
+        met.append(weights_sha256(handle.model))
+        # Shared as before, and drawn once.
+        assert blocks[1].output.dense.weight is blocks[0].output.dense.weight
+        if len(met) == 2 and ended != "as it should":
+            raise KeyboardInterrupt if ended == "by an interrupt" else ValueError
+        return attribute(handle, encoded, target=targets, method="gradient_x_input")
+
+    run = partial(interpret.faithfulness, own, explained, n_random=20, metrics=["randomisation"], explain=remade)
+    if ended == "as it should":
+        assert run().randomisation
+    else:
+        with pytest.raises(KeyboardInterrupt if ended == "by an interrupt" else ValueError):
+            run()
+    assert len({digest, *met}) == 1 + len(met) > 2
+    assert _identity(model) == before
+    # What was computed before can still be gone back over, and the optimizer holds what the model computes with.
+    loss.backward()
+    for parameter, gradient in zip(held, wanted, strict=True):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, gradient)
+    optimizer.step()
+    assert weights_sha256(model) != digest

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interpret.models.fingerprints import weights_sha256
-from interpret.models.state import tokenizer_state, untouched
+from interpret.models.state import stand_ins, tokenizer_state, untouched
 from tests.tiny import FAMILIES, TEXTS, tiny
 
 
@@ -93,3 +93,18 @@ def test_tokenizer_padding_is_put_back() -> None:
         tokenizer(["a"], padding=False, truncation=False)
         assert tokenizer.backend_tokenizer.padding is None
     assert tokenizer.backend_tokenizer.padding == padding
+
+
+def test_stand_ins_reach_layers_that_keep_their_weights_twice() -> None:
+    """A recurrent layer of torch computes with a list of its own, beside what `parameters` gives."""
+    torch.manual_seed(0)
+    layer, other = torch.nn.LSTM(3, 2, batch_first=True), torch.nn.LSTM(3, 2, batch_first=True)
+    model, inputs = torch.nn.Sequential(layer), torch.ones(1, 4, 3)
+    before, held = layer(inputs)[0], [(id(p), p._version) for p in layer.parameters()]
+    others = dict(other.named_parameters())
+    with stand_ins(model) as change:
+        for name, parameter in list(layer.named_parameters()):
+            change(parameter, lambda _, name=name: others[name])  # type: ignore[misc]
+        assert torch.equal(layer(inputs)[0], other(inputs)[0])
+    assert torch.equal(layer(inputs)[0], before)
+    assert [(id(p), p._version) for p in layer.parameters()] == held

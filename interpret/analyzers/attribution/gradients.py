@@ -59,8 +59,9 @@ def gradient_x_input(job: Job) -> Scores:
 
         def step(batch: dict[str, Tensor], rows: list[int], lot: list[int] = lot, of: Any = embedded) -> FloatArray:
             forward, extra = target_of_embedding(job, batch, [lot[r] for r in rows])
-            inputs = padded([of[r] for r in rows])
             with gradients_on():
+                # Laid out in here: what a caller in inference mode makes can never ask for a gradient.
+                inputs = padded([of[r] for r in rows])
                 found = InputXGradient(forward).attribute(inputs.requires_grad_(), additional_forward_args=extra)
             return summed(found)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interpret.analyzers.faithfulness.agreement import agreement
 from interpret.analyzers.target import Target, restore_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
-from interpret.models.state import untouched
+from interpret.models.state import stand_ins, untouched
 from interpret.results.explanations import Attribution, RandomisationRow
 
 #: Explains the same texts and targets once more, with whatever weights the model has at that moment.
@@ -47,7 +47,9 @@ def randomisation(
     1. A head that shares its weights with the word embeddings stays as it is.
 
     Args:
-        handle: the model; its weights are put back to the last bit, also after an exception.
+        handle: the model. Its weights are not written to: while the test runs its modules hold other parameters, and
+            afterwards, also after an exception, the very objects they held before. Until then no other thread may use
+            it.
         encoded: the texts of `attribution`.
         attribution: the explanation to test.
         explain: makes the explanation anew; it must not reuse outputs that were computed before.
@@ -55,7 +57,7 @@ def randomisation(
         n_steps: the most stages.
 
     Raises:
-        UsageError: other texts than those of `attribution`, or no stages.
+        UsageError: other texts than those of `attribution`, no stages, or weights that are not in memory.
 
     Reference: Adebayo et al. 2018, arXiv 1810.03292, section 3.1 (cascading randomisation).
     """
@@ -63,13 +65,19 @@ def randomisation(
         raise UsageError(f"n_steps is {n_steps}; give at least one stage")
     if [e.text for e in encoded] != [example.text for example in attribution]:
         raise UsageError("encoded and attribution hold different texts; give the texts that were explained")
+    planned = stages(handle, n_steps)
+    if any(parameter.is_meta for stage in planned for _, parameter in stage.parameters):
+        raise UsageError(
+            f"{handle.name} keeps weights outside of memory (a device map offloads them), and those cannot be drawn "
+            "anew; load it whole, or leave out the randomisation test"
+        )
     targets = restore_targets(handle, encoded, [example.target for example in attribution])
     rows = []
-    with untouched(handle.model, handle.tokenizer), _restored(handle.model):
+    with untouched(handle.model, handle.tokenizer), stand_ins(handle.model) as change:
         generator = torch.Generator().manual_seed(seed)
-        for stage in stages(handle, n_steps):
+        for stage in planned:
             for name, parameter in stage.parameters:
-                _reinitialise(name, parameter, generator)
+                change(parameter, partial(_drawn, name, generator))
             again = explain(handle, list(encoded), targets)
             rows.append(
                 RandomisationRow(
@@ -98,22 +106,9 @@ def stages(handle: Handle, n_steps: int) -> list[Stage]:
     return out
 
 
-def _reinitialise(name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:
-    with torch.no_grad():
-        if parameter.ndim < 2:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-            return
-        drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
-        parameter.copy_(drawn * parameter.detach().float().std().cpu())
-
-
-@contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
-    """Weights as they were, to the last bit."""
-    saved = [(parameter, parameter.detach().clone()) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, values in saved:
-                parameter.copy_(values)
+def _drawn(name: str, generator: torch.Generator, values: Tensor) -> Tensor:
+    """What a parameter of that name and of these values becomes."""
+    if values.ndim < 2:
+        return torch.full_like(values, 0.0 if name.endswith("bias") else 1.0)
+    drawn = torch.randn(values.shape, generator=generator, dtype=torch.float32)
+    return drawn * values.float().std().cpu()

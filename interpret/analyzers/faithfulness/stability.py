@@ -39,7 +39,8 @@ def sensitivity_max(
     ids, special tokens, positions and a head that shares the table stay as they are.
 
     Args:
-        handle: the model; its embedding table is put back to the last bit, also after an exception.
+        handle: the model; until the test ends, also with an exception, it looks words up in another table than its
+            own, which is not written to.
         batch: the texts.
         explain: makes the explanation anew; it must not reuse outputs that were computed before.
         radius: of the noise, as a share of the root mean square of the texts' embeddings.
@@ -109,15 +110,16 @@ def _moved(handle: Handle, batch: Sequence[Ranked], radius: float, generator: to
         )
     ids = sorted({ranked.encoded.ids[p] for ranked in batch for group in ranked.groups for p in group})
     table = module.weight
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         rows = table.detach()[ids].float()
         size = radius * float(rows.pow(2).mean().sqrt())
         noise = (2.0 * torch.rand(rows.shape, generator=generator) - 1.0) * size
         moved = table.detach().clone()
         moved[ids] = (rows + noise.to(rows.device)).to(moved.dtype)
-    # A parameter of its own: a language-model head may share the table.
-    module.weight = nn.Parameter(moved, requires_grad=table.requires_grad)
+        # A parameter of its own: a language-model head may share the table.
+        other = nn.Parameter(moved, requires_grad=table.requires_grad)
     try:
+        module.weight = other
         yield
     finally:
         module.weight = table

@@ -134,6 +134,25 @@ def test_an_encoder_decoder_is_explained_at_its_encoders_tokens(family: str, met
             assert (other.target.kind, other.target.index, other.target.position) == ("output_token", written[2], 2)
 
 
+@pytest.mark.parametrize("given", ["texts", "batches", "generated"])
+def test_a_capture_without_a_graph_refuses_grad_and_what_it_names_works(given: str) -> None:
+    lm = attached("llama", "causal-lm")
+    batch = batch_of(lm, TEXTS[:1])
+    lm.handle.model.register_forward_pre_hook(forbidden)
+    inputs: Any = [batch] if given == "batches" else TEXTS
+    run: Any = lm.capture_generated if given == "generated" else lm.capture
+    with pytest.raises(
+        UsageError, match=r"grad=True was given to lm\.capture.*lm\.capturing\('attn_pattern', 'logits', grad=True, mod"
+    ) as refused:
+        run(inputs, ["attn_pattern", "logits"], grad=True)
+    lm.handle.model._forward_pre_hooks.clear()
+    # As it is written, with what the message leaves to the caller.
+    head, body = str(refused.value).split("yourself: ")[1].split(": ")
+    names: dict[str, Any] = {"lm": lm, "batch": batch}
+    exec(f"{head}:\n    {body}", names)
+    assert lm.attribute(names["capture"], method="gradient_attention", quality=False)[0].scores.any()
+
+
 def test_what_a_capture_lacks_is_named_with_the_sites_that_would_do() -> None:
     lm = attached("bert", "text-classification")
     batch = batch_of(lm, TEXTS)
