@@ -105,7 +105,7 @@ def _item(case: Case, *, with_target: bool, with_base: bool) -> Item:
         "slice": case.slice,
         "confidence": round(case.confidence, 4),
         "explanation": None if quality is None else quality.verdict,
-        "percentile": None if quality is None else round(quality.percentile, 4),
+        "percentile": None if quality is None or quality.percentile is None else round(quality.percentile, 4),
     }
     if with_base:
         facets |= {

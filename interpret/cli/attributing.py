@@ -235,7 +235,7 @@ def attribute(
         return
     from interpret.results.views import to_text
 
-    show(to_text(result, colour=colours()))
+    show(to_text(result, colour=colours()), coloured=colours())
     if path is not None:
         show(str(path))
 

@@ -109,7 +109,14 @@ def demo(
 @guarded
 def audit(
     model: o.Model,
-    data: o.Data,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A .csv, .tsv, .jsonl or .parquet file, a folder saved by datasets, a .conllu file for a model that "
+            "tags words, or a .json file of questions (SQuAD) for one that answers them.",
+        ),
+    ],
     base: Annotated[
         str | None,
         typer.Option(metavar="BASE", help="Folder or hub id of the model before fine-tuning, to compare with."),

@@ -87,7 +87,7 @@ def compare(
     debug: o.Debug = False,
 ) -> None:
     """Compare a model with its fine-tuned version: weights, activations, attention, outputs, explanations."""
-    from interpret.models.sources import locate_here
+    from interpret.models.sources import locate_here, require_tokenizer
     from interpret.readers.tables import require
     from interpret.results.comparisons import PARTS
 
@@ -99,6 +99,8 @@ def compare(
     require(data)
     locate_here(base, "base model")
     locate_here(tuned, "tuned model")
+    for each in (base, tuned):
+        require_tokenizer(each)
     if probe_data is not None:
         require(probe_data)
     elif label is not None:
@@ -159,7 +161,7 @@ def finish(result: Comparison, out: Path | None, report: Path | None, locale: o.
     else:
         from interpret.results.views import to_text
 
-        show(to_text(result, locale=locale.value, colour=colours()))
+        show(to_text(result, locale=locale.value, colour=colours()), coloured=colours())
         if made is not None:
             show(str(made))
     if result.changed is False:

@@ -32,15 +32,18 @@ def load_model(
     device: str,
     dtype: str,
     trust_remote_code: bool,
+    texts: bool = True,
 ) -> AttachedModel:
-    """Load and attach the model that the shared options describe."""
+    """Load and attach the model that the shared options describe; for `texts` it needs a tokenizer."""
     import interpret
-    from interpret.models.sources import locate_here
+    from interpret.models.sources import locate_here, require_tokenizer
 
     # Looked for before the libraries are imported, which takes seconds.
     locate_here(model, "model")
     if adapter is not None:
         locate_here(adapter, "adapter")
+    if texts:
+        require_tokenizer(model)
     say(f"loading {model}")
     return interpret.load(
         model,
@@ -122,6 +125,7 @@ def info(
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
+        texts=False,
     )
     facts, sites = lm.info(), lm.sites()
     if as_json:

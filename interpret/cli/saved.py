@@ -20,7 +20,7 @@ Examples:
   interpret report diff audit-may/ audit-june/ --out changes.html --locale zh
 
 Exit codes: 0 no regression, 1 there is one, 2 the audits are of different data (--force compares what they
-have in common), 4 too little in common.
+have in common), 4 too little in common to tell, with --force too.
 """
 
 CHECK_EPILOG = """

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from interpret.cli.inputs import reading, refuse_input
 from interpret.errors import InterpretError, UsageError
+from interpret.results.messages import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,13 +104,16 @@ def _sentence(err: Exception, debug: bool) -> str:
 
 
 def say(message: str) -> None:
-    """Write a message to stderr."""
-    typer.echo(message, err=True)
+    """Write a message to stderr; what would reorder or hide text, in a name of a file or a label, as its code point."""
+    typer.echo(visible(message), err=True)
 
 
-def show(text: str) -> None:
-    """Write a result to stdout."""
-    typer.echo(text)
+def show(text: str, *, coloured: bool = False) -> None:
+    """Write a result to stdout; what would reorder or hide text, in any name from model or data, as its code point.
+
+    With `coloured` the text holds a terminal's colours, and what came from data was made visible before.
+    """
+    typer.echo(text if coloured else visible(text))
 
 
 def colours() -> bool:

@@ -20,6 +20,7 @@ from interpret.models.fingerprints import config_sha256, tokenizer_sha256, weigh
 from interpret.models.handle import TASKS, Handle, Task, unwrapped
 from interpret.models.resolve import prove, resolve
 from interpret.models.sources import (
+    TOKENIZER_FILES,
     Source,
     first_line,
     locate,
@@ -371,8 +372,7 @@ def _weights(
 
 def _tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
     """The tokenizer beside the model, or None where there is none."""
-    names = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "source.spm")
-    if not any((folder / name).is_file() for name in names):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return None
     return transformers.AutoTokenizer.from_pretrained(folder, **options)
 

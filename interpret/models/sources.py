@@ -19,6 +19,15 @@ from typing import Any, Final, NamedTuple
 from interpret.errors import LoadError, MissingFileError, UsageError
 
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+#: A tokenizer is there where one of these is.
+TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "source.spm",
+)
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _STORED: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -61,6 +70,20 @@ def is_store(folder: Path) -> bool:
         return str(json.loads((folder / "manifest.json").read_bytes())["schema"]).startswith("interpret.store/")
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def require_tokenizer(source: str | os.PathLike[str]) -> None:
+    """Raise LoadError for a model's folder on this machine that holds no tokenizer, which texts cannot be read without.
+
+    The folder of an adapter needs none of its own.
+    """
+    folder = Path(source).expanduser()
+    if (folder / "config.json").is_file() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise LoadError(
+            f"the model {folder.absolute().name} has no tokenizer: its folder holds none of "
+            f"{', '.join(TOKENIZER_FILES)}; copy those files there from the model that it was trained from, or run "
+            f"AutoTokenizer.from_pretrained(THAT_MODEL).save_pretrained({os.fspath(source)!r}) in Python"
+        )
 
 
 def locate(
@@ -172,7 +195,11 @@ def refuse_pickle(folder: Path, name: str, what: str, weights: str = "*.safetens
             f"the {what} {name} holds its weights only in {pickles[0]}, a pickle, which can run code when "
             "it is read: convert it to safetensors (load it where you trust it, then save_pretrained)"
         )
-    raise LoadError(f"the {what} {name} holds no safetensors weights")
+    raise LoadError(
+        f"the {what} {name} holds no safetensors weights ({weights}); if it was saved in another format, load it with "
+        "the library that saved it and write it again, with transformers "
+        "from_pretrained(...).save_pretrained(FOLDER, safe_serialization=True); if not, give the folder that holds them"
+    )
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, str, list[int]]]:

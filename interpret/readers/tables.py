@@ -386,7 +386,11 @@ def _read_parquet(path: Path, skip_bad_rows: bool) -> Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as err:
-        raise DataError(f"cannot be read as parquet ({str(err).splitlines()[0]})", path=path) from err
+        raise DataError(
+            f"cannot be read as parquet ({str(err).splitlines()[0].rstrip('.')}); write it anew, for example with "
+            "pandas' to_parquet, or give it as .csv, .tsv or .jsonl",
+            path=path,
+        ) from err
     return _read_objects(path.name, path, enumerate(table.to_pylist(), 1), [], skip_bad_rows, table.column_names)
 
 

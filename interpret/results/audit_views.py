@@ -221,9 +221,16 @@ def check_table(rows: Sequence[Check], caption: Text) -> Table:
     return Table(columns, tuple(cells), caption)
 
 
+def number_kind(name: str, kind: str) -> NumberKind:
+    """How the numbers of a check of this name are written: shares as percentages, like in the sentence beside them."""
+    if "accuracy" in name or name in ("max_flip_rate", "max_group_difference"):
+        return "percent"
+    return "tiny" if kind == "integrity" else "signed"
+
+
 def check_kind(check: Check) -> NumberKind:
     """How the numbers of a check are written."""
-    return "percent" if "accuracy" in check.check else "tiny" if check.kind == "integrity" else "signed"
+    return number_kind(check.check, check.kind)
 
 
 def audit_verdict(audit: Audit) -> Verdict | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from interpret.results.audit_views import number_kind
 from interpret.results.diffs import AuditDiff, Change, ChangeVerdict, CheckChange
 from interpret.results.examples import Answers
 from interpret.results.tree import (
@@ -94,6 +95,9 @@ def result_nodes(record: AuditDiff) -> tuple[Node, ...]:
         children.append(Note("warning", _what_differs(record)))
     n_worse = counts["regression"]
     badge = reading("regression") if n_worse else Badge("pass", say("diff.none"))
+    if record.too_few:
+        badge = Badge("inconclusive", say("diff.cannot_be_told"))
+        children.append(Note("warning", (say("diff.too_few", n=record.n_common, lost=record.least_loss),)))
     changed = record.changed_predictions
     share = Number(changed.value, "percent", changed.ci_low, changed.ci_high)
     children.append(
@@ -197,7 +201,7 @@ def _check_table(rows: Sequence[CheckChange], caption: Text) -> Table:
     )
     cells: list[tuple[Inline, ...]] = []
     for c in rows:
-        kind: NumberKind = "percent" if "accuracy" in c.check else "tiny" if c.kind == "integrity" else "signed"
+        kind = number_kind(c.check, c.kind)
 
         def answer(verdict: VerdictName | None, kind: str = c.kind) -> Inline:
             if verdict is None:
@@ -212,7 +216,9 @@ def _check_table(rows: Sequence[CheckChange], caption: Text) -> Table:
         bar: Inline = bars[1]
         if not same_bar and c.old_threshold is not None and c.new_threshold is not None:
             # Words for both, in one cell: the bar itself was moved.
-            bar = say("diff.bars", old=c.old_threshold, new=c.new_threshold)
+            bar = say(
+                "diff.bars_percent" if kind == "percent" else "diff.bars", old=c.old_threshold, new=c.new_threshold
+            )
         cells.append(
             (
                 say("check_name.named", name=c.check),

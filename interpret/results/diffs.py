@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from interpret.results.audits import CheckVerdict
 from interpret.results.record import Estimate, Message, Record
+from interpret.statistics.intervals import paired_proportions
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ChangeVerdict = Literal["regression", "improvement", "inconclusive", "unchanged", "not_measured"]
 Better = Literal["higher", "lower"]
+#: Where a loss of right answers has to reach this share of the examples to be told from chance, "no regression" says
+#: nothing: at 95% that is so with fewer than 16 examples, at 97.5% with fewer than 20.
+MAX_LEAST_LOSS: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +122,23 @@ class AuditDiff(Record):
         return tuple(row for row in self.judged if row.verdict == "improvement")
 
     @property
+    def least_loss(self) -> int:
+        """How many right answers have to be lost, and none won, for the interval of the accuracy to lie below zero."""
+        level = next((change.level for change in self.changes if change.slice is None), 0.95)
+        lost = 1
+        while lost <= self.n_common and paired_proportions(0, lost, self.n_common, level)[1] >= 0:
+            lost += 1
+        return lost
+
+    @property
+    def too_few(self) -> bool:
+        """Whether no regression was found among so few examples that one could hardly have been found."""
+        return not self.regressions and self.least_loss > MAX_LEAST_LOSS * self.n_common
+
+    @property
     def exit_code(self) -> int:
-        """1 when there is a regression, else 0."""
-        return 1 if self.regressions else 0
+        """1 when there is a regression, 4 when too little is in common to say that there is none, else 0."""
+        return 1 if self.regressions else 4 if self.too_few else 0
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: quantity, slice, old, new, difference, ci_low, ci_high, level, n, p_value, verdict."""

@@ -98,14 +98,15 @@ class ExampleQuality(Record):
 
     `percentile`: share (0 to 1) of at least 200 random rankings whose AOPC comprehensiveness is below this
     one's (ties count half). `verdict` is `better_than_random` from the 95th percentile on; a single example
-    never yields `better_than_trivial`.
+    never yields `better_than_trivial`. Where all rankings are one and the same (a single word, or every share that is
+    removed takes all words) nothing can be told: then `percentile` is None and `verdict` "inconclusive".
     """
 
     comprehensiveness: float
     sufficiency: float
     random_comprehensiveness: float
     random_sufficiency: float
-    percentile: float
+    percentile: float | None
     n_random: int
     n_words: int
     verdict: Verdict
@@ -292,10 +293,11 @@ class Faithfulness(Record):
     """Whether removing what the explanation ranks first changes the output more than removing random words.
 
     It does not show that the explanation is right for a human reader (plausibility), nor that another removal
-    operator would agree. `above_95_share`: share of single examples above the 95th percentile of random
-    rankings. `options` say how the full battery was run, and `randomisation` holds its test of the same name; both
-    are empty where only the cheap part was measured. Where a function of the output was explained,
-    `options["quantity"]` is "function", and what falls is its value, in its own units, instead of a probability.
+    operator would agree. `above_95_share`: share of single examples above the 95th percentile of random rankings,
+    of those that have more than one ranking; the others are in no row either. `options` say how the full battery
+    was run, and `randomisation` holds its test of the same name; both are empty where only the cheap part was
+    measured. Where a function of the output was explained, `options["quantity"]` is "function", and what falls is
+    its value, in its own units, instead of a probability.
     """
 
     rows: tuple[FaithfulnessRow, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 import unicodedata
@@ -35,6 +36,8 @@ from interpret.results.tree import (
 #: Steps of heat on either side of zero: ten up, ten down and none make 21 classes.
 HEAT_STEPS = 10
 _LINE = 100
+#: Places after the point of a word's score in plain text; smaller ones are written with an exponent.
+MOST_PLACES = 5
 #: Tables of more columns are set closer together, so that they fit the page.
 _MANY_COLUMNS = 9
 SIGNS = {
@@ -233,12 +236,19 @@ def _table_lines(table: Table, say: Words) -> Iterator[str]:
 
 
 def _tokens_text(node: Tokens, colour: bool) -> str:
-    """The text with the score of every word that is at least a fifth of the strongest one."""
+    """The text with the score of every word that is at least a fifth of the strongest one, with two places or more.
+
+    Scores of long texts and of some methods are far below 1: the least that is shown has a digit that is not 0.
+    """
+    # Up to rounding: 0.2 is a fifth of 1.
+    least = node.scale / 5 * (1 - 1e-9)
+    places = 2 if least <= 0 else max(2, math.ceil(-math.log10(least)))
+    form = f"+.{places}f" if places <= MOST_PLACES else "+.1e"
     out = []
     for token in node.tokens:
         shown = visible(token.text)
-        if token.score is not None and abs(heat(token.score, node.scale)) >= HEAT_STEPS // 5:
-            shown += f"[{token.score:+.2f}]"
+        if token.score is not None and abs(token.score) >= least > 0:
+            shown += f"[{token.score:{form}}]"
             if colour:
                 shown = (_TOWARDS if token.score > 0 else _AGAINST) + shown + _PLAIN
         out.append(visible(token.before) + shown)
@@ -411,7 +421,7 @@ class Html:
                 continue
             step = heat(token.score, node.scale)
             kind = "z" if step == 0 else f"{'p' if step > 0 else 'n'}{abs(step)}"
-            out.append(f'<span class="{kind}" title="{token.score:+.3g}">{shown}</span>')
+            out.append(f'<span class="{kind}" title="{token.score or 0.0:+.3g}">{shown}</span>')
         return f'<p class="tokens" dir="auto">{"".join(out)}{escape(visible(node.after))}</p>'
 
     def _figure(self, node: Figure) -> str:

@@ -162,6 +162,9 @@ def example_quality(quality: ExampleQuality | None) -> tuple[Inline, ...]:
     """One line: the verdict, and where this explanation stands among random rankings of the same words."""
     if quality is None:
         return (Badge("not_measured"), say("quality.not_measured"))
+    if quality.percentile is None:
+        only = "quality.one_word" if quality.n_words == 1 else "quality.one_ranking"
+        return (Badge(quality.verdict), say(only, n=quality.n_words))
     line = say("quality.example", percentile=quality.percentile, n_random=quality.n_random, n_words=quality.n_words)
     return (Badge(quality.verdict), line)
 
@@ -382,7 +385,7 @@ def _(record: Faithfulness) -> Node:
 
 def share_line(record: Faithfulness) -> Paragraph:
     """How many single explanations stand above the 95th percentile of random rankings."""
-    measured = sum(q is not None for q in record.per_example)
+    measured = sum(q is not None and q.percentile is not None for q in record.per_example)
     if record.above_95_share is None:
         return Paragraph((say("quality.share_not_measured"),))
     return Paragraph((say("quality.share", share=record.above_95_share, n=measured, n_random=record.n_random),))

@@ -270,7 +270,7 @@ def _gains(found: Side) -> dict[int, float]:
     return {
         number: one.comprehensiveness - one.random_comprehensiveness
         for number, one in zip(numbers, per_example, strict=True)
-        if one is not None
+        if one is not None and one.percentile is not None
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from interpret.errors import InterpretError, MissingFileError
 from interpret.results.audits import Audit
 from interpret.results.record import Message
+from interpret.results.store import SUMS
 from interpret.results.verification import Finding
 from interpret.saved.consistency import consistency_finding
 from interpret.saved.signing import signature_finding
@@ -25,10 +26,15 @@ def examine(folder: str | Path, public_key: str | Path | None = None) -> tuple[t
         UsageError: the key is none, or the package `cryptography` is missing.
     """
     folder = Path(folder)
-    if not (folder / "audit.json").is_file():
+    there = (folder / "audit.json").is_file()
+    if not there and not (folder / SUMS).is_file():
         raise MissingFileError(f"asked to verify the audit in {folder}, but there is no audit.json; name its folder")
     findings = [*sums_findings(folder)]
     audit = None
+    if not there:
+        # The sums say that there was an audit here: it is no wrong folder, its record was taken away.
+        findings.append(Finding(part="record", status="differs", why=Message(code="verify.record_missing")))
+        return (*findings, signature_finding(folder, public_key)), None
     try:
         audit = Audit.load(folder)
     except InterpretError as err:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ import interpret_lm_cli
 from interpret.cli.app import app
 from interpret.cli.auditing import summary
 from interpret.cli.capturing import size_of
-from interpret.cli.shell import colours, command_line
+from interpret.cli.shell import colours, command_line, show
 from interpret.errors import InconclusiveError, LoadError, UsageError
 from interpret.readers.texts import Texts
 from interpret.results import audits
@@ -836,3 +837,48 @@ def test_a_reader_that_goes_away_is_no_check_that_failed(args: list[str]) -> Non
     shell = subprocess.run(["bash", "-c", "yes | head -1; echo ${PIPESTATUS[0]}"], capture_output=True, check=True)
     assert done.returncode == int(shell.stdout.split()[-1]) == 141
     assert done.stderr == b""
+
+
+def test_what_reorders_text_is_shown_as_its_code_point_whatever_named_it(
+    capsys: pytest.CaptureFixture[str], audited: dict[str, Any], reviews: Path
+) -> None:
+    hidden = "safe\u202egpj.exe\x1b[2J\u2066"
+    made = audit()
+    mapping = replace(made.data.mapping, rule="name", pairs={hidden: 0}, names={hidden: hidden})
+    audited["result"] = replace(
+        made,
+        identity=replace(made.identity, name=hidden, labels=(hidden, "other")),
+        data=replace(made.data, name=hidden, mapping=mapping),
+    )
+    odd = reviews.rename(reviews.with_name(f"{hidden}.csv"))
+    for result in (call("audit", "m", odd, "--out", odd.parent / hidden), call("audit", "m", f"{odd}.missing")):
+        assert result.stderr
+        assert result.exit_code == (2 if ".missing" in result.stderr else 0), result.stderr
+        for shown in (result.stdout, result.stderr):
+            assert not {"\u202e", "\x1b", "\u2066"} & set(shown)
+        assert "⟨U+202E⟩" in result.stderr
+    show("\x1b[1mours\x1b[0m", coloured=True)
+    # Our own colours go to a terminal as they are, and elsewhere nowhere.
+    assert capsys.readouterr().out == "ours\n"
+
+
+@pytest.mark.parametrize("verb", ["attribute", "audit", "capture", "compare"])
+def test_a_model_without_a_tokenizer_is_refused_before_it_is_loaded(
+    model: Model, reviews: Path, tmp_path: Path, verb: str
+) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    given = [folder, folder] if verb == "compare" else [folder]
+    result = call(verb, *given, reviews, *(["--sites", "embed"] if verb == "capture" else []), "--out", tmp_path / "o")
+    assert result.exit_code == 3
+    assert "the model bare has no tokenizer: its folder holds none of tokenizer.json, " in result.stderr
+    assert f"save_pretrained({str(folder)!r})" in result.stderr
+    assert "loading" not in result.stderr
+    # What a model is can be said without one.
+    assert call("info", folder).exit_code == 0
+
+
+def test_the_help_of_an_audit_names_every_kind_of_data() -> None:
+    shown = " ".join(call("audit", "-h").stdout.split())
+    assert all(suffix in shown for suffix in (".csv", ".tsv", ".jsonl", ".parquet", ".conllu", ".json file"))

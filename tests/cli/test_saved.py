@@ -240,6 +240,14 @@ def test_verify_finds_a_changed_digit(audit: Path) -> None:
     assert "文件被改动" in call("report", "verify", audit, "--locale", "zh").stdout
 
 
+@pytest.mark.parametrize(("locale", "words"), [("en", "audit.json is missing"), ("zh", "缺少 audit.json")])
+def test_verify_says_that_the_record_is_missing(audit: Path, locale: str, words: str) -> None:
+    (audit / "audit.json").unlink()
+    result = call("report", "verify", audit, "--locale", locale)
+    assert result.exit_code == 1
+    assert words in " ".join(result.stdout.split())
+
+
 def test_wrong_requests_of_verify(audit: Path, tmp_path: Path) -> None:
     result = call("report", "verify", audit, "--model", "m")
     assert result.exit_code == 2

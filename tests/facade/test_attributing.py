@@ -477,3 +477,14 @@ def test_memory_does_not_grow_with_the_number_of_texts(
     assert len(found) == 100
     # Kept as records, the 9,000 texts in between took 43 MB.
     assert max(found[90:]) - max(found[5:15]) < 16 << 20
+
+
+def test_texts_of_one_word_count_neither_for_nor_against(bert: Handle, tmp_path: Path) -> None:
+    words = {"text": "good", "label": LABELS[0], "key": "one"}
+    files = run(bert, tmp_path / "a.parquet", rows=[*ROWS, words])
+    row = files.examples().iloc[-1]
+    assert row["verdict"] == "inconclusive"
+    assert pd.isna(row["percentile"])
+    quality = files.summary()["quality"]
+    assert quality["n"] == len(ROWS)
+    assert run(bert, tmp_path / "b.parquet", rows=[words]).summary()["quality"] is None

@@ -11,8 +11,10 @@ import pytest
 from interpret.results.audits import Check, exit_code
 from interpret.results.messages import LOCALES
 from interpret.results.record import Message
+from interpret.results.views import to_text
+from interpret.saved.diffing import compare_audits
 from reports.checks import check_text, junit
-from tests.reports import sample
+from tests.reports import sample, sample_diff
 from tests.reports.sample_diff import criterion
 
 VERDICTS = ("pass", "fail", "inconclusive", "not_run")
@@ -89,3 +91,18 @@ def test_hostile_names_stay_text(evil: str) -> None:
         assert banned not in made.decode("utf-8")
     if evil == sample.HOSTILE:
         assert root[0][0].get("name") == evil
+
+
+@pytest.mark.parametrize("name", ["max_flip_rate", "max_group_difference", "minimum_accuracy"])
+@pytest.mark.parametrize(("locale", "written"), [("en", "10.0% (2.2 to 35.7)"), ("zh", "10.0%（2.2 至 35.7）")])
+def test_shares_are_percentages_wherever_they_stand(name: str, locale: str, written: str) -> None:
+    row = replace(criterion("pass", 0.1), check=name, ci_low=0.022, ci_high=0.357, threshold=0.9)
+    for shown in (check_text([row], "an audit", locale), junit([row], "an audit", locale).decode()):
+        assert written in shown
+        assert "90.0%" in shown.replace(written, "")
+        assert "+" not in shown
+    old, new = sample_diff.pair(planted=False)
+    moved = [replace(audit, check_rows=(replace(row, threshold=bar),)) for audit, bar in ((old, 0.9), (new, 0.8))]
+    text = to_text(compare_audits(*moved), locale=locale)
+    assert "10.0%" in text
+    assert all(bar in text for bar in ("90.0%", "80.0%"))

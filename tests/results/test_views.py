@@ -234,6 +234,20 @@ def test_tokens_in_text_carry_their_scores() -> None:
     assert text(tokens, words("en")) == "  good[+1.00] food not[-0.50].\n"
 
 
+@pytest.mark.parametrize("scale", [0.0, 3e-9, 4e-4, 0.003, 0.02, 0.9, 1.0, 40.0])
+def test_a_number_stands_exactly_at_what_reaches_a_fifth_of_the_strongest(scale: float) -> None:
+    shares = (1.0, -0.75, 0.21, 0.2, -0.19, 0.15, -0.01, 0.0, -0.0)
+    tokens = Tokens(tuple(Token(f"w{i}", share * scale, " ") for i, share in enumerate(shares)), scale)
+    shown = re.findall(r"w(\d)(?:\[([^]]*)\])?", text(tokens, words("en")))
+    assert len(shown) == len(shares)
+    for i, written in shown:
+        assert bool(written) == (scale > 0 and abs(shares[int(i)]) >= 0.2)
+        if written:
+            assert float(written) * shares[int(i)] > 0
+            assert float(written) == pytest.approx(shares[int(i)] * scale, rel=0.5)
+    assert 'title="-0"' not in Html(words("en"), "t-").node(tokens)
+
+
 def test_unknown_records_have_no_view() -> None:
     with pytest.raises(TypeError, match="no view is defined for dict"):
         view({})

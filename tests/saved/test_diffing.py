@@ -15,6 +15,7 @@ from interpret.results.audits import Audit
 from interpret.results.diffs import AuditDiff, Change, CheckChange
 from interpret.results.examples import Answers
 from interpret.saved.diffing import compare_audits, judge_change
+from reports.diffs import diff_text
 from tests.reports import sample, sample_diff
 from tests.reports.sample_diff import N, answers, criterion, draws
 
@@ -350,3 +351,32 @@ def test_frames_and_round_trip(tmp_path: Path) -> None:
     frame = old.examples.to_frame()
     assert list(frame.columns) == "row content predicted confidence gold gold_probability correct slice".split()
     assert frame.correct.mean() == pytest.approx(old.examples.correct.mean())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("n", "code"), [(5, 4), (19, 4), (60, 0)])
+def test_too_few_in_common_cannot_be_told_also_with_force(n: int, code: int) -> None:
+    correct, confidence, gains = draws()
+    old = _bare(answers(correct, confidence), gains)
+    found = compare_audits(old, part(old, np.arange(n)), force=True)
+    assert found.regressions == ()
+    assert found.exit_code == code
+    for locale, words, none in (("en", "cannot be told", "✓ none"), ("zh", "无法判断", "✓ 无")):
+        shown = diff_text(found, locale, brief=True)
+        assert (words in shown, none in shown) == (code == 4, code == 0)
+
+
+def test_a_loss_that_could_be_told_from_chance_is_one() -> None:
+    correct, confidence, gains = draws()
+    old = _bare(answers(np.ones_like(correct), confidence), gains)
+    few = part(old, np.arange(12))
+    least = compare_audits(few, few).least_loss
+    assert old.examples is not None
+    assert few.examples is not None
+    for lost, verdict in ((least - 1, "inconclusive"), (least, "regression")):
+        predicted = few.examples.predicted.copy()
+        predicted[:lost] = 1 - predicted[:lost]
+        worse = with_table(few, predicted=predicted)
+        found = compare_audits(few, worse)
+        assert found.changes[0].verdict == verdict
+        # What was found for sure stays a regression among few examples too.
+        assert found.exit_code == (1 if verdict == "regression" else 4)

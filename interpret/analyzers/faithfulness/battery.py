@@ -19,7 +19,6 @@ from interpret.analyzers.faithfulness.limits import BEAM_WIDTH, Limits, aopc_lim
 from interpret.analyzers.faithfulness.measure import (
     BUDGET,
     FRACTIONS,
-    MIN_RANDOM,
     above_95_share,
     aopc_rows,
     check_request,
@@ -29,9 +28,9 @@ from interpret.analyzers.faithfulness.measure import (
 )
 from interpret.analyzers.faithfulness.metrics import METRICS, NORMALIZED
 from interpret.analyzers.faithfulness.randomisation import randomisation
-from interpret.analyzers.faithfulness.rankings import Design, Measured, curve_counts, run_rankings
+from interpret.analyzers.faithfulness.rankings import Design, Measured, curve_counts, run_rankings, told_apart
 from interpret.analyzers.faithfulness.stability import N_PERTURBATIONS, RADIUS, sensitivity_max, words_of
-from interpret.analyzers.faithfulness.stats import spearman
+from interpret.analyzers.faithfulness.stats import MIN_RANDOM, spearman
 from interpret.analyzers.faithfulness.words import Ranked, lay_out
 from interpret.analyzers.scheduler import Operator, Scheduler, deletion, removal
 from interpret.errors import UsageError
@@ -120,7 +119,8 @@ def battery(
     laid = lay_out(handle, attribution)
     numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
-    n_removed, n_kept = plan_random([r.n_read for r in batch], len(fractions), n_random, budget)
+    lengths = [r.n_read for r in batch if told_apart(r, fractions)]
+    n_removed, n_kept = plan_random(lengths, len(fractions), n_random, budget)
     hard = [name for name in METRICS if name in wanted]
     n_curves = _plan_curves(batch, n_removed, n_kept, budget) if hard else None
     design = Design(tuple(float(f) for f in fractions), n_removed, n_kept, n_curves)
@@ -136,7 +136,11 @@ def battery(
     for found in sets:
         rows += aopc_rows(found.measured, design.fractions, found.operator.name, n_bootstrap, seed)
         for name in hard:
-            each = [METRICS[name].function(m, limit) for m, limit in zip(found.measured, found.limits, strict=True)]
+            # Of one word there is one ranking, which cannot be compared with others.
+            told = [
+                (m, limit) for m, limit in zip(found.measured, found.limits, strict=True) if len(m.ranked.groups) > 1
+            ]
+            each = [METRICS[name].function(m, limit) for m, limit in told]
             values = [value for value in each if value is not None]
             rows.append(make_row(name, found.operator.name, METRICS[name].better, values))
     tests: tuple[RandomisationRow, ...] = ()
@@ -148,7 +152,7 @@ def battery(
             tests = _randomised(handle, attribution, [numbers[i] for i in some], part, explain, seed)
     per_example: list[ExampleQuality | None] = [None] * len(laid)
     for i, one in zip(numbers, sets[0].measured, strict=True):
-        per_example[i] = example_quality(one)
+        per_example[i] = example_quality(one, design.fractions)
     return Faithfulness(
         rows=tuple(rows),
         per_example=tuple(per_example),
@@ -191,7 +195,7 @@ def _operators(handle: Handle, names: Sequence[str] | None) -> list[Operator]:
 
 def _plan_curves(batch: Sequence[Ranked], n_removed: int, n_kept: int, budget: int) -> int:
     """Random rankings of each text that get whole curves."""
-    least = MIN_RANDOM // 4 if len(batch) >= MIN_BOOTSTRAP else MIN_RANDOM
+    least = MIN_RANDOM // 4 if sum(len(r.groups) > 1 for r in batch) >= MIN_BOOTSTRAP else MIN_RANDOM
     cost = sum(2 * (len(curve_counts(len(r.groups))) - 1) * r.n_read for r in batch)
     return int(min(n_removed, n_kept, max(least, budget // max(1, cost))))
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from interpret.analyzers.faithfulness.evidence import TRIVIAL, Better, evidence
-from interpret.analyzers.faithfulness.rankings import Design, Measured, run_rankings
-from interpret.analyzers.faithfulness.stats import percentile_of, verdict_by_permutation
+from interpret.analyzers.faithfulness.rankings import Design, Measured, run_rankings, told_apart
+from interpret.analyzers.faithfulness.stats import MIN_RANDOM, percentile_of, verdict_by_permutation
 from interpret.analyzers.faithfulness.words import lay_out
 from interpret.analyzers.scheduler import Scheduler, removal
 from interpret.errors import UsageError
@@ -23,8 +23,6 @@ FRACTIONS: Final = (0.05, 0.1, 0.2, 0.5)
 #: explanation.
 BUDGET: Final = 400_000
 CHEAP_BUDGET: Final = 150_000
-#: Fewer random rankings than this cannot tell the 95th percentile.
-MIN_RANDOM: Final = 20
 #: Random rankings of a single text, and the most of them that a budget may buy.
 MOST_RANDOM: Final = 200
 
@@ -48,7 +46,8 @@ def measure(
     fraction f is p(text) - p(text without the top k words), sufficiency p(text) - p(only the top k words), k
     = max(1, round(f n)). AOPC is the mean over fractions. Of a contrast the first class is measured. Removed
     words leave texts that the model was not trained on; this is shared by the random rankings, which is why
-    only the difference to them counts.
+    only the difference to them counts. Texts whose rankings are all one and the same, such as those of one word, are
+    in no row.
 
     From 5 texts on, intervals resample texts; see `verdict_by_bootstrap` for the verdict's rule. With fewer,
     the verdict is the percentile among `n_random` random rankings; see `verdict_by_permutation`.
@@ -86,12 +85,13 @@ def measure(
     laid = lay_out(handle, attribution, function)
     numbers = [i for i, ranked in enumerate(laid) if ranked is not None]
     batch = [ranked for ranked in laid if ranked is not None]
-    n_removed, n_kept = plan_random([r.n_read for r in batch], len(fractions), n_random, budget)
+    lengths = [r.n_read for r in batch if told_apart(r, fractions)]
+    n_removed, n_kept = plan_random(lengths, len(fractions), n_random, budget)
     design = Design(tuple(float(f) for f in fractions), n_removed, n_kept)
     measured = run_rankings(scheduler, batch, numbers, design, chosen, seed)
     per_example: list[ExampleQuality | None] = [None] * len(laid)
     for i, found in zip(numbers, measured, strict=True):
-        per_example[i] = example_quality(found)
+        per_example[i] = example_quality(found, design.fractions)
     return Faithfulness(
         rows=aopc_rows(measured, design.fractions, chosen.name, n_bootstrap, seed),
         per_example=tuple(per_example),
@@ -190,8 +190,9 @@ def aopc_rows(
     out: list[FaithfulnessRow] = []
     for suffix, pick in picks:
         prefix = "" if suffix else "aopc_"
-        removed = [m.whole - m.removed[:, pick].mean(axis=1) for m in measured]
-        kept = [m.whole - m.kept[:, pick].mean(axis=1) for m in measured]
+        told = [m for m in measured if told_apart(m.ranked, fractions[pick])]
+        removed = [m.whole - m.removed[:, pick].mean(axis=1) for m in told]
+        kept = [m.whole - m.kept[:, pick].mean(axis=1) for m in told]
         both: list[tuple[str, Better, list[FloatArray]]] = [
             ("comprehensiveness", "higher", removed),
             ("sufficiency", "lower", kept),
@@ -202,13 +203,13 @@ def aopc_rows(
     return tuple(out)
 
 
-def example_quality(measured: Measured) -> ExampleQuality:
-    """Where one explanation stands among random rankings of its words."""
+def example_quality(measured: Measured, fractions: Sequence[float]) -> ExampleQuality:
+    """Where one explanation stands among random rankings of its words; nowhere if there is only one ranking."""
     first = 1 + len(TRIVIAL)
     comprehensiveness = measured.whole - measured.removed.mean(axis=1)
     sufficiency = measured.whole - measured.kept.mean(axis=1)
     value, random = float(comprehensiveness[0]), comprehensiveness[first:]
-    percentile = percentile_of(value, random)
+    percentile = percentile_of(value, random) if told_apart(measured.ranked, fractions) else None
     return ExampleQuality(
         comprehensiveness=value,
         sufficiency=float(sufficiency[0]),
@@ -217,11 +218,11 @@ def example_quality(measured: Measured) -> ExampleQuality:
         percentile=percentile,
         n_random=len(random),
         n_words=len(measured.ranked.groups),
-        verdict=verdict_by_permutation(percentile, len(random)),
+        verdict="inconclusive" if percentile is None else verdict_by_permutation(percentile, len(random)),
     )
 
 
 def above_95_share(per_example: Sequence[ExampleQuality | None]) -> float | None:
-    """Share of texts whose explanation stands above the 95th percentile of random rankings."""
-    above = [q.verdict == "better_than_random" for q in per_example if q is not None]
+    """Share of texts, of those with more than one ranking, that stand above the 95th percentile of random ones."""
+    above = [q.verdict == "better_than_random" for q in per_example if q is not None and q.percentile is not None]
     return float(np.mean(above)) if above else None

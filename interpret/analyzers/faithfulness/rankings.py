@@ -118,6 +118,12 @@ def top_counts(n_words: int, fractions: Sequence[float]) -> list[int]:
     return [min(n_words, max(1, int(np.floor(f * n_words + 0.5)))) for f in fractions]
 
 
+def told_apart(ranked: Ranked, fractions: Sequence[float]) -> bool:
+    """Whether rankings of a text can differ: at some of these fractions of its words, some stay."""
+    n_words = len(ranked.groups)
+    return min(top_counts(n_words, fractions)) < n_words
+
+
 def curve_counts(n_words: int) -> IntArray:
     """How many words are gone at each mask of a whole curve: every number of them, in even steps for long texts."""
     steps = min(n_words, CURVE_STEPS)

@@ -12,6 +12,8 @@ from interpret.statistics.intervals import Interval
 #: From this many examples on, an interval that holds 0 means no effect worth the name rather than too little
 #: data.
 MIN_CONCLUSIVE: Final = 20
+#: Fewer random rankings than this cannot tell the 95th percentile.
+MIN_RANDOM: Final = 20
 
 
 def verdict_by_bootstrap(difference: Interval, trivial: Interval | None, n: int) -> Verdict:
@@ -32,9 +34,9 @@ def verdict_by_permutation(percentile: float, n_random: int) -> Verdict:
     """The verdict on fewer than 5 examples, from the share of random rankings that did worse.
 
     `better_than_random` from .95 on (above it with fewer than 100 rankings, where .95 itself is too easily
-    met), `not_better` up to .5, else `inconclusive`.
+    met), `not_better` up to .5, else `inconclusive`; fewer than 20 rankings cannot tell that percentile.
     """
-    if percentile > 0.95 or (percentile >= 0.95 and n_random >= 100):
+    if (percentile > 0.95 and n_random >= MIN_RANDOM) or (percentile >= 0.95 and n_random >= 100):
         return "better_than_random"
     return "not_better" if percentile <= 0.5 else "inconclusive"
 

@@ -8,6 +8,7 @@ import pytest
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import (
     agreement,
+    battery,
     completeness,
     measure,
     quality_auto,
@@ -21,6 +22,7 @@ from interpret.models.fingerprints import weights_sha256
 from interpret.models.inputs import encode
 from interpret.models.load import attach_handle
 from interpret.results.explanations import Attribution
+from interpret.results.views import to_text
 from interpret.statistics.intervals import Interval, bootstrap, resamples
 from tests import planted, tiny
 
@@ -91,6 +93,7 @@ def test_every_example_has_its_quality_and_a_single_one_200_rankings(good: Attri
     q = measure(handle, one)
     assert q.per_example[0] is not None
     assert q.per_example[0].n_random == 200
+    assert q.per_example[0].percentile is not None
     assert q.per_example[0].percentile >= 0.9
     assert q.rows[0].ci_low is None
     assert q.rows[0].random_ci_high is not None
@@ -238,3 +241,47 @@ def test_randomisation_breaks_the_explanation_and_puts_the_weights_back(good: At
     with pytest.raises(KeyboardInterrupt):
         randomisation(handle, encoded, part, crash)
     assert weights_sha256(handle.model) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "fractions", "en", "zh"),
+    [
+        ("flimsy", (0.05, 0.5), "only one word", "只有一个词"),
+        ("flimsy good story here", (0.9, 1.0), "takes all 4 words", "去掉全部 4 个词"),
+    ],
+)
+def test_of_one_ranking_nothing_is_told(text: str, fractions: tuple[float, ...], en: str, zh: str) -> None:
+    handle = planted.handle()
+    found = attribute(handle, encode(handle, [text]), method="integrated_gradients")
+    for q in (measure(handle, found, fractions=fractions), battery(handle, found, fractions=fractions)):
+        one = q.per_example[0]
+        assert one is not None
+        assert (one.verdict, one.percentile, q.verdict, q.above_95_share) == (
+            "inconclusive",
+            None,
+            "inconclusive",
+            None,
+        )
+        for locale, words in (("en", en), ("zh", zh)):
+            shown = " ".join(to_text(with_quality(found, q), locale=locale).split())
+            assert words in shown
+            assert "1 words" not in shown
+            assert "Do not draw conclusions" not in shown
+
+
+def test_texts_with_one_ranking_are_left_out_of_the_evidence(good: Attribution) -> None:
+    handle = planted.handle()
+    texts = [e.text for e in good]
+    mixed = attribute(handle, encode(handle, [*texts, *["flimsy"] * 40]), method="integrated_gradients")
+    alone, both = quality_auto(handle, good), quality_auto(handle, mixed)
+    # Random rankings hang on the number of a text, so the texts that have several give the very same rows.
+    assert both.rows == alone.rows
+    assert both.above_95_share == alone.above_95_share
+    assert {q.verdict for q in both.per_example[len(texts) :] if q is not None} == {"inconclusive"}
+    only = quality_auto(handle, replace(mixed, examples=mixed.examples[len(texts) :]))
+    assert (only.verdict, only.above_95_share) == ("inconclusive", None)
+
+
+def test_few_rankings_never_tell_the_95th_percentile() -> None:
+    assert verdict_by_permutation(1.0, 5) == "inconclusive"
+    assert verdict_by_permutation(1.0, 20) == "better_than_random"
