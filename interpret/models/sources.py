@@ -197,8 +197,8 @@ def refuse_pickle(folder: Path, name: str, what: str, weights: str = "*.safetens
         )
     raise LoadError(
         f"the {what} {name} holds no safetensors weights ({weights}); if it was saved in another format, load it with "
-        "the library that saved it and write it again, with transformers "
-        "from_pretrained(...).save_pretrained(FOLDER, safe_serialization=True); if not, give the folder that holds them"
+        "the library that saved it and write it again: transformers writes safetensors with "
+        "from_pretrained(...).save_pretrained(FOLDER); if it was not saved, give the folder that holds its weights"
     )
 
 
