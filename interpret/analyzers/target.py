@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, cast
 import numpy as np
 
 from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
+from interpret.analyzers.asked import WRITING, refuse_unread
 from interpret.analyzers.functions import check, output_function
 from interpret.analyzers.windows import Part, parts_of, word_around
 from interpret.errors import UsageError
@@ -46,7 +47,8 @@ _ONE: Final[dict[str, TargetKind]] = {
     "masked-lm": "mask_token",
     "causal-lm": "next_token",
 }
-_WRITING: Final = ("causal-lm", "seq2seq-lm")
+#: Tokens of a response that a model writes, at most, where nothing else was asked for.
+N_WRITTEN: Final = 20
 #: Vocabulary logits of this many texts are held at once while predicted tokens are read off.
 _CHUNK: Final = 64
 
@@ -181,7 +183,7 @@ def resolve_targets(
     *,
     at: int | Sequence[int] | None = None,
     response: str | Sequence[str] | bool | None = None,
-    max_new_tokens: int = 20,
+    max_new_tokens: int | None = None,
 ) -> list[Target]:
     """One target per text.
 
@@ -200,13 +202,14 @@ def resolve_targets(
             probability of the whole response is explained, without a token that the model is made to write first,
             such as the language of a translation. Of a causal model without response it is the next
             token. An encoder-decoder writes if it is given none.
-        max_new_tokens: of a response that is written.
+        max_new_tokens: of a response that is written; None is 20.
 
     Raises:
-        UsageError: the model has no such label, token or answer, or has no logits to explain.
+        UsageError: the model has no such label, token or answer, or has no logits to explain; or what was asked says
+            nothing to its task, see `refuse_unread`.
     """
     if callable(target):
-        _refuse(handle, gold=gold, at=at, **({} if handle.task in _WRITING else {"response": response}))
+        refuse_unread(handle, target=target, gold=gold, at=at, response=response, max_new_tokens=max_new_tokens)
         return _function(handle, encoded, target, response, max_new_tokens)
     if handle.task == "none":
         raise UsageError(
@@ -218,26 +221,27 @@ def resolve_targets(
             f"{handle.name} is a {handle.task} model, whose outputs cannot be explained yet, only those of "
             f"{', '.join(ATTRIBUTED)}; its activations can be captured and probed"
         )
+    refuse_unread(handle, target=target, at=at, response=response, max_new_tokens=max_new_tokens)
     if handle.task == "question-answering":
-        _refuse(handle, at=at, response=response)
         return _spans(handle, encoded, target, gold)
     places = _places(at, len(encoded))
-    writes = handle.task in _WRITING
     if handle.task == "seq2seq-lm" and response is None:
         response = True
-    if not writes:
-        _refuse(handle, response=response)
-    elif response is not None:
-        written = responses_of(handle, encoded, response, max_new_tokens)
+    if response is not None:
+        written = responses_of(handle, encoded, response, max_new_tokens or N_WRITTEN)
         return _written(handle, encoded, target, gold, places, written)
-    elif at is not None:
+    if handle.task in WRITING and at is not None:
         raise UsageError("at= counts the tokens of a response; give response= too (True lets the model write one)")
     bases = [_base(handle, e, place) for e, place in zip(encoded, places, strict=True)]
     return _chosen(handle, encoded, bases, target, gold)
 
 
 def _function(
-    handle: Handle, encoded: Sequence[Encoded], function: Callable[[Any], Any], response: Any, max_new_tokens: int
+    handle: Handle,
+    encoded: Sequence[Encoded],
+    function: Callable[[Any], Any],
+    response: Any,
+    max_new_tokens: int | None,
 ) -> list[Target]:
     """A function of what the model returns, such as `lambda output: output.logits[:, 1] - output.logits[:, 0]`.
 
@@ -251,11 +255,11 @@ def _function(
         response = True
     written: Sequence[tuple[int, ...]] = [()] * len(encoded)
     if response is not None:
-        written = responses_of(handle, encoded, response, max_new_tokens)
+        written = responses_of(handle, encoded, response, max_new_tokens or N_WRITTEN)
     targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
     laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
     # A decoder's positions are the same whatever window its encoder read, and what goes on from a text reads one.
-    placed = handle.task not in ("text-classification", *_WRITING)
+    placed = handle.task not in ("text-classification", *WRITING)
     if placed and any(found is not None and len(found.bounds) > 1 for found in laid):
         raise UsageError(
             f"the target is a function of the output of a {handle.task} model, whose positions are those of another "
@@ -506,12 +510,6 @@ def _spans(
         kind = kinds.get(item, "span")
         out.append(Target(kind, end if kind == "end" else start, None, how, start, end))
     return out
-
-
-def _refuse(handle: Handle, **given: object) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"{name}= says nothing to a {handle.task} model such as {handle.name}; leave it out")
 
 
 def _places(at: int | Sequence[int] | None, n: int) -> list[int | None]:

@@ -153,6 +153,20 @@ def attribute(
     for flag, given in (("--overwrite", overwrite), ("--id-column", id_column is not None)):
         if given and not tabled:
             raise UsageError(f"{flag} is about the tables of a data set: it needs --out with a name in .parquet")
+    of_data = {
+        "--text-column": text_column,
+        "--label-column": label_column,
+        "--label-map": label_map,
+        "--no-header": no_header,
+        "--columns": columns,
+        "--skip-bad-rows": skip_bad_rows,
+        "--limit": None if tabled else limit,
+    }
+    for flag, value in of_data.items():
+        if data is None and value not in (None, False):
+            raise UsageError(f"{flag} is about the rows of DATA, and --text was given; leave it out")
+    if label_map is not None and target != "gold":
+        raise UsageError("--label-map says which labels of DATA are which classes, for --target gold; leave it out")
     if text is not None and not all(written.strip() for written in text):
         raise UsageError("--text is empty; write the text to explain in quotes after it")
     for number, written in enumerate(text or ()):

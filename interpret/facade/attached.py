@@ -397,7 +397,7 @@ class AttachedModel:
         unit: Unit | UnitSpans = "word",
         *,
         response: str | Sequence[str] | bool | None = None,
-        max_new_tokens: int = 20,
+        max_new_tokens: int | None = None,
         long_text: LongText = "truncate",
         doc_stride: int | None = None,
         seed: int = 0,
@@ -411,7 +411,7 @@ class AttachedModel:
             method: a key of `interpret.methods()`, or `"auto"`.
             unit: of the inputs, as for `attribute`.
             response: what was written, as for `attribute`; None and True let the model write.
-            max_new_tokens: of a response that the model writes.
+            max_new_tokens: of a response that the model writes; None is 20.
             long_text: as for `attribute`.
             doc_stride: as for `attribute`.
             seed: of sampling methods.

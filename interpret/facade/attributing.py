@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from tqdm import tqdm
 
+from interpret.analyzers.asked import refuse_unread
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.faithfulness import measure, with_quality
 from interpret.analyzers.faithfulness.stats import verdict_by_bootstrap
@@ -147,6 +148,7 @@ def attribute_to(
     if not isinstance(unit, str):
         raise UsageError("over a data set a unit is a name, such as 'word' or 'sentence'; give spans to attribute()")
     _check_alike(texts)
+    refuse_unread(handle, target=target, **{name: options.get(name) for name in ("at", "response", "max_new_tokens")})
     gold = gold_of(texts, handle.labels, label_map) if _is_gold(handle, target) else None
     if label_map is not None and gold is None:
         raise UsageError('label_map (--label-map) is read for target="gold" only; leave it out')

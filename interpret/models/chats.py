@@ -82,8 +82,8 @@ def split_answers(handle: Handle, texts: Sequence[Any], response: Any) -> tuple[
         )
     if response is not None:
         raise UsageError(
-            "the chats end with the assistant's message, which is then what is explained, and response= was given too; "
-            "leave one of them out"
+            "the chats end with the assistant's message, which is then what is explained, and response= was given too "
+            "(--response, or --max-new-tokens, which lets the model write); leave one of them out"
         )
     pairs = [_split(handle, chat) for chat in texts]
     return [before for before, _ in pairs], [answer for _, answer in pairs]

@@ -533,6 +533,23 @@ def test_attribute_lets_the_model_write_and_segments(model: Model) -> None:
     assert model.asked["segmenter"] is textwrap.wrap
 
 
+@pytest.mark.parametrize(
+    "flag", [["--text-column", "a"], ["--label-map", "a=0"], ["--limit", 1], ["--no-header"], ["--skip-bad-rows"]]
+)
+def test_attribute_refuses_what_is_about_rows_beside_a_text(model: Model, flag: list[Any]) -> None:
+    result = call("attribute", "m", "--text", "a", *flag)
+    assert result.exit_code == 2
+    assert f"{flag[0]} is about the rows of DATA" in result.stderr
+    assert model.asked == {}
+
+
+def test_attribute_refuses_a_label_map_that_nothing_reads(model: Model, reviews: Path) -> None:
+    result = call("attribute", "m", reviews, "--target", "pos", "--label-map", "a=0")
+    assert result.exit_code == 2
+    assert "for --target gold" in result.stderr
+    assert model.asked == {}
+
+
 def test_attribute_asks_for_nothing_that_was_not_given(model: Model) -> None:
     assert call("attribute", "m", "--text", "a").exit_code == 0
     named = {"target", "method", "unit", "quality", "long_text", "doc_stride", "gold", "seed"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from interpret.analyzers.asked import refuse_unread
 from interpret.analyzers.attribution.captured import attribute_capture
 from interpret.analyzers.attribution.context_cite import cite
 from interpret.analyzers.attribution.gradients import gradient_x_input, integrated_gradients
@@ -123,7 +124,7 @@ def attribute(
     scheduler: Scheduler | None = None,
     at: int | Sequence[int] | None = None,
     response: str | Sequence[str] | bool | None = None,
-    max_new_tokens: int = 20,
+    max_new_tokens: int | None = None,
     **options: Any,
 ) -> Attribution:
     """Signed scores of each token for one logit of the model; quality is not measured here.
@@ -147,7 +148,7 @@ def attribute(
         scheduler: rows that were run are shared with other analyses through it.
         at: which word's class, which mask or which written token is explained, see `resolve_targets`.
         response: what was written, or True to let the model write it, see `resolve_targets`.
-        max_new_tokens: of a response that the model writes.
+        max_new_tokens: of a response that the model writes; None is 20.
         **options: the method's own keyword arguments.
 
     Raises:
@@ -175,6 +176,7 @@ def attribute(
     scheduler = scheduler or Scheduler(handle)
     with untouched(handle.model, handle.tokenizer):
         if handle.task == "none" and not reads_output:
+            refuse_unread(handle, at=at, response=response, max_new_tokens=max_new_tokens)
             targets: list[Target] = []
         elif isinstance(target, list | tuple) and target and all(isinstance(t, Target) for t in target):
             targets = list(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from interpret.analyzers.asked import WRITING, refuse_unread
 from interpret.analyzers.target import Target, resolve_targets
 from interpret.errors import UsageError
 from interpret.models.handle import Handle
@@ -12,7 +13,7 @@ from interpret.models.inputs import Encoded
 
 
 def targets_of_each(
-    handle: Handle, encoded: Sequence[Encoded], *, response: Any = None, max_new_tokens: int = 20
+    handle: Handle, encoded: Sequence[Encoded], *, response: Any = None, max_new_tokens: int | None = None
 ) -> list[list[Target]]:
     """The predicted class of every word of each text, or every token of each response that the model was free in.
 
@@ -20,17 +21,22 @@ def targets_of_each(
         handle: a model that gives classes to words, or one that writes.
         encoded: the texts.
         response: what was written, see `resolve_targets`; None and True let the model write.
-        max_new_tokens: of a response that is written.
+        max_new_tokens: of a response that is written; None is 20.
 
     Raises:
-        UsageError: the model has one output for each text.
+        UsageError: the model has one output for each text; or what was asked says nothing to its task.
     """
+    refuse_unread(
+        handle,
+        response=True if response is None and handle.task in WRITING else response,
+        max_new_tokens=max_new_tokens,
+    )
     if handle.task == "token-classification":
         words = [sorted(set(e.word_index) - {-1}) for e in encoded]
         flat = [e for e, those in zip(encoded, words, strict=True) for _ in those]
         targets = iter(resolve_targets(handle, flat, at=[word for those in words for word in those]))
         return [[next(targets) for _ in those] for those in words]
-    if handle.task not in ("causal-lm", "seq2seq-lm"):
+    if handle.task not in WRITING:
         raise UsageError(
             f"{handle.name} is a {handle.task} model with one output for each text; explain it with attribute()"
         )
