@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import interpret
 from interpret.analyzers.attribution import METHODS, attribute
 from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
-from interpret.errors import UsageError
+from interpret.errors import RunError, UsageError
 from interpret.facade.attached import AttachedModel
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode, within
@@ -659,3 +660,50 @@ def test_each_written_token_stands_beside_the_same_part_of_a_long_text(family: s
         assert matrix.scores[number] == pytest.approx([word.score for word in alone.words()], abs=1e-5)
         held = [bool(alone.read[list(word.positions)].any()) for word in alone.words()]
         assert matrix.read[number].tolist() == held
+
+
+def everything_of(model: Any) -> Any:
+    """What a caller sees of a model and of the random streams."""
+    streams = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+    return [module.training for module in model.modules()], streams, model.generation_config.to_dict()
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_each_written_token_is_that_of_a_model_that_is_not_training(family: str) -> None:
+    built = zoo.build(family, "seq2seq-lm")
+    for module in built.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.5
+    model: Any = built.model
+    lm = interpret.attach(model, built.tokenizer)
+    lm.handle = dataclasses.replace(lm.handle, max_length=12)
+    how = {"method": "gradient_x_input", "long_text": "windows", "doc_stride": STRIDE, "max_new_tokens": 5}
+    (calm,) = lm.attribute_each([LONG], **how)
+    model.train()
+    before = everything_of(model)
+    (found,) = lm.attribute_each([LONG], **how)
+    assert everything_of(model) == before
+    assert found.outputs == calm.outputs
+    assert np.array_equal(found.scores, calm.scores)
+
+
+def test_memory_that_all_windows_of_a_source_do_not_fit_into_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = lm_of("t5", "seq2seq-lm")
+    model: Any = lm.handle.model
+    model.train()
+    before = everything_of(model)
+
+    def short(*_: Any, **__: Any) -> None:
+        torch.rand(3)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(model, "generate", short)
+    with pytest.raises(RunError, match=r"3 windows of one text .* together.*response="):
+        lm.attribute_each([LONG], long_text="windows", doc_stride=STRIDE, method="gradient_x_input")
+    assert everything_of(model) == before
+    monkeypatch.setattr(model, "generate", lambda *_, **__: 1 / int(torch.rand(1) > 2))
+    with pytest.raises(ZeroDivisionError):
+        lm.attribute_each([LONG], long_text="windows", doc_stride=STRIDE, method="gradient_x_input")
+    assert everything_of(model) == before
