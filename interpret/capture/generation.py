@@ -172,13 +172,21 @@ def _written(handle: Handle, rows: Sequence[Row], seed: int, generation: dict[st
 
 def _until_end(handle: Handle, ids: list[int]) -> tuple[int, ...]:
     """Without the pads that fill up what ended early."""
-    defaults = getattr(handle.core, "generation_config", None)
-    end = getattr(defaults, "eos_token_id", None)
-    ends = set(end) if isinstance(end, list) else {end} - {None}
+    ends = _ends(handle)
     # The first token of a decoder may be the end token of another use.
     first = 1 if handle.task == "seq2seq-lm" else 0
     last = next((at for at, token in enumerate(ids) if at >= first and token in ends), len(ids) - 1)
     return tuple(ids[: last + 1])
+
+
+def ended(handle: Handle, written: Sequence[int]) -> bool:
+    """Whether the model ended there, so that it would write no more."""
+    return written[-1] in _ends(handle)
+
+
+def _ends(handle: Handle) -> set[int]:
+    end: Any = getattr(getattr(handle.core, "generation_config", None), "eos_token_id", None)
+    return set(end) if isinstance(end, list) else {end} - {None}
 
 
 def _live(

@@ -51,7 +51,8 @@ class TargetRecord:
     `label`; the function itself is not kept, and its units are its own), `external` (made elsewhere, scalar not known).
     `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
     read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
-    `word` what is read in the text itself: the word that gets the class, the answer.
+    `word` what is read in the text itself: the word that gets the class, the answer; `room` how many tokens the window
+    that a response was written in leaves for it, 0 where that is as many as it has.
     """
 
     kind: TargetKind
@@ -64,6 +65,7 @@ class TargetRecord:
     end: int | None = None
     response: tuple[int, ...] = ()
     word: str | None = None
+    room: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

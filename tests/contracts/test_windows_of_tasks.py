@@ -344,20 +344,109 @@ def test_a_response_is_explained_with_the_text_that_fits_beside_it(family: str) 
     assert found.read.sum() == handle.max_length - len(ids)
 
 
-@pytest.mark.parametrize("ends_early", [False, True])
-def test_what_a_causal_model_writes_is_what_it_writes_in_the_window_that_is_explained(ends_early: bool) -> None:
+@pytest.mark.parametrize("ends_at", [0, 1, 2, 3, None])
+def test_what_a_causal_model_writes_is_what_it_writes_in_the_window_that_is_explained(
+    ends_at: int | None, tmp_path: Path
+) -> None:
     handle = handle_of("gpt2", "causal-lm", size=14)
     model: Any = handle.model
-    before = greedy(handle, last_window(handle, LONG, 6).ids, 6)
-    ends = next((i for i in before[1:] if i != before[0]), before[0]) if ends_early else None
+    part = last_window(handle, LONG, 6)
+    ends = None if ends_at is None else list(dict.fromkeys(greedy(handle, part.ids, 6)))[ends_at]
     model.generation_config.eos_token_id = ends
     encoded = encode(handle, [LONG, SHORT], long_text="windows", doc_stride=STRIDE)
-    found = attribute(handle, encoded, method="gradient_x_input", response=True, max_new_tokens=6)
-    for text, example in zip((LONG, SHORT), found, strict=True):
-        response = list(example.target.response)
-        assert response == greedy(handle, last_window(handle, text, len(response)).ids, len(response), ends)
-    assert len(found[0].target.response) == 6 or ends_early
-    assert found[1].windows is None
+    result = attribute(handle, encoded, method="gradient_x_input", response=True, max_new_tokens=6)
+    found, short = result
+    ids = list(found.target.response)
+    assert ids == greedy(handle, part.ids, 6, ends)
+    assert ids[-1] == ends or len(ids) == 6
+    assert np.flatnonzero(found.read).tolist() == part.places
+    assert found.windows is not None
+    assert found.windows.size == 14 - 6
+
+    def log_probability(output: Any) -> Any:
+        return output.logits[0, len(part.ids) - 1 :].log_softmax(-1)[range(len(ids)), ids].sum()
+
+    value, scores = plain(handle, [*part.ids, *ids[:-1]], log_probability)
+    assert found.value == pytest.approx(value, abs=1e-4)
+    assert found.scores[part.places] == pytest.approx(scores[: len(part.ids)], abs=1e-5)
+    # One of its tokens stands beside the same window, and so does what is measured later.
+    (one,) = attribute(handle, encoded[:1], method="gradient_x_input", response=True, max_new_tokens=6, at=0)
+    assert np.array_equal(one.read, found.read)
+    quality = measure(handle, type(result).load(result.save(tmp_path / "a")), n_random=20).per_example[0]
+    assert quality is not None
+    assert quality.n_words == sum(bool(found.read[list(w.positions)].any()) for w in found.words())
+    response = list(short.target.response)
+    assert response == greedy(handle, last_window(handle, SHORT, 6).ids, 6, ends)
+    assert short.windows is None
+
+
+def test_a_text_that_fits_beside_what_is_written_is_read_whole() -> None:
+    handle = handle_of("gpt2", "causal-lm", size=16)
+    model: Any = handle.model
+    tokenizer: Any = handle.tokenizer
+    ids = tokenizer(SHORT).input_ids
+    left = 16 - len(ids)
+    model.generation_config.eos_token_id = None
+    free = greedy(handle, ids, left)
+    ours, theirs = (encode(handle, [SHORT], long_text=how) for how in ("windows", "truncate"))  # type: ignore[arg-type]
+    how = {"method": "gradient_x_input", "response": True}
+    # Not to an end, and not as much as was asked for.
+    with pytest.raises(UsageError, match="of 20 tokens leaves no room"):
+        attribute(handle, ours, **how)
+    with pytest.raises(UsageError, match=rf"take {len(ids) + 20} tokens"):
+        attribute(handle, theirs, **how)
+    part = last_window(handle, SHORT, 15)
+    assert len(part.ids) == 1 < len(ids)
+    (cut,) = attribute(handle, ours, max_new_tokens=15, **how)
+    assert list(cut.target.response) == greedy(handle, part.ids, 15)
+    model.generation_config.eos_token_id = free[1]
+    (found,), (alone,) = (attribute(handle, e, **how) for e in (ours, theirs))
+    assert list(found.target.response) == greedy(handle, ids, left, free[1])
+    assert len(found.target.response) < left
+    assert found.windows is None
+    assert found.to_dict() == alone.to_dict()
+
+
+def runs_of(handle: Handle) -> list[int]:
+    """How often the model ran, as a list that grows."""
+    model: Any = handle.model
+    runs: list[int] = []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
+    return runs
+
+
+def test_a_response_longer_than_a_decoder_reads_is_refused_before_anything_runs() -> None:
+    handle = handle_of("bart", "seq2seq-lm")
+    model: Any = handle.model
+    limit = model.config.max_position_embeddings
+    ends = model.generation_config.eos_token_id
+    for long_text in ("truncate", "windows"):
+        encoded = encode(handle, [LONG], long_text=long_text)  # type: ignore[arg-type]
+        runs = runs_of(handle)
+        with pytest.raises(UsageError, match=rf"takes {limit + 20} tokens, and the decoder of .* reads {limit}"):
+            attribute(handle, encoded, method="gradient_x_input", response=" good" * (limit + 18))
+        assert not runs
+        # All that it reads is explained, but not what a function would read too.
+        (found,) = attribute(handle, encoded, method="gradient_x_input", response=" good" * (limit - 2))
+        assert len(found.target.response) == limit
+        with pytest.raises(UsageError, match=f"takes {limit} tokens"):
+            attribute(
+                handle, encoded, method="gradient_x_input", response=" good" * (limit - 2),
+                target=lambda output: output.logits[:, -1, 0],
+            )  # fmt: skip
+        # What the model writes may be asked for at any length, if it ends.
+        model.generation_config.eos_token_id = None
+        with pytest.raises(UsageError, match=f"takes {limit + 1} tokens"):
+            attribute(handle, encoded, method="gradient_x_input", max_new_tokens=limit + 1)
+        (free,) = attribute(handle, encoded, method="gradient_x_input", max_new_tokens=5)
+        model.generation_config.eos_token_id = free.target.response[2]
+        (found,) = attribute(handle, encoded, method="gradient_x_input", max_new_tokens=limit + 1)
+        assert found.target.response[-1] == free.target.response[2]
+        model.generation_config.eos_token_id = ends
+    # A decoder that counts positions relatively reads any number.
+    handle = handle_of("t5", "seq2seq-lm")
+    (found,) = attribute(handle, encode(handle, [SHORT]), method="gradient_x_input", response=" good" * 600)
+    assert len(found.target.response) > 600
 
 
 def test_contributions_to_a_response_sum_to_the_difference_of_outputs() -> None:
