@@ -349,7 +349,8 @@ class Plausibility(Record):
     An explanation may follow the model and look wrong to people, because the model is wrong; and one that looks right
     may have nothing to do with the model. `base_rate` is the mean share of words that people marked, `eraser_k` the
     number of words that stands for a rationale in `token_f1_eraser`, `n_without` the texts that nobody marked
-    anything in, which do not count.
+    anything in that was read, which do not count; `n_partly_read` the texts with words that were not read
+    (`ExampleAttribution.read`), of which only the others count.
     """
 
     rows: tuple[PlausibilityRow, ...]
@@ -358,6 +359,7 @@ class Plausibility(Record):
     eraser_k: int | None
     n_without: int
     seed: int
+    n_partly_read: int = 0
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: metric, value, ci_low, ci_high, random_mean, n."""

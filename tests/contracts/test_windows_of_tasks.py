@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from interpret.models.handle import Handle
 from interpret.models.inputs import encode, within
 from interpret.models.load import attach_handle
 from interpret.results.explanations import FloatArray
-from interpret.results.views import to_text
+from interpret.results.views import to_html, to_text
 from tests import zoo
 
 STRIDE = 3
@@ -796,3 +797,31 @@ def test_memory_that_all_windows_of_a_source_do_not_fit_into_is_said(monkeypatch
     with pytest.raises(ZeroDivisionError):
         lm.attribute_each([LONG], long_text="windows", doc_stride=STRIDE, method="gradient_x_input")
     assert everything_of(model) == before
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "end"), [("gpt2", "causal-lm", ""), ("bert", "masked-lm", " [MASK] for me")]
+)
+def test_a_view_of_a_long_text_shows_what_was_read_and_marks_what_was_not(family: str, task: str, end: str) -> None:
+    handle = handle_of(family, task)
+    words = [f"word{n}" for n in range(500)] if not end else ["good"] * 500
+    text = " ".join(words) + " it was sad" + end
+    (found,) = attribute(handle, encode(handle, [text], long_text="windows"), method="gradient_x_input")
+    held = [bool(found.read[list(word.positions)].any()) for word in found.words()]
+    first = held.index(True)
+    assert first > 450
+    read = [word.word for word in found.words()[first:] if held[first:]]
+    shown = to_text(found).split("A number after")[0]
+    text_of = " ".join(shown.split("\n\n")[-2].split()) if not end else " ".join(shown.split())
+    assert "… [[" in text_of
+    marked = text_of[text_of.index("… [[") + 4 : text_of.index("]] ")]
+    assert marked.split() == [word.word for word in found.words()[first - 10 : first]]
+    after = re.sub(r"\[[+-][\d.]+\]", "", text_of[text_of.index("]] ") + 3 :])
+    assert after.startswith(" ".join(read[:2]) if not end else read[0])
+    assert "words between [[ and ]] stand in none of them" in " ".join(to_text(found).split())
+    assert "[[ 与 ]] 之间的词" in to_text(found, locale="zh")
+    page = to_html(found, locale="en")
+    assert page.count('class="sp"') == sum(not there for there in held[first - 10 :])
+    assert page.count("[[<span") == 1
+    # A word that was not read is no word of score 0, so it has no tooltip with one.
+    assert page.count('title="') == sum(held)
