@@ -157,7 +157,8 @@ def tokens_of(example: ExampleAttribution, limit: int = N_WORDS, scale: float | 
     found = every[first:stop]
     biggest = max((abs(word.score) for word in found), default=0.0)
     placed = all(word.char_end > word.char_start for word in found)
-    tokens, end, apart = [], found[0].char_start if first else 0, False
+    tokens: list[Token] = []
+    end, apart = 0, False
     for word, known in zip(found, read[first:stop], strict=True):
         before = example.text[end : word.char_start] if placed else " "
         if first and not tokens:

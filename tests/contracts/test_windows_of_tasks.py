@@ -173,6 +173,40 @@ def test_quality_ranks_only_words_that_can_be_read() -> None:
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-5)
 
 
+def by_threes(text: str) -> list[str]:
+    return [text[start : start + 3] for start in range(0, len(text), 3)]
+
+
+@pytest.mark.parametrize("own", ["segmenter", "spans"])
+def test_a_word_that_the_caller_found_counts_in_windows_that_hold_it_whole(own: str) -> None:
+    handle = handle_of("bert", "token-classification", size=9)
+    # Each character is a word to the finder of words.
+    text = "的不好吃很味道的不好吃很味道"
+    places = token_at(handle, text, text)
+    assert len(places) == len(text)
+    spans = [(start, min(start + 3, len(text))) for start in range(0, len(text), 3)]
+    how: Any = {"segmenter": by_threes} if own == "segmenter" else {"unit": [spans]}
+    encoded = encode(handle, [text], long_text="windows", doc_stride=5, **how)
+    parts = windows_of(handle, text, stride=5)
+    cuts = 0
+    for at, (start, end) in enumerate(spans):
+        word = places[start:end]
+        holding = [part for part in parts if set(word) <= set(part.places)]
+        cuts += sum(word[0] in part.places and part not in holding for part in parts)
+        (found,) = attribute(
+            handle, encoded, method="gradient_x_input", at=at, unit="word" if own == "segmenter" else "span"
+        )
+        assert found.target.word == text[start:end]
+        with torch.no_grad():
+            lines = [handle.model(input_ids=torch.tensor([p.ids])).logits[0, p.places.index(word[0])] for p in holding]
+        mean = torch.stack(lines).mean(0)
+        assert found.target.index == int(mean.argmax())
+        assert found.value == pytest.approx(float(mean.max()), abs=1e-5)
+        assert found.windows is not None
+        assert [value is not None for value in found.windows.values] == [part in holding for part in parts]
+    assert cuts > 0
+
+
 # What stands at a mask
 
 

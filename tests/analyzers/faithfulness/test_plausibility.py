@@ -132,7 +132,7 @@ def test_words_that_were_not_read_are_no_part_of_plausibility() -> None:
     # What was read of people's marks is nothing, so there is nothing to be like.
     none = plausibility(read_in_part(attribution([LONG], [FIRST]), read), [[True] + [False] * 7])
     assert none.n_without == 1
-    # Words on both sides of what was not read are no neighbours: of what people marked as two stretches one is found.
+    # Words on both sides of what was not read are no neighbours: {0} and {4, 5} are half of {0, 1} and twice {4}.
     apart = read_in_part(
         attribution([LONG], [[0.9, 0.1, 0, 0, 0.8, 0.7, 0.2, 0.1]]), [True] * 2 + [False] * 2 + [True] * 4
     )
