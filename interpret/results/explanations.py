@@ -118,12 +118,12 @@ class WindowsRead(HoldsArrays, Record):
     """How a text longer than the model reads at once was read: in windows, each explained for the same target.
 
     What is explained is the mean of the target over the windows that hold it: all of them for a class of the text,
-    those with the whole word (the caller's own, if there is one) or answer for a class of a word or an answer (of a word
-    that none holds whole, those with its first token), those with the mask for what fills it in. `size`: tokens in a window at most, special
-    ones included; `stride`: tokens of the text that neighbours share; `bounds` [window, 2]: the run of tokens each
-    moved to, end excluded; special tokens and the question before a context are in every window. `values` and
-    `baseline_values` of each window are None where it does not hold what is explained. `n_holding` [token]: of the
-    windows that do, how many hold the token.
+    those with the whole word (the caller's own, if there is one) or answer for a class of a word or an answer (of a
+    word that none holds whole, those with its first token), those with the mask for what fills it in. `size`: tokens
+    in a window at most, special ones included; `stride`: tokens of the text that neighbours share; `bounds` [window,
+    2]: the run of tokens each moved to, end excluded; special tokens and the question before a context are in every
+    window. `values` and `baseline_values` of each window are None where it does not hold what is explained.
+    `n_holding` [token]: of the windows that do, how many hold the token.
     """
 
     size: int
