@@ -1,23 +1,19 @@
-"""Where in a text, and in what a model wrote, the thing to explain stands."""
+"""Where in a text the thing to explain stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from interpret.analyzers.windows import parts_of
-from interpret.capture.generation import write, write_together
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
-from interpret.models.inputs import Encoded, written_ids
+from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
-from interpret.models.state import tokenizer_state
-from interpret.readers.characters import require_unicode
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -116,90 +112,6 @@ def located(encoded: Encoded, answer: str) -> tuple[int, int]:
             "for the predicted answer"
         )
     return inside[0], inside[-1]
-
-
-def responses_of(
-    handle: Handle, encoded: Sequence[Encoded], response: Any, max_new_tokens: int
-) -> list[tuple[int, ...]]:
-    """Token ids of what was written after each prompt, or is written now.
-
-    Raises:
-        UsageError: as many responses as texts were not given, or one has no tokens.
-    """
-    if response is True:
-        written = _let_write(handle, encoded, max_new_tokens)
-    else:
-        texts = [response] * len(encoded) if isinstance(response, str) else list(response or ())
-        if len(texts) != len(encoded) or not all(isinstance(text, str) for text in texts):
-            raise UsageError(
-                f"response holds {len(texts)} entries for {len(encoded)} texts; give one string per text, or True to "
-                "let the model write"
-            )
-        written = [_ids(handle, e, text) for e, text in zip(encoded, texts, strict=True)]
-    for e, ids in zip(encoded, written, strict=True):
-        if not ids:
-            raise UsageError(f"the response to {_short(e.text)!r} has no tokens, so there is nothing to explain")
-        if handle.task != "causal-lm":
-            continue
-        if e.windows is not None:
-            # Refuses a response that leaves no room for the text.
-            e.windows.leaving(len(ids))
-        elif len(e.ids) + len(ids) > handle.max_length:
-            raise UsageError(
-                f"the text {_short(e.text)!r} and its response take {len(e.ids) + len(ids)} tokens, and "
-                f"{handle.name} reads {handle.max_length}; shorten one of them, or with long_text='windows' explain "
-                "what the end of the text that fits has to do with the response"
-            )
-    return written
-
-
-def _let_write(handle: Handle, encoded: Sequence[Encoded], max_new_tokens: int) -> list[tuple[int, ...]]:
-    """What the model writes greedily; of a text that it goes on from, in the window that leaves room for just that.
-
-    An encoder-decoder chooses each token by the mean of its logits over all windows of the text. A causal model that
-    ends before it has written `max_new_tokens` left room that the explanation would fill with more of the text, with
-    which it may write something else. So it writes again with that room, until the two agree.
-    """
-    written: list[tuple[int, ...]] = [()] * len(encoded)
-    generation = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
-    together = [i for i, e in enumerate(encoded) if handle.task == "seq2seq-lm" and e.windows is not None]
-    for i in together:
-        rows = [Row(part.encoded.ids, part.encoded.type_ids) for part in parts_of(encoded[i])]
-        written[i] = write_together(handle, rows, seed=0, generation=generation)[1:]
-    # Texts that are not done, by the room that is left for what is written.
-    waiting = {max_new_tokens: [i for i in range(len(encoded)) if i not in together]}
-    while waiting:
-        room, numbers = waiting.popitem()
-        rows = [_prompt(handle, encoded[i], room) for i in numbers]
-        found = write(handle, rows, seed=0, generation={**generation, "max_new_tokens": room})
-        for i, row, ids in zip(numbers, rows, found, strict=True):
-            # A decoder beside an encoder is given its start token.
-            written[i] = ids[1:] if handle.task == "seq2seq-lm" else ids
-            if written[i] and len(written[i]) < room and _prompt(handle, encoded[i], len(written[i])) != row:
-                waiting.setdefault(len(written[i]), []).append(i)
-    return written
-
-
-def _prompt(handle: Handle, encoded: Encoded, room: int) -> Row:
-    """What the model goes on from, with room for as many tokens where the text is in windows."""
-    if handle.task == "causal-lm" and encoded.windows is not None:
-        encoded = parts_of(replace(encoded, windows=encoded.windows.leaving(room)))[-1].encoded
-    return Row(encoded.ids, encoded.type_ids)
-
-
-def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
-    tokenizer: Any = handle.tokenizer
-    require_unicode(text, "a response")
-    with tokenizer_state(tokenizer):
-        if handle.task == "seq2seq-lm":
-            return written_ids(handle, text)
-        # As it follows the prompt: alone, some tokenizers put a second space in front of it.
-        # A chat's template has written its special tokens already.
-        special = not encoded.chat
-        whole = tuple(tokenizer.encode(encoded.text + text, add_special_tokens=special, verbose=False)) if text else ()
-        if whole[: len(encoded.ids)] == encoded.ids and len(whole) > len(encoded.ids):
-            return whole[len(encoded.ids) :]
-        return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
 def _context(encoded: Encoded) -> set[int]:

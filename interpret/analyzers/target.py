@@ -20,9 +20,10 @@ from typing import Any, Final, Literal, cast
 
 import numpy as np
 
-from interpret.analyzers.answers import best_span, first_token, located, mask_position, responses_of
+from interpret.analyzers.answers import best_span, first_token, located, mask_position
 from interpret.analyzers.asked import WRITING, refuse_unread
 from interpret.analyzers.functions import check, output_function
+from interpret.analyzers.responses import Written, responses_of
 from interpret.analyzers.windows import Part, parts_of, word_around
 from interpret.errors import UsageError
 from interpret.models.batching import Row
@@ -72,6 +73,8 @@ class Target:
     function: OutputFunction | None = None
     #: How many of the first tokens of the response were no choice of the model, such as the language of a translation.
     n_forced: int = 0
+    #: How many tokens the window that is read leaves for the response; 0: as many as it has.
+    room: int = 0
 
     def of(self, logits: Any) -> Any:
         """The scalar from logits `[..., label]` (numpy or torch); `[...]`, in logits."""
@@ -132,7 +135,7 @@ class Target:
         laid = encoded.windows
         if laid is None or not laid.from_end or not self.response:
             return laid
-        return laid.leaving(len(self.response))
+        return laid.leaving(self.room or len(self.response))
 
     def complete(self, handle: Handle, row: Row) -> Row:
         """The row with what the model reads of its own response: all that comes before the last token explained."""
@@ -157,6 +160,7 @@ class Target:
             position=self.position,
             end=self.end,
             response=self.response,
+            room=self.room,
             word=None if encoded is None else self._word(encoded),
         )
 
@@ -228,7 +232,7 @@ def resolve_targets(
     if handle.task == "seq2seq-lm" and response is None:
         response = True
     if response is not None:
-        written = responses_of(handle, encoded, response, max_new_tokens or N_WRITTEN)
+        written = responses_of(handle, encoded, response, N_WRITTEN if max_new_tokens is None else max_new_tokens)
         return _written(handle, encoded, target, gold, places, written)
     if handle.task in WRITING and at is not None:
         raise UsageError("at= counts the tokens of a response; give response= too (True lets the model write one)")
@@ -253,10 +257,12 @@ def _function(
     made = output_function(function)
     if response is None and handle.task == "seq2seq-lm":
         response = True
-    written: Sequence[tuple[int, ...]] = [()] * len(encoded)
+    written = [Written(())] * len(encoded)
     if response is not None:
-        written = responses_of(handle, encoded, response, max_new_tokens or N_WRITTEN)
-    targets = [Target("function", 0, chosen="given", response=ids, function=made) for ids in written]
+        written = responses_of(
+            handle, encoded, response, N_WRITTEN if max_new_tokens is None else max_new_tokens, whole=True
+        )
+    targets = [Target("function", 0, chosen="given", response=w.ids, function=made, room=w.room) for w in written]
     laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
     # A decoder's positions are the same whatever window its encoder read, and what goes on from a text reads one.
     placed = handle.task not in ("text-classification", *WRITING)
@@ -324,7 +330,8 @@ def restore_targets(
                     "measured where it is explained, by lm.attribute(..., target=function)"
                 )
             made = output_function(function)
-            out.append(Target("function", 0, None, record.chosen, response=record.response, function=made))
+            whole = Target("function", 0, chosen=record.chosen, function=made)
+            out.append(replace(whole, response=record.response, room=record.room))
             continue
         if record.kind == "response":
             raise UsageError(
@@ -349,6 +356,7 @@ def restore_targets(
                     record.end,
                     record.response,
                     n_forced=handle.n_forced(record.response) if record.kind == "sequence" else 0,
+                    room=record.room,
                 )
             )
     open_ = [i for i, t in enumerate(out) if t is None]
@@ -424,7 +432,7 @@ def _written(
     target: TargetRequest,
     gold: Sequence[int | str] | None,
     places: Sequence[int | None],
-    written: Sequence[tuple[int, ...]],
+    written: Sequence[Written],
 ) -> list[Target]:
     """The whole response, or one of its tokens."""
     given = [place is not None for place in places]
@@ -432,15 +440,15 @@ def _written(
         if target not in (None, "predicted", "sequence"):
             raise UsageError("a whole response is explained as it stands; say which of its tokens with at=")
         return [
-            Target("sequence", response[-1], response=response, n_forced=handle.n_forced(response))
-            for response in written
+            Target("sequence", response[-1], response=response, n_forced=handle.n_forced(response), room=room)
+            for response, room in written
         ]
     bases = []
-    for place, response in zip(places, written, strict=True):
+    for place, (response, room) in zip(places, written, strict=True):
         number = (place or 0) + len(response) if (place or 0) < 0 else place or 0
         if not 0 <= number < len(response):
             raise UsageError(f"asked for token {place} of a response of {len(response)} tokens")
-        bases.append(Target("output_token", response[number], position=number, response=response))
+        bases.append(Target("output_token", response[number], position=number, response=response, room=room))
     # The response says what was predicted.
     items = [base.index for base in bases] if target in (None, "predicted") else target
     return _chosen(handle, encoded, bases, cast(TargetRequest, items), gold)
@@ -480,10 +488,10 @@ def _chosen(
                 name = _entry_name(handle, index)
                 raise UsageError(f"the contrast {item!r} names {name!r} twice; give two that differ")
             kind = "contrast" if kind == "class" else kind
-            out.append(Target(kind, index, foil, chosen, base.position, None, base.response))
+            out.append(replace(base, kind=kind, index=index, foil_index=foil, chosen=chosen))
         else:
             assert item is not None
-            out.append(Target(kind, _index(handle, item), None, chosen, base.position, None, base.response))
+            out.append(replace(base, index=_index(handle, item), chosen=chosen))
     return out
 
 

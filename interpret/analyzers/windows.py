@@ -43,17 +43,21 @@ def parts_of(encoded: Encoded, places: Sequence[int] = (), better: Sequence[int]
 
 
 def word_around(encoded: Encoded, place: int) -> tuple[int, ...]:
-    """The tokens of the word that a token stands in, whatever units were asked for: the end of a window may cut it."""
+    """The tokens that the end of a window should not cut off from one of them: its word, and the unit that it is in.
+
+    The word is there whatever units were asked for; the unit is larger where the caller found the words, or gave spans.
+    """
+    first, last = place, place
     spans = _words(encoded.text)
     at = bisect_right(spans, (encoded.char_spans[place][0], len(encoded.text))) - 1
-    if at < 0:
-        return (place,)
-    start, end = spans[at]
+    start, end = spans[at] if at >= 0 else (0, 0)
+    unit = encoded.word_index[place]
 
     def inside(p: int) -> bool:
-        return not encoded.special[p] and start <= encoded.char_spans[p][0] < end
+        if encoded.special[p]:
+            return False
+        return start <= encoded.char_spans[p][0] < end or encoded.word_index[p] == unit
 
-    first, last = place, place
     while first > 0 and inside(first - 1):
         first -= 1
     while last + 1 < len(encoded.ids) and inside(last + 1):

@@ -10,8 +10,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from interpret.capture.capture import MAX_BYTES, capture_texts, capturing
 from interpret.capture.tensors import Capture
-from interpret.errors import UsageError
-from interpret.models.batching import Row, collate, run_batches
+from interpret.errors import RunError, UsageError
+from interpret.models.batching import Row, collate, out_of_memory, run_batches
 from interpret.models.handle import Handle, Task
 from interpret.models.inputs import Encoded, continued
 from interpret.models.state import untouched
@@ -104,14 +104,26 @@ def write(
 def write_together(handle: Handle, rows: Sequence[Row], *, seed: int, generation: dict[str, Any]) -> tuple[int, ...]:
     """What an encoder-decoder writes of several windows of one text: at each step by the mean of their logits.
 
-    All windows run in one batch, since each step needs them all. What is returned is as for `write`.
+    All windows run in one batch, since each step needs them all: it cannot be halved. What is returned is as for
+    `write`.
 
     Raises:
         UsageError: a model that writes no text, or an option that is answered here.
+        RunError: the windows do not fit into memory together.
     """
     _check(handle, generation, False)
     both = LogitsProcessorList([_MeanOverRows()])
-    found = _written(handle, rows, seed, {**generation, "logits_processor": both})
+    try:
+        with untouched(handle.model, handle.tokenizer):
+            found = _written(handle, rows, seed, {**generation, "logits_processor": both})
+    except RuntimeError as err:
+        if not out_of_memory(err):
+            raise
+        raise RunError(
+            f"{len(rows)} windows of one text do not fit into the memory of {handle.device} together, and each token "
+            "that is written is chosen over all of them; give what was written (response=), fewer windows (a smaller "
+            "doc_stride or a shorter text), or use another device"
+        ) from err
     return found[0]
 
 
@@ -160,13 +172,21 @@ def _written(handle: Handle, rows: Sequence[Row], seed: int, generation: dict[st
 
 def _until_end(handle: Handle, ids: list[int]) -> tuple[int, ...]:
     """Without the pads that fill up what ended early."""
-    defaults = getattr(handle.core, "generation_config", None)
-    end = getattr(defaults, "eos_token_id", None)
-    ends = set(end) if isinstance(end, list) else {end} - {None}
+    ends = _ends(handle)
     # The first token of a decoder may be the end token of another use.
     first = 1 if handle.task == "seq2seq-lm" else 0
     last = next((at for at, token in enumerate(ids) if at >= first and token in ends), len(ids) - 1)
     return tuple(ids[: last + 1])
+
+
+def ended(handle: Handle, written: Sequence[int]) -> bool:
+    """Whether the model ended there, so that it would write no more."""
+    return written[-1] in _ends(handle)
+
+
+def _ends(handle: Handle) -> set[int]:
+    end: Any = getattr(getattr(handle.core, "generation_config", None), "eos_token_id", None)
+    return set(end) if isinstance(end, list) else {end} - {None}
 
 
 def _live(

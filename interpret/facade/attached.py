@@ -316,9 +316,10 @@ class AttachedModel:
         `windows` of each example says how many there are, and `contributions` are what sums to the output. The windows
         that count are those that hold what is explained: all for the class of a text and for what an encoder-decoder
         writes of a long source (greedily, by the mean of the logits over its windows, where no response is given);
-        those with the mask, the answer or the whole word (else its first token) for what stands there. What a causal
-        model writes hangs on the end of the text alone, as much of it as fits beside the response: the one window that
-        ends with the text. What stands in no window that counts is not read (`example.read`).
+        those with the mask, the answer or the whole word (else its first token; your own word or span is one) for what
+        stands there. What a causal model writes hangs on the end of the text alone, as much of it as fits beside the
+        response (beside `max_new_tokens`, if it is written now): the one window that ends with the text. What stands in
+        no window that counts is not read (`example.read`).
 
         Args:
             texts: one text, several, or a `Capture` that holds what the method needs: rollout, and where

@@ -295,6 +295,16 @@ class Handle:
         """The token that the decoder of an encoder-decoder is given first."""
         return self.opening.start
 
+    @property
+    def decoder_positions(self) -> int | None:
+        """How many tokens the decoder of an encoder-decoder reads; None where the model counts positions relatively."""
+        config = getattr(self.config, "decoder", None) or self.config
+        names = ("max_decoder_position_embeddings", "max_position_embeddings")
+        found = _first(*(getattr(config, name, None) for name in names))
+        if found is None or found < 1:
+            return None
+        return found - (_first(config.pad_token_id, 1) or 0) - 1 if self.roles.layout.positions_after_padding else found
+
     def n_forced(self, written: Sequence[int]) -> int:
         """How many of the first tokens written were no choice of the model, such as the language of a translation.
 

@@ -151,6 +151,8 @@ def plausibility_node(record: Plausibility) -> Node:
         facts.append(say("plausibility.base_rate", share=record.base_rate, k=record.eraser_k))
     if record.n_without:
         facts.append(say("plausibility.without", n=record.n_without))
+    if record.n_partly_read:
+        facts.append(say("plausibility.partly_read", n=record.n_partly_read))
     if facts:
         children.append(Paragraph(tuple(facts), "small"))
     return Section(say("view.plausibility", method=record.method), tuple(children))

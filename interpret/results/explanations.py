@@ -51,7 +51,8 @@ class TargetRecord:
     `label`; the function itself is not kept, and its units are its own), `external` (made elsewhere, scalar not known).
     `chosen`: who chose it: the model's prediction, the gold label, or the caller. `position` is the token that is
     read, or the number of the written token; `end` the last token of a span; `response` the ids that were written;
-    `word` what is read in the text itself: the word that gets the class, the answer.
+    `word` what is read in the text itself: the word that gets the class, the answer; `room` how many tokens the window
+    that a response was written in leaves for it, 0 where that is as many as it has.
     """
 
     kind: TargetKind
@@ -64,6 +65,7 @@ class TargetRecord:
     end: int | None = None
     response: tuple[int, ...] = ()
     word: str | None = None
+    room: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +119,12 @@ class WindowsRead(HoldsArrays, Record):
     """How a text longer than the model reads at once was read: in windows, each explained for the same target.
 
     What is explained is the mean of the target over the windows that hold it: all of them for a class of the text,
-    those with the whole word or answer for a class of a word or an answer (of a word that none holds whole, those with
-    its first token), those with the mask for what fills it in. `size`: tokens in a window at most, special
-    ones included; `stride`: tokens of the text that neighbours share; `bounds` [window, 2]: the run of tokens each
-    moved to, end excluded; special tokens and the question before a context are in every window. `values` and
-    `baseline_values` of each window are None where it does not hold what is explained. `n_holding` [token]: of the
-    windows that do, how many hold the token.
+    those with the whole word (the caller's own, if there is one) or answer for a class of a word or an answer (of a
+    word that none holds whole, those with its first token), those with the mask for what fills it in. `size`: tokens
+    in a window at most, special ones included; `stride`: tokens of the text that neighbours share; `bounds` [window,
+    2]: the run of tokens each moved to, end excluded; special tokens and the question before a context are in every
+    window. `values` and `baseline_values` of each window are None where it does not hold what is explained.
+    `n_holding` [token]: of the windows that do, how many hold the token.
     """
 
     size: int
@@ -349,7 +351,8 @@ class Plausibility(Record):
     An explanation may follow the model and look wrong to people, because the model is wrong; and one that looks right
     may have nothing to do with the model. `base_rate` is the mean share of words that people marked, `eraser_k` the
     number of words that stands for a rationale in `token_f1_eraser`, `n_without` the texts that nobody marked
-    anything in, which do not count.
+    anything in that was read, which do not count; `n_partly_read` the texts with words that were not read
+    (`ExampleAttribution.read`), of which only the others count.
     """
 
     rows: tuple[PlausibilityRow, ...]
@@ -358,6 +361,7 @@ class Plausibility(Record):
     eraser_k: int | None
     n_without: int
     seed: int
+    n_partly_read: int = 0
 
     def to_frame(self) -> pd.DataFrame:
         """Columns: metric, value, ci_low, ci_high, random_mean, n."""

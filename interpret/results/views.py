@@ -53,6 +53,9 @@ N_SHOWN = 10
 MAX_HTML = 200_000
 #: Words of one text that a notebook view shows.
 N_WORDS = 400
+#: Words that are shown on each side of what was read of a text, and what stands around words that were not read.
+_N_AROUND = 10
+_NOT_READ = ("[[", "]]")
 #: Words of one text that are drawn as bars.
 N_BARS = 12
 
@@ -143,19 +146,39 @@ def target_words(target: TargetRecord) -> Message:
 
 
 def tokens_of(example: ExampleAttribution, limit: int = N_WORDS, scale: float | None = None) -> Tokens:
-    """The text with its words' scores; what no word covers (spaces, punctuation left out) stays as it was."""
-    found = example.words()[:limit]
+    """The text with its words' scores; what no word covers (spaces, punctuation left out) stays as it was.
+
+    Words that the model did not read have no score and stand between `[[` and `]]`. Of a long text that begins or ends
+    with many of them only the nearest few are shown.
+    """
+    every = example.words()
+    read = [bool(example.read[list(word.positions)].any()) for word in every]
+    first, stop = _shown(read, limit)
+    found = every[first:stop]
     biggest = max((abs(word.score) for word in found), default=0.0)
-    tokens, end = [], 0
     placed = all(word.char_end > word.char_start for word in found)
-    for word in found:
+    tokens: list[Token] = []
+    end, apart = 0, False
+    for word, known in zip(found, read[first:stop], strict=True):
         before = example.text[end : word.char_start] if placed else " "
-        tokens.append(Token(word.word, word.score, before))
+        if first and not tokens:
+            before = "… "
+        if known == apart:
+            before = f"{_NOT_READ[1]}{before}" if known else f"{before}{_NOT_READ[0]}"
+            apart = not known
+        tokens.append(Token(word.word, word.score if known else None, before))
         end = max(end, word.char_end)
-    after = example.text[end : end + 200] if placed and len(found) < limit else ""
+    after = example.text[end : end + 200] if placed and stop == len(every) else ""
     if len(example.text) > end + len(after):
         after += " …"
-    return Tokens(tuple(tokens), biggest if scale is None else scale, after)
+    return Tokens(tuple(tokens), biggest if scale is None else scale, _NOT_READ[1] * apart + after)
+
+
+def _shown(read: Sequence[bool], limit: int) -> tuple[int, int]:
+    """Which words are shown, the end excluded: those that were read, with a little of what stands around them."""
+    known = [place for place, there in enumerate(read) if there]
+    first = max(0, min(known, default=0) - _N_AROUND)
+    return first, min(first + limit, max(known, default=len(read)) + 1 + _N_AROUND, len(read))
 
 
 def example_quality(quality: ExampleQuality | None) -> tuple[Inline, ...]:

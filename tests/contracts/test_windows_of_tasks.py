@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,13 @@ import interpret
 from interpret.analyzers.attribution import METHODS, attribute
 from interpret.analyzers.faithfulness import measure
 from interpret.analyzers.scheduler import removal
-from interpret.errors import UsageError
+from interpret.errors import RunError, UsageError
 from interpret.facade.attached import AttachedModel
 from interpret.models.handle import Handle
 from interpret.models.inputs import encode, within
 from interpret.models.load import attach_handle
 from interpret.results.explanations import FloatArray
-from interpret.results.views import to_text
+from interpret.results.views import to_html, to_text
 from tests import zoo
 
 STRIDE = 3
@@ -169,6 +171,40 @@ def test_quality_ranks_only_words_that_can_be_read() -> None:
     assert ours.n_words == theirs.n_words < len(found[0].words())
     for name in ("comprehensiveness", "sufficiency", "random_comprehensiveness", "percentile"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name), abs=1e-5)
+
+
+def by_threes(text: str) -> list[str]:
+    return [text[start : start + 3] for start in range(0, len(text), 3)]
+
+
+@pytest.mark.parametrize("own", ["segmenter", "spans"])
+def test_a_word_that_the_caller_found_counts_in_windows_that_hold_it_whole(own: str) -> None:
+    handle = handle_of("bert", "token-classification", size=9)
+    # Each character is a word to the finder of words.
+    text = "的不好吃很味道的不好吃很味道"
+    places = token_at(handle, text, text)
+    assert len(places) == len(text)
+    spans = [(start, min(start + 3, len(text))) for start in range(0, len(text), 3)]
+    how: Any = {"segmenter": by_threes} if own == "segmenter" else {"unit": [spans]}
+    encoded = encode(handle, [text], long_text="windows", doc_stride=5, **how)
+    parts = windows_of(handle, text, stride=5)
+    cuts = 0
+    for at, (start, end) in enumerate(spans):
+        word = places[start:end]
+        holding = [part for part in parts if set(word) <= set(part.places)]
+        cuts += sum(word[0] in part.places and part not in holding for part in parts)
+        (found,) = attribute(
+            handle, encoded, method="gradient_x_input", at=at, unit="word" if own == "segmenter" else "span"
+        )
+        assert found.target.word == text[start:end]
+        with torch.no_grad():
+            lines = [handle.model(input_ids=torch.tensor([p.ids])).logits[0, p.places.index(word[0])] for p in holding]
+        mean = torch.stack(lines).mean(0)
+        assert found.target.index == int(mean.argmax())
+        assert found.value == pytest.approx(float(mean.max()), abs=1e-5)
+        assert found.windows is not None
+        assert [value is not None for value in found.windows.values] == [part in holding for part in parts]
+    assert cuts > 0
 
 
 # What stands at a mask
@@ -343,20 +379,109 @@ def test_a_response_is_explained_with_the_text_that_fits_beside_it(family: str) 
     assert found.read.sum() == handle.max_length - len(ids)
 
 
-@pytest.mark.parametrize("ends_early", [False, True])
-def test_what_a_causal_model_writes_is_what_it_writes_in_the_window_that_is_explained(ends_early: bool) -> None:
+@pytest.mark.parametrize("ends_at", [0, 1, 2, 3, None])
+def test_what_a_causal_model_writes_is_what_it_writes_in_the_window_that_is_explained(
+    ends_at: int | None, tmp_path: Path
+) -> None:
     handle = handle_of("gpt2", "causal-lm", size=14)
     model: Any = handle.model
-    before = greedy(handle, last_window(handle, LONG, 6).ids, 6)
-    ends = next((i for i in before[1:] if i != before[0]), before[0]) if ends_early else None
+    part = last_window(handle, LONG, 6)
+    ends = None if ends_at is None else list(dict.fromkeys(greedy(handle, part.ids, 6)))[ends_at]
     model.generation_config.eos_token_id = ends
     encoded = encode(handle, [LONG, SHORT], long_text="windows", doc_stride=STRIDE)
-    found = attribute(handle, encoded, method="gradient_x_input", response=True, max_new_tokens=6)
-    for text, example in zip((LONG, SHORT), found, strict=True):
-        response = list(example.target.response)
-        assert response == greedy(handle, last_window(handle, text, len(response)).ids, len(response), ends)
-    assert len(found[0].target.response) == 6 or ends_early
-    assert found[1].windows is None
+    result = attribute(handle, encoded, method="gradient_x_input", response=True, max_new_tokens=6)
+    found, short = result
+    ids = list(found.target.response)
+    assert ids == greedy(handle, part.ids, 6, ends)
+    assert ids[-1] == ends or len(ids) == 6
+    assert np.flatnonzero(found.read).tolist() == part.places
+    assert found.windows is not None
+    assert found.windows.size == 14 - 6
+
+    def log_probability(output: Any) -> Any:
+        return output.logits[0, len(part.ids) - 1 :].log_softmax(-1)[range(len(ids)), ids].sum()
+
+    value, scores = plain(handle, [*part.ids, *ids[:-1]], log_probability)
+    assert found.value == pytest.approx(value, abs=1e-4)
+    assert found.scores[part.places] == pytest.approx(scores[: len(part.ids)], abs=1e-5)
+    # One of its tokens stands beside the same window, and so does what is measured later.
+    (one,) = attribute(handle, encoded[:1], method="gradient_x_input", response=True, max_new_tokens=6, at=0)
+    assert np.array_equal(one.read, found.read)
+    quality = measure(handle, type(result).load(result.save(tmp_path / "a")), n_random=20).per_example[0]
+    assert quality is not None
+    assert quality.n_words == sum(bool(found.read[list(w.positions)].any()) for w in found.words())
+    response = list(short.target.response)
+    assert response == greedy(handle, last_window(handle, SHORT, 6).ids, 6, ends)
+    assert short.windows is None
+
+
+def test_a_text_that_fits_beside_what_is_written_is_read_whole() -> None:
+    handle = handle_of("gpt2", "causal-lm", size=16)
+    model: Any = handle.model
+    tokenizer: Any = handle.tokenizer
+    ids = tokenizer(SHORT).input_ids
+    left = 16 - len(ids)
+    model.generation_config.eos_token_id = None
+    free = greedy(handle, ids, left)
+    ours, theirs = (encode(handle, [SHORT], long_text=how) for how in ("windows", "truncate"))  # type: ignore[arg-type]
+    how = {"method": "gradient_x_input", "response": True}
+    # Not to an end, and not as much as was asked for.
+    with pytest.raises(UsageError, match="of 20 tokens leaves no room"):
+        attribute(handle, ours, **how)
+    with pytest.raises(UsageError, match=rf"take {len(ids) + 20} tokens"):
+        attribute(handle, theirs, **how)
+    part = last_window(handle, SHORT, 15)
+    assert len(part.ids) == 1 < len(ids)
+    (cut,) = attribute(handle, ours, max_new_tokens=15, **how)
+    assert list(cut.target.response) == greedy(handle, part.ids, 15)
+    model.generation_config.eos_token_id = free[1]
+    (found,), (alone,) = (attribute(handle, e, **how) for e in (ours, theirs))
+    assert list(found.target.response) == greedy(handle, ids, left, free[1])
+    assert len(found.target.response) < left
+    assert found.windows is None
+    assert found.to_dict() == alone.to_dict()
+
+
+def runs_of(handle: Handle) -> list[int]:
+    """How often the model ran, as a list that grows."""
+    model: Any = handle.model
+    runs: list[int] = []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
+    return runs
+
+
+def test_a_response_longer_than_a_decoder_reads_is_refused_before_anything_runs() -> None:
+    handle = handle_of("bart", "seq2seq-lm")
+    model: Any = handle.model
+    limit = model.config.max_position_embeddings
+    ends = model.generation_config.eos_token_id
+    for long_text in ("truncate", "windows"):
+        encoded = encode(handle, [LONG], long_text=long_text)  # type: ignore[arg-type]
+        runs = runs_of(handle)
+        with pytest.raises(UsageError, match=rf"takes {limit + 20} tokens, and the decoder of .* reads {limit}"):
+            attribute(handle, encoded, method="gradient_x_input", response=" good" * (limit + 18))
+        assert not runs
+        # All that it reads is explained, but not what a function would read too.
+        (found,) = attribute(handle, encoded, method="gradient_x_input", response=" good" * (limit - 2))
+        assert len(found.target.response) == limit
+        with pytest.raises(UsageError, match=f"takes {limit} tokens"):
+            attribute(
+                handle, encoded, method="gradient_x_input", response=" good" * (limit - 2),
+                target=lambda output: output.logits[:, -1, 0],
+            )  # fmt: skip
+        # What the model writes may be asked for at any length, if it ends.
+        model.generation_config.eos_token_id = None
+        with pytest.raises(UsageError, match=f"takes {limit + 1} tokens"):
+            attribute(handle, encoded, method="gradient_x_input", max_new_tokens=limit + 1)
+        (free,) = attribute(handle, encoded, method="gradient_x_input", max_new_tokens=5)
+        model.generation_config.eos_token_id = free.target.response[2]
+        (found,) = attribute(handle, encoded, method="gradient_x_input", max_new_tokens=limit + 1)
+        assert found.target.response[-1] == free.target.response[2]
+        model.generation_config.eos_token_id = ends
+    # A decoder that counts positions relatively reads any number.
+    handle = handle_of("t5", "seq2seq-lm")
+    (found,) = attribute(handle, encode(handle, [SHORT]), method="gradient_x_input", response=" good" * 600)
+    assert len(found.target.response) > 600
 
 
 def test_contributions_to_a_response_sum_to_the_difference_of_outputs() -> None:
@@ -659,3 +784,78 @@ def test_each_written_token_stands_beside_the_same_part_of_a_long_text(family: s
         assert matrix.scores[number] == pytest.approx([word.score for word in alone.words()], abs=1e-5)
         held = [bool(alone.read[list(word.positions)].any()) for word in alone.words()]
         assert matrix.read[number].tolist() == held
+
+
+def everything_of(model: Any) -> Any:
+    """What a caller sees of a model and of the random streams."""
+    streams = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+    return [module.training for module in model.modules()], streams, model.generation_config.to_dict()
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_each_written_token_is_that_of_a_model_that_is_not_training(family: str) -> None:
+    built = zoo.build(family, "seq2seq-lm")
+    for module in built.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+        if hasattr(module, "dropout") and isinstance(module.dropout, float):
+            module.dropout = 0.5
+    model: Any = built.model
+    lm = interpret.attach(model, built.tokenizer)
+    lm.handle = dataclasses.replace(lm.handle, max_length=12)
+    how = {"method": "gradient_x_input", "long_text": "windows", "doc_stride": STRIDE, "max_new_tokens": 5}
+    (calm,) = lm.attribute_each([LONG], **how)
+    model.train()
+    before = everything_of(model)
+    (found,) = lm.attribute_each([LONG], **how)
+    assert everything_of(model) == before
+    assert found.outputs == calm.outputs
+    assert np.array_equal(found.scores, calm.scores)
+
+
+def test_memory_that_all_windows_of_a_source_do_not_fit_into_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = lm_of("t5", "seq2seq-lm")
+    model: Any = lm.handle.model
+    model.train()
+    before = everything_of(model)
+
+    def short(*_: Any, **__: Any) -> None:
+        torch.rand(3)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(model, "generate", short)
+    with pytest.raises(RunError, match=r"3 windows of one text .* together.*response="):
+        lm.attribute_each([LONG], long_text="windows", doc_stride=STRIDE, method="gradient_x_input")
+    assert everything_of(model) == before
+    monkeypatch.setattr(model, "generate", lambda *_, **__: 1 / int(torch.rand(1) > 2))
+    with pytest.raises(ZeroDivisionError):
+        lm.attribute_each([LONG], long_text="windows", doc_stride=STRIDE, method="gradient_x_input")
+    assert everything_of(model) == before
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "end"), [("gpt2", "causal-lm", ""), ("bert", "masked-lm", " [MASK] for me")]
+)
+def test_a_view_of_a_long_text_shows_what_was_read_and_marks_what_was_not(family: str, task: str, end: str) -> None:
+    handle = handle_of(family, task)
+    words = [f"word{n}" for n in range(500)] if not end else ["good"] * 500
+    text = " ".join(words) + " it was sad" + end
+    (found,) = attribute(handle, encode(handle, [text], long_text="windows"), method="gradient_x_input")
+    held = [bool(found.read[list(word.positions)].any()) for word in found.words()]
+    first = held.index(True)
+    assert first > 450
+    read = [word.word for word in found.words()[first:] if held[first:]]
+    shown = to_text(found).split("A number after")[0]
+    text_of = " ".join(shown.split("\n\n")[-2].split()) if not end else " ".join(shown.split())
+    assert "… [[" in text_of
+    marked = text_of[text_of.index("… [[") + 4 : text_of.index("]] ")]
+    assert marked.split() == [word.word for word in found.words()[first - 10 : first]]
+    after = re.sub(r"\[[+-][\d.]+\]", "", text_of[text_of.index("]] ") + 3 :])
+    assert after.startswith(" ".join(read[:2]) if not end else read[0])
+    assert "words between [[ and ]] stand in none of them" in " ".join(to_text(found).split())
+    assert "[[ 与 ]] 之间的词" in to_text(found, locale="zh")
+    page = to_html(found, locale="en")
+    assert page.count('class="sp"') == sum(not there for there in held[first - 10 :])
+    assert page.count("[[<span") == 1
+    # A word that was not read is no word of score 0, so it has no tooltip with one.
+    assert page.count('title="') == sum(held)

@@ -14,9 +14,9 @@ import transformers as t
 from transformers import MBart50Tokenizer
 
 import interpret
-from interpret.analyzers.answers import responses_of
 from interpret.analyzers.attribution import attribute
 from interpret.analyzers.attribution.each import targets_of_each
+from interpret.analyzers.responses import responses_of
 from interpret.analyzers.scheduler import removal
 from interpret.analyzers.target import resolve_targets, restore_targets
 from interpret.capture.generation import capture_generated
@@ -90,7 +90,7 @@ def test_it_writes_in_the_language_it_is_told_as_generate_does(handle: Handle, k
     assert handle.task == "seq2seq-lm"
     expected = [generated(handle, text, **settings) for text in TEXTS]
     found = responses_of(handle, encode(handle, TEXTS), True, 6)
-    assert [(handle.decoder_start_id, *ids) for ids in found] == expected
+    assert [(handle.decoder_start_id, *one.ids) for one in found] == expected
     capture = capture_generated(handle, encode(handle, TEXTS), "decoder.embed", max_new_tokens=6)
     assert capture.mask_of("decoder.embed").sum(1).tolist() == list(map(len, expected))
     if settings:
@@ -178,7 +178,7 @@ def test_the_model_may_name_the_language_and_two_names_are_refused() -> None:
     model.generation_config.forced_bos_token_id = french
     assert written_ids(handle, ANSWER)[0] == french
     assert written_ids(handle, ANSWER)[1:] == tuple(tokenizer(ANSWER)["input_ids"][1:])
-    assert responses_of(handle, encode(handle, TEXTS), True, 4)[0][0] == french
+    assert responses_of(handle, encode(handle, TEXTS), True, 4)[0].ids[0] == french
     assert tokenizer.tgt_lang is None
     assert tokenizer.backend_tokenizer.to_str() == before
     tokenizer.tgt_lang = "deu_Latn"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret.analyzers.answers import responses_of
+from interpret.analyzers.responses import responses_of
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.chats import Rendered, render
@@ -301,7 +301,7 @@ def _with_response(
             "that the model reads, so nothing can be written; give fewer sources or a response"
         )
     (written,) = responses_of(handle, [asked], True, room)
-    return _open_ended(continued(handle, asked, written), len(asked.ids)), len(asked.ids)
+    return _open_ended(continued(handle, asked, written.ids), len(asked.ids)), len(asked.ids)
 
 
 def _text(prompt: str | Rendered) -> str:

@@ -45,7 +45,7 @@ def targets_of_each(
     )
     return [
         [
-            Target("output_token", token, position=number, response=whole.response)
+            Target("output_token", token, position=number, response=whole.response, room=whole.room)
             for number, token in enumerate(whole.response)
             if number >= whole.n_forced
         ]

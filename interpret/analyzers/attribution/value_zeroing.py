@@ -100,6 +100,8 @@ def value_zeroing(job: Job) -> Scores:
 
     Reference: Mohebbi et al. 2023, arXiv 2301.12971, equations 3 to 5 and their rollout.
     """
+    for i in range(len(job.encoded)):
+        job.require_one_place(i)
     require_sites(job.handle, _NAME, *sites_read(job.handle))
     rows = [job.full_row(i) for i in range(len(job.encoded))]
     scores: list[FloatArray] = [np.zeros(0)] * len(rows)

@@ -35,8 +35,8 @@ def agreement(
     """Mean Spearman correlation between two explanations' word scores, text by text, -1 to 1.
 
     Two explanations may agree and both be wrong. Where tokens differ, the scores of `b` are laid onto the
-    words of `a` by characters. Words of a long text that no window with the target holds do not count, nor do
-    texts with fewer than two words, or on which one side is constant.
+    words of `a` by characters. Words of a long text that are in no window with the target of `a`, or in none with that
+    of `b`, do not count, nor do texts with fewer than two words that do, or on which one side is constant.
 
     Args:
         a: explanation of some texts.
@@ -78,15 +78,19 @@ def estimate(name: str, values: list[float], seed: int, n_bootstrap: int = 1000)
 
 
 def _paired(a: ExampleAttribution, b: ExampleAttribution) -> tuple[FloatArray, FloatArray]:
-    """Word scores of both, on the words of `a` that the model could read."""
-    read = a.read
-    held = [bool(read[list(w.positions)].any()) for w in a.words()]
-    words = [word for word, there in zip(a.words(), held, strict=True) if there]
-    ours = np.array([w.score for w in words])
+    """Word scores of both, on the words of `a` of which the model could read something both times."""
+    words, here, there = a.words(), a.read, b.read
     if a.tokens == b.tokens and np.array_equal(a.word_index, b.word_index):
-        return ours, np.array([w.score for w, there in zip(b.words(), held, strict=True) if there])
-    per_character = np.zeros(len(b.text))
-    for (start, end), score in zip(b.char_spans.tolist(), b.scores.tolist(), strict=True):
-        if end > start:
-            per_character[start:end] += score / (end - start)
-    return ours, np.array([float(per_character[w.char_start : w.char_end].sum()) for w in words])
+        theirs = [w.score for w in b.words()]
+        known = [bool(there[list(w.positions)].any()) for w in words]
+    else:
+        per_character, readable = np.zeros(len(b.text)), np.zeros(len(b.text), dtype=bool)
+        for (start, end), score, read in zip(b.char_spans.tolist(), b.scores.tolist(), there.tolist(), strict=True):
+            if end > start:
+                per_character[start:end] += score / (end - start)
+                readable[start:end] |= read
+        theirs = [float(per_character[w.char_start : w.char_end].sum()) for w in words]
+        # What has no tokens of its own there, as where a text was cut, has a score of 0 as ever.
+        known = [b.windows is None or bool(readable[w.char_start : w.char_end].any()) for w in words]
+    both = [bool(here[list(w.positions)].any()) and k for w, k in zip(words, known, strict=True)]
+    return np.array([w.score for w in words])[both], np.array(theirs)[both]

@@ -17,6 +17,7 @@ from interpret.results.explanations import (
     BoolArray,
     ExampleAttribution,
     FloatArray,
+    IntArray,
     Plausibility,
     PlausibilityRow,
 )
@@ -30,10 +31,11 @@ _IOU: Final = 0.5
 
 
 class _Text(NamedTuple):
-    """Scores and marks [word] of one text that people marked something in."""
+    """Scores and marks [word] of one text that people marked something in, and which of its words these are."""
 
     scores: FloatArray
     marked: BoolArray
+    places: IntArray
 
 
 def plausibility(
@@ -42,7 +44,8 @@ def plausibility(
     """Likeness of an explanation to human rationales, word by word, mean over texts.
 
     It does not show that the explanation follows the model; that is `measure` and `battery`. Scores count with their
-    sign: explain the class that people gave reasons for.
+    sign: explain the class that people gave reasons for. Words of a long text that no window with the target holds have
+    no score: they do not count, marked or not, nor does a text of which only such words are marked.
 
     Args:
         attribution: an explanation of the texts.
@@ -69,11 +72,11 @@ def plausibility(
     texts = [_text(i, example, marks) for i, (example, marks) in enumerate(zip(attribution, rationales, strict=True))]
     used = [text for text in texts if text is not None]
     k = max(1, round(float(np.mean([text.marked.sum() for text in used])))) if used else None
-    own = np.array([_values(text.scores, text.marked, k) for text in used]).reshape(-1, len(METRICS))
+    own = np.array([_values(text, text.scores, k) for text in used]).reshape(-1, len(METRICS))
     shuffled = np.zeros((len(used), _N_RANDOM, len(METRICS)))
     for i, text in enumerate(used):
         rng = np.random.default_rng([seed, i])
-        shuffled[i] = [_values(rng.permutation(text.scores), text.marked, k) for _ in range(_N_RANDOM)]
+        shuffled[i] = [_values(text, rng.permutation(text.scores), k) for _ in range(_N_RANDOM)]
     rows = [_row(name, own[:, m], shuffled[:, :, m].mean(axis=1), seed, n_bootstrap) for m, name in enumerate(METRICS)]
     return Plausibility(
         rows=tuple(rows),
@@ -81,6 +84,7 @@ def plausibility(
         base_rate=float(np.mean([text.marked.mean() for text in used])) if used else None,
         eraser_k=k,
         n_without=len(texts) - len(used),
+        n_partly_read=sum(not example.read.all() for example in attribution),
         seed=seed,
     )
 
@@ -99,7 +103,7 @@ def _row(name: str, values: FloatArray, random: FloatArray, seed: int, n_bootstr
 
 
 def _text(number: int, example: ExampleAttribution, marks: Any) -> _Text | None:
-    """None where nothing is marked."""
+    """None where nothing that was read is marked."""
     words = example.words()
     try:
         given = np.asarray(marks)
@@ -130,20 +134,23 @@ def _text(number: int, example: ExampleAttribution, marks: Any) -> _Text | None:
         raise UsageError(
             f"rationale {number} is neither a list of (start, end) characters nor a mask of True and False"
         )
-    return _Text(np.array([w.score for w in words]), marked) if marked.any() else None
+    read = np.array([bool(example.read[list(w.positions)].any()) for w in words], dtype=bool)
+    scores = np.array([w.score for w in words])
+    return _Text(scores[read], marked[read], np.flatnonzero(read)) if marked[read].any() else None
 
 
-def _values(scores: FloatArray, marked: BoolArray, eraser_k: int | None) -> list[float]:
+def _values(text: _Text, scores: FloatArray, eraser_k: int | None) -> list[float]:
     """One value for each of `METRICS`."""
     from sklearn.metrics import average_precision_score
 
+    marked = text.marked
     n_marked = int(marked.sum())
     top = _top(scores, n_marked)
     return [
         float(average_precision_score(marked, scores)),
         _f1(top, marked),
         _f1(_top(scores, eraser_k or n_marked), marked),
-        _iou_f1(top, marked),
+        _iou_f1(text.places[top], text.places[marked]),
     ]
 
 
@@ -158,17 +165,17 @@ def _f1(chosen: BoolArray, marked: BoolArray) -> float:
     return float(2 * (chosen & marked).sum() / (chosen.sum() + marked.sum()))
 
 
-def _iou_f1(chosen: BoolArray, marked: BoolArray) -> float:
+def _iou_f1(chosen: IntArray, marked: IntArray) -> float:
     ours, theirs = _stretches(chosen), _stretches(marked)
     alike = np.array([[len(a & b) / len(a | b) >= _IOU for b in theirs] for a in ours])
     precision, recall = alike.any(axis=1).mean(), alike.any(axis=0).mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
-def _stretches(chosen: BoolArray) -> list[set[int]]:
-    """Neighbouring words that are chosen, as sets of their numbers."""
+def _stretches(chosen: IntArray) -> list[set[int]]:
+    """Numbers of words in sets of neighbours."""
     out: list[set[int]] = []
-    for word in np.flatnonzero(chosen).tolist():
+    for word in chosen.tolist():
         if out and word - 1 in out[-1]:
             out[-1].add(word)
         else:

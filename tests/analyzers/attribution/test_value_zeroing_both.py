@@ -270,3 +270,17 @@ def test_shares_of_both_sides_have_one_sum() -> None:
     for wrong in ([1.0, 2.0], [[1.0, 2.0]], [[-1.0, 0.0], [0.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
         with pytest.raises(UsageError, match=r"distances.*\[query, source\] with 2 queries"):
             mixing_of_both(np.eye(2), wrong)
+
+
+def test_a_function_of_the_output_is_refused_before_a_layer_is_run_again() -> None:
+    handle = handle_of("bart")
+    ran: list[Any] = []
+    hook = handle.roles.blocks[-1].register_forward_pre_hook(lambda _, args: ran.append(args[0].shape))
+    with pytest.raises(UsageError, match="a function may read any"):
+        attribute(
+            handle, encode(handle, TEXTS), method="value_zeroing", response=RESPONSES,
+            target=lambda output: output.logits[:, -1, 0],
+        )  # fmt: skip
+    hook.remove()
+    # The function is looked at on one row, alone and beside itself, as ever.
+    assert [shape[0] for shape in ran] == [1, 2]

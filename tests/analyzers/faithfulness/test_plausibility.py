@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, f1_score
 
-from interpret.analyzers.faithfulness import plausibility
+from interpret.analyzers.faithfulness import agreement, plausibility
 from interpret.errors import UsageError
-from interpret.results.explanations import Attribution, Plausibility
+from interpret.results.explanations import Attribution, Plausibility, WindowsRead
+from interpret.results.views import to_text
 
 TEXTS = ["a dull film with good songs", "never bad", "she liked it very much indeed today"]
 SCORES = [[0.1, 0.9, 0.2, 0.0, 0.5, 0.4], [0.3, 0.1], [0.0, 0.9, 0.1, 0.8, 0.7, 0.2, 0.3]]
@@ -100,3 +103,55 @@ def test_texts_in_which_nothing_is_marked_do_not_count(tmp_path: Any) -> None:
 def test_wrong_rationales_are_refused(marks: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plausibility(attribution(), marks)
+
+
+def read_in_part(found: Attribution, read: list[bool]) -> Attribution:
+    """The same, of a text that was read in two windows of which one holds what is explained."""
+    (example,) = found
+    scores = np.where(read, example.scores, 0.0)
+    n = len(read)
+    windows = WindowsRead(
+        size=n, stride=0, bounds=np.array([[0, n // 2], [n // 2, n]]), values=(None, 1.0),
+        baseline_values=(None, 0.0), n_holding=np.array(read, dtype=np.int64), n_explained=1,
+    )  # fmt: skip
+    return replace(found, examples=(replace(example, scores=scores, windows=windows),))
+
+
+LONG = "one two three four five six seven eight"
+FIRST = [0.9, -0.4, 0.3, 0.8, -0.2, 0.1, 0.6, 0.5]
+
+
+def test_words_that_were_not_read_are_no_part_of_plausibility() -> None:
+    read = [False] * 3 + [True] * 5
+    marks = [True, False, True, True, False, True, False, False]
+    found = plausibility(read_in_part(attribution([LONG], [FIRST]), read), [marks])
+    alone = plausibility(attribution([" ".join(LONG.split()[3:])], [FIRST[3:]]), [marks[3:]])
+    assert found == replace(alone, n_partly_read=1)
+    assert values(found)["auprc"] == pytest.approx(average_precision_score(marks[3:], FIRST[3:]))
+    assert "did not read every word" in " ".join(to_text(found).split())
+    # What was read of people's marks is nothing, so there is nothing to be like.
+    none = plausibility(read_in_part(attribution([LONG], [FIRST]), read), [[True] + [False] * 7])
+    assert none.n_without == 1
+    # Words on both sides of what was not read are no neighbours: {0} and {4, 5} are half of {0, 1} and twice {4}.
+    apart = read_in_part(
+        attribution([LONG], [[0.9, 0.1, 0, 0, 0.8, 0.7, 0.2, 0.1]]), [True] * 2 + [False] * 2 + [True] * 4
+    )
+    assert values(plausibility(apart, [[1, 1, 0, 0, 1, 0, 0, 0]]))["iou_f1"] == pytest.approx(1.0)
+
+
+def test_agreement_is_about_the_words_that_both_read() -> None:
+    second = [0.1, 0.2, -0.5, 0.9, 0.3, 0.2, -0.7, 0.4]
+    reads = [[False] * 2 + [True] * 6, [True] * 6 + [False] * 2]
+    a, b = (
+        read_in_part(attribution([LONG], [scores]), read) for scores, read in zip((FIRST, second), reads, strict=True)
+    )
+    expected = spearmanr(FIRST[2:6], second[2:6]).statistic
+    assert agreement(a, b).value == pytest.approx(expected)
+    assert agreement(b, a).value == pytest.approx(expected)
+    # Also where the tokens of one are pieces of the words of the other.
+    pieces = Attribution.from_scores(
+        [LONG], [[LONG.split()[0][:1], LONG.split()[0][1:], *LONG.split()[1:]]], [[0.05, 0.05, *second[1:]]]
+    )
+    b = read_in_part(pieces, [reads[1][0], *reads[1]])
+    assert agreement(a, b).value == pytest.approx(expected)
+    assert agreement(b, a).value == pytest.approx(expected)
