@@ -237,7 +237,7 @@ def test_the_command_line_takes_them_from_a_file_or_as_options(tmp_path: Path) -
     (tmp_path / "audit.toml").write_text("\n".join([*lines, 'protected = ["sex"]']))
     (tmp_path / "bare.toml").write_text("\n".join(lines))
     start = ("audit", tmp_path / "model", tmp_path / "data.csv", "--out", tmp_path / "out", "--config")
-    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin,age")):
+    for options in (("audit.toml",), ("bare.toml", "--protected", "sex", "--concept", "coin,age", "--overwrite")):
         result = call(*start, tmp_path / options[0], *options[1:])
         assert result.exit_code == 0, result.output
         assert "The protected attribute “sex” is known and used" in result.output
@@ -245,6 +245,10 @@ def test_the_command_line_takes_them_from_a_file_or_as_options(tmp_path: Path) -
         assert found(saved).rows[0].verdict == "available_used"
     assert "--protected sex --concept coin --concept age" in saved.command
     (tmp_path / "bad.toml").write_text("protected = [")
+    # The same rows and model: what makes it another audit is the column that was named.
+    refused = call(*start, tmp_path / "audit.toml")
+    assert refused.exit_code == 2
+    assert "holds a finished audit of other data (data.csv), another configuration" in refused.output
     result = call(*start, tmp_path / "bad.toml")
     assert result.exit_code != 0
     assert "not TOML" in result.output
