@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +31,7 @@ class StopForward(BaseException):
 
 
 class Recorder:
-    """Collects the reads of one forward after another into a capture; forwards of other threads are not looked at."""
+    """Collects the reads of one forward after another into a capture; hooks tell it of those of one thread."""
 
     def __init__(
         self, handle: Handle, capture: Capture, *, queries: tuple[int, ...] | None = None, stop: bool = False
@@ -41,7 +40,6 @@ class Recorder:
         self.capture = capture
         self.queries = queries
         self.stop = stop
-        self.thread = threading.get_ident()
         self.parameters = {stack.prefix: argument_names(stack.stack) for stack in handle.stacks}
         self.stacks = {stack.prefix: stack for stack in handle.stacks}
         self.current: Forward | None = None
@@ -54,8 +52,6 @@ class Recorder:
     # Told by hooks
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self.thread:
-            return
         # A stack inside the base model that is running already; were it left over from a crash, it would begin itself.
         if self.inside and module is not self.opener and module is self.handle.roles.stack:
             return
@@ -67,7 +63,7 @@ class Recorder:
         self.inside = True
 
     def stack(self, prefix: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self.thread or not self.inside or self.current is None:
+        if not self.inside or self.current is None:
             return
         given = {**dict(zip(self.parameters[prefix], args, strict=False)), **kwargs}
         self.given[prefix] = given
@@ -78,7 +74,7 @@ class Recorder:
             self.current.stacks[prefix] = text_inputs(self.handle, roles, given)
 
     def end(self, module: nn.Module) -> None:
-        if threading.get_ident() != self.thread or module is not self.opener:
+        if module is not self.opener:
             return
         self.inside = False
         if self.current is not None:
@@ -127,7 +123,7 @@ class Recorder:
         """Which positions hold something in the forward that is running, by the name of the axis."""
         axes = axes_of_model(self.handle, key[0])
         forward = self.latest
-        if threading.get_ident() == self.thread and forward is not None and (self.inside or key[0] == "logits"):
+        if forward is not None and (self.inside or key[0] == "logits"):
             self._ensure_stack(forward, key, tensor, axes)
             own = forward.stack_of(key[0])
             masks = forward.masks(key)
@@ -145,7 +141,7 @@ class Recorder:
     def _listening(self, key: Key) -> bool:
         # Only logits arrive after the base model is done; anything else then is a recomputation for a backward pass.
         inside = self.inside or key[0] == "logits"
-        return threading.get_ident() == self.thread and self.current is not None and inside
+        return self.current is not None and inside
 
     def _ensure_stack(self, forward: Forward, key: Key, tensor: Tensor, axes: tuple[str, ...]) -> None:
         """Images and sound tell how many positions they become only when the first of them is seen."""
