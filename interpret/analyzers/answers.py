@@ -14,6 +14,7 @@ from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded
 from interpret.models.readout import logits_of
+from interpret.models.units import short
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -30,7 +31,7 @@ def first_token(encoded: Encoded, word: int) -> int:
     n_words = max(encoded.word_index, default=-1) + 1
     wanted = word + n_words if word < 0 else word
     if wanted not in encoded.word_index or wanted < 0:
-        raise UsageError(f"asked for word {word} of {_short(encoded.text)!r}, which has words 0 to {n_words - 1}")
+        raise UsageError(f"asked for word {word} of {short(encoded.text)!r}, which has words 0 to {n_words - 1}")
     return encoded.word_index.index(wanted)
 
 
@@ -46,11 +47,11 @@ def mask_position(handle: Handle, encoded: Encoded, number: int = 0) -> int | No
     if not found:
         mask = getattr(handle.tokenizer, "mask_token", None) or "[MASK]"
         raise UsageError(
-            f"a masked language model is explained at its mask token, but the text {_short(encoded.text)!r} holds "
+            f"a masked language model is explained at its mask token, but the text {short(encoded.text)!r} holds "
             f"none; write {mask} where the model should fill in a word"
         )
     if not -len(found) <= number < len(found):
-        raise UsageError(f"asked for mask {number} of {_short(encoded.text)!r}, which has {len(found)}")
+        raise UsageError(f"asked for mask {number} of {short(encoded.text)!r}, which has {len(found)}")
     return found[number]
 
 
@@ -106,9 +107,9 @@ def located(encoded: Encoded, answer: str) -> tuple[int, int]:
         if encoded.char_spans[place][1] > begin and encoded.char_spans[place][0] < begin + len(answer)
     ]
     if begin < 0 or not inside:
-        context = _short(encoded.text[encoded.pair_start or 0 :])
+        context = short(encoded.text[encoded.pair_start or 0 :])
         raise UsageError(
-            f"the answer {_short(answer)!r} does not stand in the context {context!r}; give a part of it, or 'span' "
+            f"the answer {short(answer)!r} does not stand in the context {context!r}; give a part of it, or 'span' "
             "for the predicted answer"
         )
     return inside[0], inside[-1]
@@ -120,7 +121,3 @@ def _context(encoded: Encoded) -> set[int]:
     return {
         place for place, (start, _) in enumerate(encoded.char_spans) if not encoded.special[place] and start >= first
     }
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

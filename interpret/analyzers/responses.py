@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from interpret.analyzers.windows import Part, parts_of
+from interpret.analyzers.windows import parts_of
 from interpret.capture.generation import ended, write, write_together
 from interpret.errors import UsageError
 from interpret.models.batching import Row
 from interpret.models.handle import Handle
 from interpret.models.inputs import Encoded, written_ids
 from interpret.models.state import tokenizer_state
+from interpret.models.units import short
 from interpret.readers.characters import require_unicode
+
+#: Tokens of a response that a model writes, at most, where nothing else was asked for.
+N_WRITTEN: Final = 20
 
 
 class Written(NamedTuple):
@@ -28,14 +32,17 @@ class Written(NamedTuple):
 
 
 def responses_of(
-    handle: Handle, encoded: Sequence[Encoded], response: Any, max_new_tokens: int, *, whole: bool = False
+    handle: Handle, encoded: Sequence[Encoded], response: Any, max_new_tokens: int | None, *, whole: bool = False
 ) -> list[Written]:
-    """What was written after each prompt, or is written now; `whole`: the model reads its last token too.
+    """What was written after each prompt, or is written now, up to `max_new_tokens` (None is 20).
+
+    `whole`: the model reads its last token too.
 
     Raises:
         UsageError: as many responses as texts were not given, one has no tokens, or it does not fit.
     """
     if response is True:
+        max_new_tokens = N_WRITTEN if max_new_tokens is None else max_new_tokens
         if max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {max_new_tokens}, so nothing would be written; give 1 or more")
         written = _let_write(handle, encoded, max_new_tokens, whole)
@@ -49,7 +56,7 @@ def responses_of(
         written = [Written(_ids(handle, e, text)) for e, text in zip(encoded, texts, strict=True)]
     for e, (ids, room) in zip(encoded, written, strict=True):
         if not ids:
-            raise UsageError(f"the response to {_short(e.text)!r} has no tokens, so there is nothing to explain")
+            raise UsageError(f"the response to {short(e.text)!r} has no tokens, so there is nothing to explain")
         if e.windows is not None and handle.task == "causal-lm":
             # Refuses a response beside which no token of the text has room.
             e.windows.leaving(room or len(ids))
@@ -70,8 +77,8 @@ def _let_write(handle: Handle, encoded: Sequence[Encoded], max_new_tokens: int, 
     prompts: dict[int, list[Row]] = {}
     for i, e in enumerate(encoded):
         if rooms[i] >= 1:
-            several = parts_of(e) if handle.task == "seq2seq-lm" else [Part(tuple(range(len(e.ids))), e)]
-            prompts[i] = [Row(part.encoded.ids, part.encoded.type_ids) for part in several]
+            read = [part.encoded for part in parts_of(e)] if handle.task == "seq2seq-lm" else [e]
+            prompts[i] = [Row(one.ids, one.type_ids) for one in read]
         elif not _goes_on_in_windows(handle, e):
             raise _too_long(handle, e, max_new_tokens)
     # Refuses, before anything runs, windows without such a room.
@@ -129,12 +136,12 @@ def _left(handle: Handle, encoded: Encoded, whole: bool) -> int:
 def _too_long(handle: Handle, encoded: Encoded, n: int) -> UsageError:
     if handle.task == "seq2seq-lm":
         return UsageError(
-            f"the response to {_short(encoded.text)!r} takes {n} tokens, and the decoder of {handle.name} reads "
+            f"the response to {short(encoded.text)!r} takes {n} tokens, and the decoder of {handle.name} reads "
             f"{handle.decoder_positions}; give a shorter response (or max_new_tokens): a token of it hangs on nothing "
             "that stands behind it, so what follows it can be left out"
         )
     return UsageError(
-        f"the text {_short(encoded.text)!r} and its response take {len(encoded.ids) + n} tokens, and "
+        f"the text {short(encoded.text)!r} and its response take {len(encoded.ids) + n} tokens, and "
         f"{handle.name} reads {handle.max_length}; shorten one of them (max_new_tokens, if it is written now), or with "
         "long_text='windows' explain what the end of the text that fits has to do with the response"
     )
@@ -153,7 +160,3 @@ def _ids(handle: Handle, encoded: Encoded, text: str) -> tuple[int, ...]:
         if whole[: len(encoded.ids)] == encoded.ids and len(whole) > len(encoded.ids):
             return whole[len(encoded.ids) :]
         return tuple(tokenizer.encode(text, add_special_tokens=False))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

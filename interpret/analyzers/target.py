@@ -48,8 +48,6 @@ _ONE: Final[dict[str, TargetKind]] = {
     "masked-lm": "mask_token",
     "causal-lm": "next_token",
 }
-#: Tokens of a response that a model writes, at most, where nothing else was asked for.
-N_WRITTEN: Final = 20
 #: Vocabulary logits of this many texts are held at once while predicted tokens are read off.
 _CHUNK: Final = 64
 
@@ -232,7 +230,7 @@ def resolve_targets(
     if handle.task == "seq2seq-lm" and response is None:
         response = True
     if response is not None:
-        written = responses_of(handle, encoded, response, N_WRITTEN if max_new_tokens is None else max_new_tokens)
+        written = responses_of(handle, encoded, response, max_new_tokens)
         return _written(handle, encoded, target, gold, places, written)
     if handle.task in WRITING and at is not None:
         raise UsageError("at= counts the tokens of a response; give response= too (True lets the model write one)")
@@ -259,9 +257,7 @@ def _function(
         response = True
     written = [Written(())] * len(encoded)
     if response is not None:
-        written = responses_of(
-            handle, encoded, response, N_WRITTEN if max_new_tokens is None else max_new_tokens, whole=True
-        )
+        written = responses_of(handle, encoded, response, max_new_tokens, whole=True)
     targets = [Target("function", 0, chosen="given", response=w.ids, function=made, room=w.room) for w in written]
     laid = [target.windows(e) for target, e in zip(targets, encoded, strict=True)]
     # A decoder's positions are the same whatever window its encoder read, and what goes on from a text reads one.

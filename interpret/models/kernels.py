@@ -146,12 +146,9 @@ def _one_dnn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if n <= block:
         out = _padded(rows, weight, bias)
     else:
-        first = _one_block(rows[:block], weight, bias)
-        out = first.new_empty(n, first.shape[-1])
-        out[:block] = first
-        for start in range(block, n, block):
-            part = rows[start : start + block]
-            out[start : start + block] = _padded(part, weight, bias)
+        out = rows.new_empty(n, len(weight))
+        for start in range(0, n, block):
+            out[start : start + block] = _padded(rows[start : start + block], weight, bias)
     return out.view(*inputs.shape[:-1], -1)
 
 

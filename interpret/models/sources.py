@@ -31,7 +31,8 @@ TOKENIZER_FILES: Final = (
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _STORED: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
-
+#: How the schema of every capture store begins.
+STORE: Final = "interpret.store/"
 #: What takes a capture store, for whoever gives one elsewhere.
 TAKES_A_STORE: Final = (
     "only interpret.probe (interpret probe run --store DIR DATA) takes a capture store, everything else runs the model"
@@ -67,7 +68,7 @@ def locate_here(source: str | os.PathLike[str], what: str) -> Path | None:
 def is_store(folder: Path) -> bool:
     """Whether a capture wrote this folder; a model's folder has no such manifest."""
     try:
-        return str(json.loads((folder / "manifest.json").read_bytes())["schema"]).startswith("interpret.store/")
+        return str(json.loads((folder / "manifest.json").read_bytes())["schema"]).startswith(STORE)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -47,13 +47,13 @@ def indexed(
     """
     if unit == "message" and not chat:
         raise UsageError(
-            f"unit is 'message', and {_short(text)!r} is no chat; give a list of messages, or another unit such as "
+            f"unit is 'message', and {short(text)!r} is no chat; give a list of messages, or another unit such as "
             "'sentence'"
         )
     if unit == "segment" and second is None:
         given = "a chat" if chat else "a single text"
         raise UsageError(
-            f"segments are the two texts of a pair, and {_short(text)!r} is {given}; give pairs as tuples, or take "
+            f"segments are the two texts of a pair, and {short(text)!r} is {given}; give pairs as tuples, or take "
             f"unit={'message' if chat else 'sentence'!r}"
         )
     if unit == "token":
@@ -290,5 +290,6 @@ def _segmented(text: str, segmenter: Segmenter) -> list[Span]:
     return spans
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text as an error names it."""
     return text if len(text) <= 40 else text[:37] + "..."

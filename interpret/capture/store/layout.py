@@ -15,8 +15,9 @@ import torch
 
 from interpret.capture.store.disk import PART
 from interpret.errors import StoreError, UsageError
+from interpret.models.sources import STORE
 
-SCHEMA: Final = "interpret.store/1"
+SCHEMA: Final = f"{STORE}1"
 MANIFEST: Final = "manifest.json"
 EXAMPLES: Final = "examples.parquet"
 #: Every name this package writes into a store; nothing else in the folder is ever touched.
@@ -116,7 +117,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"{path} is damaged ({err}); capture again into another folder, or with overwrite=True (--overwrite)"
         ) from err
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if not isinstance(schema, str) or not schema.startswith("interpret.store/"):
+    if not isinstance(schema, str) or not schema.startswith(STORE):
         raise UsageError(f"{path} was not written by a capture; name another folder")
     if schema != SCHEMA:
         raise StoreError(f"{folder} holds schema {schema!r}, but this version reads {SCHEMA!r}; capture again")
