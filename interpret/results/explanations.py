@@ -243,6 +243,11 @@ class ExampleAttribution(HoldsArrays, Record):
             out.append(Word(word, float(self.scores[positions].sum()), start, end, tuple(positions)))
         return out
 
+    def words_read(self, words: Sequence[Word]) -> BoolArray:
+        """Of which of its words `[word]` some token is read, see `read`."""
+        read = self.read
+        return np.array([read[list(word.positions)].any() for word in words], dtype=bool)
+
     def to_frame(self) -> pd.DataFrame:
         return Attribution(examples=(self,), method=self.method, unit=self.unit).to_frame()
 

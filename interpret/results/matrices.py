@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from interpret.errors import UsageError
-from interpret.results.explanations import BoolArray, ExampleAttribution, Faithfulness, FloatArray, Unit, Word
+from interpret.results.explanations import BoolArray, ExampleAttribution, Faithfulness, FloatArray, Unit
 from interpret.results.record import HoldsArrays, Record
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class AttributionMatrix(HoldsArrays, Record):
                     "longest; a matrix shows explanations of one text, or of one that grows"
                 )
             scores[number, : len(row)] = [word.score for word in row]
-            read[number, : len(row)] = _held(rows[number], row)
+            read[number, : len(row)] = rows[number].words_read(row)
         outputs = tuple(_named(row) for row in rows)
         windows = next((row.windows for row in rows if row.windows is not None), None)
         return cls(
@@ -115,12 +115,6 @@ class AttributionMatrix(HoldsArrays, Record):
                 "score": self.scores[output, input_],
             }
         )
-
-
-def _held(example: ExampleAttribution, words: list[Word]) -> list[bool]:
-    """Which words stand in a window that holds what is explained."""
-    read = example.read
-    return [bool(read[list(word.positions)].any()) for word in words]
 
 
 def _named(example: ExampleAttribution) -> str:

@@ -152,7 +152,7 @@ def tokens_of(example: ExampleAttribution, limit: int = N_WORDS, scale: float | 
     with many of them only the nearest few are shown.
     """
     every = example.words()
-    read = [bool(example.read[list(word.positions)].any()) for word in every]
+    read = example.words_read(every).tolist()
     first, stop = _shown(read, limit)
     found = every[first:stop]
     biggest = max((abs(word.score) for word in found), default=0.0)

@@ -79,18 +79,18 @@ def estimate(name: str, values: list[float], seed: int, n_bootstrap: int = 1000)
 
 def _paired(a: ExampleAttribution, b: ExampleAttribution) -> tuple[FloatArray, FloatArray]:
     """Word scores of both, on the words of `a` of which the model could read something both times."""
-    words, here, there = a.words(), a.read, b.read
+    words = a.words()
     if a.tokens == b.tokens and np.array_equal(a.word_index, b.word_index):
         theirs = [w.score for w in b.words()]
-        known = [bool(there[list(w.positions)].any()) for w in words]
+        known = b.words_read(words).tolist()
     else:
         per_character, readable = np.zeros(len(b.text)), np.zeros(len(b.text), dtype=bool)
-        for (start, end), score, read in zip(b.char_spans.tolist(), b.scores.tolist(), there.tolist(), strict=True):
+        for (start, end), score, read in zip(b.char_spans.tolist(), b.scores.tolist(), b.read.tolist(), strict=True):
             if end > start:
                 per_character[start:end] += score / (end - start)
                 readable[start:end] |= read
         theirs = [float(per_character[w.char_start : w.char_end].sum()) for w in words]
         # What has no tokens of its own there, as where a text was cut, has a score of 0 as ever.
         known = [b.windows is None or bool(readable[w.char_start : w.char_end].any()) for w in words]
-    both = [bool(here[list(w.positions)].any()) and k for w, k in zip(words, known, strict=True)]
+    both = a.words_read(words) & np.array(known, dtype=bool)
     return np.array([w.score for w in words])[both], np.array(theirs)[both]

@@ -134,7 +134,7 @@ def _text(number: int, example: ExampleAttribution, marks: Any) -> _Text | None:
         raise UsageError(
             f"rationale {number} is neither a list of (start, end) characters nor a mask of True and False"
         )
-    read = np.array([bool(example.read[list(w.positions)].any()) for w in words], dtype=bool)
+    read = example.words_read(words)
     scores = np.array([w.score for w in words])
     return _Text(scores[read], marked[read], np.flatnonzero(read)) if marked[read].any() else None
 
